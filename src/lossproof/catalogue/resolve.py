@@ -1,0 +1,108 @@
+"""What a user may write for a loss, and how it becomes a Loss record."""
+
+import ast
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from lossproof.formula import REALS, Loss, LossproofError, Param
+from lossproof.formula.errors import nearest
+
+_IDENTIFIER = re.compile(r"[A-Za-z_]\w*")
+_MODULE_FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
+
+
+def resolve_in(catalogue: Mapping[str, Loss], spec: object, params: Mapping[str, float]) -> Loss:
+    """Resolve against a given catalogue; see ``lossproof.catalogue.resolve``."""
+    if isinstance(spec, Loss):
+        return spec.bind(**params) if params else spec
+    if callable(spec):
+        return from_callable(spec, params)
+    if not isinstance(spec, str) or not spec.strip():
+        raise LossproofError(
+            f"loss: expected a catalogue id, a formula in y and p, 'module:function' or a function, got {spec!r}."
+        )
+    text = spec.strip()
+    if _MODULE_FUNCTION.fullmatch(text):
+        from lossproof.formula.trace import resolve_callable
+
+        return from_callable(resolve_callable(text), params, name=text)
+    called = _as_call(text)
+    if called is not None and called[0] in catalogue:
+        return catalogue[called[0]].bind(**{**called[1], **params})
+    if _IDENTIFIER.fullmatch(text) and text not in ("y", "p"):
+        raise LossproofError(
+            f"loss: expected a catalogue id, a formula in y and p, or 'module:function', got {text!r}; "
+            f"{nearest(text, catalogue)}"
+        )
+    if called is not None and not _mentions_y_or_p(text):
+        from lossproof.formula.functions import NAMES
+
+        if called[0] not in NAMES:
+            raise LossproofError(f"loss: expected a known loss, got {called[0]!r}; {nearest(called[0], catalogue)}")
+    return from_formula(text, params)
+
+
+def from_formula(text: str, params: Mapping[str, float]) -> Loss:
+    """A Loss from a user's formula string; its domain is unknown, so it is taken as the real line."""
+    from lossproof.formula.parse import parse
+
+    # the caller's keyword is the declaration of a parameter: any finite value is allowed
+    declared = tuple(Param(name, REALS, float(value), "parameter of the formula") for name, value in params.items())
+    loss = Loss(
+        id=text, title="formula", formula=text, target=REALS, prediction=REALS, params=declared, minimum="undeclared"
+    )
+    names = {str(s) for s in parse(text, params=tuple(params)).free_symbols}
+    missing = [name for name in ("y", "p") if name not in names]
+    if missing:
+        raise LossproofError(
+            f"formula: expected a formula in y (target) and p (prediction), got {text!r} without {' and '.join(missing)}."
+        )
+    unused = sorted(set(params) - names)
+    if unused:
+        raise LossproofError(f"formula: expected parameters that occur in {text!r}, got {', '.join(unused)}. Remove them.")
+    return loss
+
+
+def from_callable(function: Callable[..., Any], params: Mapping[str, float], *, name: str | None = None) -> Loss:
+    """A Loss from a plain Python function loss(y, p, **params), traced once."""
+    from lossproof.formula.trace import trace
+    from lossproof.formula.unparse import unparse
+
+    formula = unparse(trace(function, params=dict(params) or None))
+    loss = from_formula(formula, {})
+    title = f"traced from {name or getattr(function, '__qualname__', type(function).__name__)}"
+    return Loss(
+        id=name or getattr(function, "__name__", "function"),
+        title=title,
+        formula=loss.formula,
+        target=REALS,
+        prediction=REALS,
+        minimum="undeclared",
+    )
+
+
+def _as_call(text: str) -> tuple[str, dict[str, float]] | None:
+    """Read ``id`` or ``id(name=number, ...)``; None for anything else."""
+    try:
+        node = ast.parse(text, mode="eval").body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+    if isinstance(node, ast.Name):
+        return node.id, {}
+    if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name)) or node.args:
+        return None
+    values: dict[str, float] = {}
+    for keyword in node.keywords:
+        try:
+            value = ast.literal_eval(keyword.value)
+        except (ValueError, TypeError):
+            return None
+        if keyword.arg is None or isinstance(value, bool) or not isinstance(value, int | float):
+            raise LossproofError(f"loss: expected {keyword.arg}=NUMBER, got {ast.unparse(keyword)} in {text!r}.")
+        values[keyword.arg] = value
+    return node.func.id, values
+
+
+def _mentions_y_or_p(text: str) -> bool:
+    return any(isinstance(n, ast.Name) and n.id in ("y", "p") for n in ast.walk(ast.parse(text, mode="eval")))
