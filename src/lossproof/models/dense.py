@@ -1,0 +1,46 @@
+"""Dense autoencoders: the Keras blog's 784-32-784, the pytorch example's VAE 784-400-20, and deeper ones."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from math import prod
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import skip_init
+
+from lossproof.models.base import AutoEncoder, draw_weights
+
+
+class Dense(AutoEncoder):
+    """Pixels -> hidden widths -> code -> hidden widths mirrored -> logits, ReLU between layers."""
+
+    def __init__(
+        self,
+        image_shape: tuple[int, int, int],
+        *,
+        hidden: tuple[int, ...],
+        latent: int,
+        variational: bool,
+        generator: torch.Generator,
+    ) -> None:
+        super().__init__()
+        self.image_shape, self.latent, self.variational = image_shape, latent, variational
+        pixels = prod(image_shape)
+        self.encoder = layers((pixels, *hidden, 2 * latent if variational else latent))
+        self.decoder = layers((latent, *reversed(hidden), pixels))
+        draw_weights(self, generator)
+
+    def encode(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        return self.split(self.encoder(x.flatten(1)))
+
+    def decode(self, code: Tensor) -> Tensor:
+        return self.decoder(code).unflatten(1, self.image_shape)
+
+
+def layers(widths: tuple[int, ...]) -> nn.Sequential:
+    """Linear layers of these widths with ReLU between them, none after the last; weights not drawn yet."""
+    stack: list[nn.Module] = []
+    for inputs, outputs in pairwise(widths):
+        stack += [skip_init(nn.Linear, inputs, outputs), nn.ReLU()]
+    return nn.Sequential(*stack[:-1])

@@ -1,0 +1,344 @@
+"""`compare`: one model, one data set, several losses, several seeds; one run directory."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import platform
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from lossproof.catalogue import resolve
+from lossproof.data import Images, load
+from lossproof.formula.errors import LossproofError
+from lossproof.models import build
+from lossproof.torch import elementwise
+from lossproof.train.interrupt import Interrupt
+from lossproof.train.loop import train
+from lossproof.train.measure import Measurer
+from lossproof.train.member import Member
+from lossproof.train.pictures import latent_map, write_pictures
+from lossproof.train.progress import Progress, standing
+from lossproof.train.randomness import generator
+from lossproof.train.settings import DEFAULT_LOSSES, Settings, differences, settle, slug, slugs
+from lossproof.train.store import (
+    CHECKPOINTS,
+    CONFIG,
+    EVENTS,
+    TEMPORARY,
+    open_directory,
+    read_config,
+    write_bytes,
+    write_json,
+)
+from lossproof.train.table import COLUMNS, RESULTS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from lossproof.formula.loss import Loss
+
+SMALL_STEP = 2e8  # multiplications in a step below which a second thread costs more than it brings
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A finished (or interrupted) comparison: its table, where its files are, and one line on each member."""
+
+    table: pd.DataFrame
+    directory: Path
+    report: Path | None
+    events: list[dict[str, Any]]
+    summary: list[str]
+    interrupted: bool
+
+
+def compare(
+    data: str | Path | Images,
+    losses: Sequence[str | Loss | Callable[..., Any]] = DEFAULT_LOSSES,
+    *,
+    model: str = "vae",
+    latent: int | None = None,
+    hidden: Sequence[int] | None = None,
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    lr: float = 1e-3,
+    beta: float = 1.0,
+    seeds: int | Sequence[int] = 3,
+    device: str = "auto",
+    out: str | Path | None = None,
+    resume: bool = False,
+    progress: bool | None = None,
+    report: Callable[[Path], Path] | None = None,
+    checkpoint_seconds: float = 5.0,
+    command: str | None = None,
+    load_options: dict[str, Any] | None = None,
+) -> Comparison:
+    """Train `model` under each loss from each seed, side by side, and write table, images and report.
+
+    Members of one seed share initial weights, batch order and noise, bit for bit. The objective is the
+    reconstruction loss summed over pixels and channels plus `beta` times the KL divergence summed over the code
+    (no such term in an autoencoder), both averaged over the batch: nats per image. Adam, learning rate `lr`.
+
+    `data` is a name or path for `lossproof.data.load` (with `load_options`), or `Images`. `losses` holds
+    catalogue ids, `id(param=...)`, formulas, `module:function` or `Loss` records. `latent`, `hidden`, `epochs`
+    and `batch_size` follow from the size of the data when left out. `seeds` is a count or the seeds themselves.
+    `out` defaults to a new folder below ./lossproof-runs. `resume` goes on with the run in `out`; its results
+    are those of an uninterrupted run (bit for bit on the CPU, seconds excepted). `progress` None shows a live
+    table on a terminal only. `report` is called with the run directory once its files are whole, and returns the
+    path of the page it wrote; `lossproof.compare` and the command pass `lossproof.report.write`.
+
+    A first SIGINT ends the run after the current epoch with `interrupted` true; a loss that stops being finite
+    stops its member alone, with an entry in `events`.
+
+    Raises `LossproofError` for a wrong option, an unknown loss, data a loss does not allow, or a folder that
+    cannot be used.
+    """
+    images = data if isinstance(data, Images) else load(data, **(load_options or {}))
+    resolved = resolve_all(losses, images)
+    settings = settle(
+        images,
+        model=model,
+        latent=latent,
+        hidden=hidden,
+        epochs=epochs,
+        batch_size=batch_size,
+        lr=lr,
+        beta=beta,
+        seeds=seeds,
+        device=choose_device(device),
+        threads=torch.get_num_threads(),
+    )
+    members = make_members(resolved, images, settings)
+    directory = Path(out) if out is not None else fresh_directory(images.name)
+    config = describe(images, resolved, settings, members[0], command)
+    if open_directory(directory, resume=resume):
+        earlier = read_config(directory)
+        if differing := differences(earlier, config):
+            raise LossproofError(
+                f"resume: expected the configuration in {directory / CONFIG}, got another one: "
+                f"{'; '.join(differing)}. Give the same options, or a new --out."
+            )
+        config = earlier
+    else:
+        write_json(directory / CONFIG, config)
+    (directory / CHECKPOINTS).mkdir(exist_ok=True)
+    for member in members:
+        member.checkpoint = directory / CHECKPOINTS / member.checkpoint.name
+        member.load()
+
+    with intra_op_threads(config["threads"]):
+        measurer = Measurer(images, resolved, settings)
+        with Progress(members, settings.epochs, measurer.baselines, shown=progress) as display:
+            with Interrupt(display.notify) as interrupt:
+                done = train(
+                    members,
+                    torch.from_numpy(np.ascontiguousarray(images.train)).to(settings.device),
+                    settings,
+                    measure=measurer,
+                    checkpoint_seconds=checkpoint_seconds,
+                    after_member=lambda member, epoch: display.update(),
+                    stop=lambda: interrupt.requested,
+                )
+            interrupted = done < settings.epochs
+            table = write_results(directory, images, members, settings, done)
+            events = [member.event for member in members if member.event is not None]
+            partial = [{"interrupted": True, "epoch": done, "epochs": settings.epochs}] if interrupted else []
+            write_json(directory / EVENTS, events + partial)
+            sweep(directory)
+        page = report(directory) if report else None
+    summary = [
+        f"{member.name}: {standing(member, measurer.baselines[member.loss.label].mean_image)}" for member in members
+    ]
+    return Comparison(table, directory, page, events, summary, interrupted)
+
+
+def resolve_all(losses: Sequence[str | Loss | Callable[..., Any]], images: Images) -> list[Loss]:
+    """The loss records, all different, each allowing every target value of the data."""
+    if isinstance(losses, str):
+        losses = [losses]
+    if not losses:
+        raise LossproofError("losses: expected at least one, got none.")
+    resolved = [resolve(loss) for loss in losses]
+    labels = [loss.label for loss in resolved]
+    if twice := sorted({label for label in labels if labels.count(label) > 1}):
+        raise LossproofError(f"losses: expected different ones, got {', '.join(twice)} more than once.")
+    for split, array in (("train", images.train), ("test", images.test)):
+        if array.ndim != 4 or len(array) == 0 or array.dtype != np.float32:
+            raise LossproofError(
+                f"{images.name}: expected {split} images as float32 (n, c, h, w) with n >= 1, "
+                f"got {array.dtype} {array.shape}."
+            )
+        values = np.unique(array)
+        for loss in resolved:
+            allowed = np.asarray(loss.target.contains(values))
+            if not allowed.all():
+                wrong = values[~allowed]
+                raise LossproofError(
+                    f"{loss.label}: expected target in {loss.target}, got {len(wrong)} of {len(values)} distinct "
+                    f"values of {images.name} ({split}) outside, first {wrong[0]:g}. "
+                    "See `lossproof check` for the losses this data allows."
+                )
+    return resolved
+
+
+def make_members(losses: Sequence[Loss], images: Images, settings: Settings) -> list[Member]:
+    """One member a loss and seed. Those of a seed start from the same weights."""
+    members = []
+    shape = (int(images.train.shape[1]), int(images.train.shape[2]), int(images.train.shape[3]))
+    for loss, name in zip(losses, slugs(losses), strict=True):
+        for seed in settings.seeds:
+            network = build(
+                settings.model,
+                shape,
+                hidden=settings.hidden,
+                latent=settings.latent,
+                generator=generator(seed, "weights"),
+            ).to(settings.device)
+            members.append(
+                Member(
+                    name=f"{name}-s{seed}",
+                    loss=loss,
+                    seed=seed,
+                    model=network,
+                    optimiser=torch.optim.Adam(network.parameters(), lr=settings.lr, fused=True),
+                    elementwise=elementwise(loss),
+                    checkpoint=Path(f"{name}-s{seed}.safetensors"),
+                )
+            )
+    return members
+
+
+def choose_device(device: str) -> str:
+    """The device by name, "auto" being CUDA, else Apple's MPS, else the CPU; an error if it is not there."""
+    cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
+    if device == "auto":
+        return "cuda" if cuda else "mps" if mps else "cpu"
+    try:
+        kind = torch.device(device).type
+    except RuntimeError:
+        kind = "unknown"
+    if not {"cpu": True, "cuda": cuda, "mps": mps}.get(kind, False):
+        raise LossproofError(
+            f"device: expected one that is here ({', '.join(['auto', 'cpu', *['cuda'] * cuda, *['mps'] * mps])}), "
+            f"got {device!r}."
+        )
+    return device
+
+
+@contextmanager
+def intra_op_threads(count: int) -> Iterator[None]:
+    """Run with this many threads, then put the caller's number back."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def useful_threads(parameters: int, batch_size: int) -> int:
+    """One thread for small models: waking a second one costs more than its share of such a step."""
+    return 1 if parameters * batch_size * 3 < SMALL_STEP else torch.get_num_threads()
+
+
+def fresh_directory(name: str) -> Path:
+    """A new folder below ./lossproof-runs, named after the data and the time."""
+    root = Path("lossproof-runs")
+    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
+    path, attempt = root / f"{slug(name)}-{stamp}", 1
+    while path.exists():
+        attempt += 1
+        path = root / f"{slug(name)}-{stamp}-{attempt}"
+    return path
+
+
+def describe(
+    images: Images, losses: Sequence[Loss], settings: Settings, member: Member, command: str | None
+) -> dict[str, Any]:
+    """What goes into config.json: enough to read the table, to repeat the run and to refuse another one's resume."""
+    parameters = sum(parameter.numel() for parameter in member.model.parameters())
+    digest = hashlib.sha256()
+    for array in (images.train, images.test):
+        digest.update(str(array.shape).encode())
+        digest.update(np.ascontiguousarray(array))
+    versions = {"python": platform.python_version(), "torch": str(torch.__version__), "numpy": np.__version__}
+    try:
+        versions["lossproof"] = version("lossproof")
+    except PackageNotFoundError:
+        versions["lossproof"] = "not installed"
+    return {
+        "data": {
+            "name": images.name,
+            "source": images.source,
+            "scaling": images.scaling,
+            "notes": list(images.notes),
+            "shape": list(images.train.shape[1:]),
+            "train": len(images.train),
+            "test": len(images.test),
+            "levels": images.levels,
+            "labels": images.test_labels is not None,
+            "sha256": digest.hexdigest(),
+        },
+        "losses": [
+            {
+                "label": loss.label,
+                "id": loss.id,
+                "title": loss.title,
+                "formula": loss.formula,
+                "values": dict(loss.values),
+                "hash": loss.hash,
+                "minimum": loss.minimum,
+                "minimiser": loss.minimiser,
+                "note": loss.note,
+            }
+            for loss in losses
+        ],
+        **settings.to_dict(),
+        "threads": useful_threads(parameters, settings.batch_size) if settings.device == "cpu" else settings.threads,
+        "parameters": parameters,
+        "versions": versions,
+        "platform": platform.platform(),
+        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "command": command or " ".join(sys.argv),
+    }
+
+
+def write_results(
+    directory: Path, images: Images, members: Sequence[Member], settings: Settings, done: int
+) -> pd.DataFrame:
+    """Write table, codes and images; the table holds the epochs that all members finished."""
+    import pandas as pd
+
+    rows = [
+        (member.name, member.loss.label, member.seed, *row)
+        for member in members
+        for row in member.rows
+        if row.epoch <= done
+    ]
+    table = pd.DataFrame(rows, columns=list(COLUMNS)).astype({"seed": "int64", "epoch": "int64", "value": "float64"})
+    write_parquet(directory / RESULTS, table)
+    write_parquet(directory / "latent.parquet", latent_map(images, members, settings))
+    write_pictures(directory, images, members, settings)
+    return table
+
+
+def write_parquet(path: Path, table: pd.DataFrame) -> None:
+    buffer = io.BytesIO()
+    table.to_parquet(buffer, index=False)
+    write_bytes(path, buffer.getvalue())
+
+
+def sweep(directory: Path) -> None:
+    """Remove what a run that was killed while writing left behind."""
+    for left in directory.rglob(f"{TEMPORARY}*"):
+        left.unlink(missing_ok=True)

@@ -1,0 +1,219 @@
+"""What is measured of a member after each epoch, on the test images and on as many training images.
+
+Every member sees the same images and the same noise, so that differences between members are paired.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
+
+from lossproof.lower import function
+from lossproof.torch import elementwise, logit_gradient
+from lossproof.train.loop import rate_per_image, terms
+from lossproof.train.member import Member, Row
+from lossproof.train.randomness import generator
+from lossproof.train.settings import Evaluation, Settings
+from lossproof.train.table import EXCESS_UNDER, SPLITS
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from lossproof.data import Images
+    from lossproof.formula.loss import Loss
+
+CHUNK = 500  # images at a time: keeps the pixels of one loss in the cache
+
+
+@dataclass(frozen=True)
+class Split:
+    """The images of one split that are measured, and the noise that codes are drawn with."""
+
+    images: Tensor  # (n, c, h, w) on the device
+    noise: Tensor  # (n, latent)
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """What the data alone says of a loss, nats per image: its floor on each split, and the mean image's loss."""
+
+    floors: dict[str, float]
+    mean_image: float
+
+
+class Measurer:
+    """Measures members. Everything that depends on the data alone is computed once, in float64."""
+
+    def __init__(self, images: Images, losses: Sequence[Loss], settings: Settings) -> None:
+        self.settings = settings
+        count = settings.evaluation.images
+        device = torch.device(settings.device)
+        chosen = {"train": train_subset(len(images.train), count), "test": np.arange(count)}
+        arrays = {"train": images.train[chosen["train"]], "test": images.test[chosen["test"]]}
+        self.splits = {
+            split: Split(
+                torch.from_numpy(np.ascontiguousarray(arrays[split])).to(device),
+                torch.randn(count, settings.latent, generator=generator(0, f"measure {split}")).to(device),
+            )
+            for split in SPLITS
+        }
+        mean = mean_image(images.train)
+        self.baselines = {loss.label: baseline(loss, arrays, mean) for loss in losses}
+        self.pixel_losses = {loss.label: elementwise(loss) for loss in losses}
+        self.slopes = {loss.label: logit_gradient(loss) for loss in losses}
+        self.dead_below = {
+            loss.label: settings.evaluation.dead_gradient * largest_slope(loss) for loss in losses
+        }
+        self.ssim = ssim_function(settings.evaluation)
+
+    def __call__(self, member: Member) -> list[Row]:
+        """The rows of a member's present state, and at epoch 0 those of the mean image too."""
+        epoch, label = member.epoch + 1, member.loss.label
+        rows: list[Row] = []
+        member.model.eval()
+        for split in SPLITS:
+            for name, value in self.measure(member, split).items():
+                rows.append(self.row(epoch, split, name, value, label))
+        rows.append(Row(epoch, "train", "seconds", member.seconds))
+        if epoch == 0:
+            base = self.baselines[label]
+            rows.append(self.row(epoch, "test", "mean_image_loss", base.mean_image, label))
+            rows.append(
+                self.row(epoch, "test", "mean_image_excess", base.mean_image - base.floors["test"], label)
+            )
+        return rows
+
+    def row(self, epoch: int, split: str, name: str, value: float, label: str) -> Row:
+        """A cell; one that is not finite is left empty and says why."""
+        if math.isfinite(value):
+            return Row(epoch, split, name, value)
+        under = name.removeprefix(EXCESS_UNDER)
+        loss = under if under in self.baselines else label
+        floor = self.baselines[loss].floors[split]
+        if ("floor" in name or "excess" in name) and not math.isfinite(floor):
+            return Row(epoch, split, name, math.nan, f"the floor of {loss} on these images is {floor:g}")
+        return Row(epoch, split, name, math.nan, f"{name} of {loss} is {value:g} on these images")
+
+    def measure(self, member: Member, split: str) -> dict[str, float]:
+        """Every measure of one split, by name; infinite or NaN where it is."""
+        data, evaluation, label = self.splits[split], self.settings.evaluation, member.loss.label
+        count, pixels = len(data.images), data.images[0].numel()
+        sums: list[list[float]] = []
+        means: list[Tensor] = []
+        ssim = 0.0
+        with torch.inference_mode():
+            for start in range(0, count, CHUNK):
+                target = data.images[start : start + CHUNK]
+                logits, mean, logvar = member.model(target, data.noise[start : start + CHUNK])
+                prediction = logits.sigmoid()
+                error = (prediction - target).abs()
+                flat = self.slopes[label](logits, target).abs() < self.dead_below[label]
+                totals = [f(logits, target).sum() for f in self.pixel_losses.values()]
+                totals += [
+                    mean.new_zeros(()) if logvar is None else rate_per_image(mean, logvar).sum(),
+                    error.square().sum(),
+                    error.sum(),
+                    peak_signal_noise_ratio(prediction, target, data_range=1.0, dim=(1, 2, 3), reduction="sum"),
+                    (flat & (error > evaluation.dead_error)).sum().float(),
+                ]
+                sums.append(torch.stack(totals).tolist())  # added up in float64, on the host
+                means.append(mean.cpu())
+                pictures = min(evaluation.ssim_images - start, len(target))
+                if pictures > 0:
+                    ssim += pictures * float(self.ssim(prediction[:pictures], target[:pictures]))
+        *losses, rate, square, absolute, psnr, dead = (math.fsum(column) / count for column in zip(*sums, strict=True))
+        excesses = {
+            name: value - self.baselines[name].floors[split]
+            for name, value in zip(self.pixel_losses, losses, strict=True)
+        }
+        own = losses[list(self.pixel_losses).index(label)]
+        spread = torch.cat(means).double().var(0, correction=0)
+        return {
+            "loss": own,
+            "floor": self.baselines[label].floors[split],
+            "excess": excesses[label],
+            "rate": rate,
+            "objective": own + self.settings.beta * rate,
+            **{EXCESS_UNDER + name: value for name, value in excesses.items()},
+            "mse": square / pixels,
+            "mae": absolute / pixels,
+            "psnr": psnr,
+            "ssim": ssim / evaluation.ssim_images,
+            "dead_pixels": dead / pixels,
+            "gradient_norm": self.gradient_norm(member, data),
+            "active_units": float((spread > evaluation.active_variance).sum()),
+        }
+
+    def gradient_norm(self, member: Member, data: Split) -> float:
+        """Euclidean norm of the objective's gradient with respect to all weights, on the first images."""
+        first = self.settings.evaluation.gradient_images
+        loss, rate = terms(member, data.images[:first], data.noise[:first])
+        objective = loss if rate is None else loss + self.settings.beta * rate
+        slopes = torch.autograd.grad(objective, list(member.model.parameters()))
+        return float(torch.stack([slope.norm() for slope in slopes]).norm())
+
+
+def train_subset(available: int, count: int) -> NDArray[np.int64]:
+    """Which training images are measured: the same every time, spread over the whole set."""
+    return np.linspace(0, available - 1, count).round().astype(np.int64)
+
+
+def mean_image(train: NDArray[np.float32]) -> NDArray[np.float64]:
+    """The mean training image (c, h, w), kept off 0 and 1 by half an image's weight.
+
+    A pixel that is 0 in every training image would otherwise cost an infinite BCE when one test image has it.
+    """
+    edge = 0.5 / len(train)
+    return np.clip(train.mean(0, dtype=np.float64), edge, 1 - edge)
+
+
+def baseline(loss: Loss, arrays: dict[str, NDArray[np.float32]], mean: NDArray[np.float64]) -> Baseline:
+    """Floors and the mean image's loss, in nats per image, each pixel computed in float64."""
+    lowered = function(loss)
+    floors = {}
+    for split, array in arrays.items():
+        values, counts = np.unique(array, return_counts=True)
+        lowest = np.asarray(lowered.floor(values.astype(np.float64)), dtype=np.float64)
+        floors[split] = float((lowest * counts).sum() / len(array))
+    test = arrays["test"]
+    total = 0.0
+    for start in range(0, len(test), CHUNK):
+        target = test[start : start + CHUNK].astype(np.float64)
+        total += float(np.sum(lowered.value(target, np.broadcast_to(mean, target.shape).copy())))
+    return Baseline(floors, total / len(test))
+
+
+def largest_slope(loss: Loss) -> float:
+    """The largest |dl/dz| over targets in [0, 1] and logits in [-12, 12]: a loss's own scale of gradients.
+
+    Losses differ in scale (a squared error may carry a half or a hundred), and Adam undoes such factors; what
+    makes a pixel dead is a gradient that is small beside those of the same loss elsewhere.
+    """
+    targets = np.linspace(0.0, 1.0, 21)
+    y, z = np.meshgrid(targets[loss.target.contains(targets)], np.linspace(-12.0, 12.0, 241), indexing="ij")
+    slopes = np.abs(np.asarray(function(loss).gradient_logits(y, z), dtype=np.float64))
+    finite = slopes[np.isfinite(slopes)]
+    return float(finite.max()) if finite.size else math.nan
+
+
+def ssim_function(evaluation: Evaluation) -> Callable[[Tensor, Tensor], Tensor]:
+    """Mean SSIM (Wang et al. 2004, DOI 10.1109/TIP.2003.819861) over images, with the window of the settings."""
+    uniform = re.fullmatch(r"uniform (\d+)x\1", evaluation.ssim_window)
+    size = int(uniform.group(1)) if uniform else 11
+
+    def ssim(prediction: Tensor, target: Tensor) -> Tensor:
+        value = structural_similarity_index_measure(
+            prediction, target, gaussian_kernel=uniform is None, sigma=1.5, kernel_size=size, data_range=1.0
+        )
+        assert isinstance(value, Tensor)
+        return value
+
+    return ssim

@@ -1,0 +1,104 @@
+"""One member of a comparison: a model trained under one loss from one seed, and its checkpoint file."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from lossproof.formula.errors import LossproofError
+from lossproof.train.store import write_bytes
+
+if TYPE_CHECKING:
+    from lossproof.formula.loss import Loss
+    from lossproof.models.base import AutoEncoder
+
+ADAM = ("step", "exp_avg", "exp_avg_sq")
+
+
+class Row(NamedTuple):
+    """One cell of the results table, without the columns that are the member's own."""
+
+    epoch: int
+    split: str
+    measure: str
+    value: float
+    reason: str = ""
+
+
+@dataclass
+class Member:
+    """A model, its optimiser and all that is known of its training so far."""
+
+    name: str
+    loss: Loss
+    seed: int
+    model: AutoEncoder
+    optimiser: torch.optim.Adam
+    elementwise: Callable[[Tensor, Tensor], Tensor]  # (logits, target) -> loss of each pixel
+    checkpoint: Path
+    epoch: int = -1  # the last epoch measured; 0 is the untrained model, -1 not even that
+    seconds: float = 0.0
+    rows: list[Row] = field(default_factory=list)
+    event: dict[str, Any] | None = None  # why it stopped
+    saved: float = 0.0  # monotonic time of the last write
+
+    def state(self) -> dict[str, Tensor]:
+        """A copy of the weights and of Adam's state, flat, by name."""
+        tensors = {f"model.{name}": value.detach().clone() for name, value in self.model.state_dict().items()}
+        for name, parameter in self.model.named_parameters():
+            for key, value in self.optimiser.state.get(parameter, {}).items():
+                tensors[f"adam.{name}.{key}"] = value.detach().clone()
+        return tensors
+
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        """Go back to a state taken by `state`."""
+        self.model.load_state_dict(
+            {name.removeprefix("model."): value for name, value in tensors.items() if name.startswith("model.")}
+        )
+        self.optimiser.state.clear()
+        for name, parameter in self.model.named_parameters():
+            if f"adam.{name}.step" in tensors:
+                self.optimiser.state[parameter] = {
+                    key: tensors[f"adam.{name}.{key}"].to(parameter.device, copy=True) for key in ADAM
+                }
+
+    def save(self) -> None:
+        """Write the checkpoint: weights, Adam's state and every row so far, in one file replaced at once."""
+        progress = {
+            "epoch": self.epoch,
+            "seconds": self.seconds,
+            "event": self.event,
+            "rows": [list(column) for column in zip(*self.rows, strict=True)],
+        }
+        tensors = {name: value.cpu().contiguous() for name, value in self.state().items()}
+        write_bytes(self.checkpoint, save(tensors, {"lossproof": json.dumps(progress)}))
+        self.saved = time.monotonic()
+
+    def load(self) -> bool:
+        """Take up the state of the checkpoint file; False when there is none yet."""
+        if not self.checkpoint.is_file():
+            return False
+        try:
+            with safe_open(self.checkpoint, framework="pt") as file:
+                progress = json.loads((file.metadata() or {})["lossproof"])
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+            self.restore(tensors)
+            columns = progress["rows"]
+            self.rows = [Row(*cell) for cell in zip(*columns, strict=True)]
+            self.epoch, self.seconds, self.event = progress["epoch"], progress["seconds"], progress["event"]
+        except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError, OSError) as error:
+            raise LossproofError(
+                f"resume: expected the checkpoint of {self.name} in {self.checkpoint}, cannot read it ({error}). "
+                "Delete that file to train this member anew."
+            ) from error
+        self.saved = time.monotonic()
+        return True

@@ -1,0 +1,182 @@
+"""What a comparison is: its settings, the defaults that follow from the data, and whether two are the same."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from lossproof.formula.errors import LossproofError, nearest
+from lossproof.models import MODELS
+
+if TYPE_CHECKING:
+    from lossproof.data import Images
+    from lossproof.formula.loss import Loss
+
+DEFAULT_LOSSES = ("bce", "mse", "mae", "logcosh")
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How members are measured. Written into config.json, so that a table can be read without the code."""
+
+    images: int  # at most this many of the test set, and as many of the training set
+    ssim_images: int  # SSIM is the dearest measure
+    ssim_window: str  # "gaussian 11x11, sigma 1.5" (Wang et al. 2004) or "uniform KxK" where that would not fit
+    gradient_images: int
+    dead_error: float = 0.1
+    dead_gradient: float = 1e-3  # of the loss's largest |dl/dz| over y in [0, 1], z in [-12, 12]
+    active_variance: float = 1e-2  # Burda et al., arXiv 1509.00519, section 5
+    mean_image_clip: str = "[1/(2n), 1 - 1/(2n)], n training images"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All that decides the numbers of a comparison, besides the data and the losses."""
+
+    model: str
+    latent: int
+    hidden: tuple[int, ...]
+    epochs: int
+    batch_size: int
+    lr: float
+    beta: float
+    seeds: tuple[int, ...]
+    device: str
+    threads: int
+    evaluation: Evaluation
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self) | {"hidden": list(self.hidden), "seeds": list(self.seeds)}
+
+
+def settle(
+    images: Images,
+    *,
+    model: str,
+    latent: int | None,
+    hidden: Sequence[int] | None,
+    epochs: int | None,
+    batch_size: int | None,
+    lr: float,
+    beta: float,
+    seeds: int | Sequence[int],
+    device: str,
+    threads: int,
+) -> Settings:
+    """Fill in what was left open from the size of the data, and check what was given.
+
+    Large sets get the pytorch example's VAE (784-400-20, batch 128, 10 epochs); small ones a smaller model and
+    more epochs, so that each member sees a few thousand batches. Raises `LossproofError`, naming the option.
+    """
+    if model not in MODELS:
+        raise LossproofError(f"model: expected one of {', '.join(MODELS)}, got {model!r}; {nearest(model, MODELS)}")
+    convolutional, _ = MODELS[model]
+    count, channels, height, width = images.train.shape
+    pixels = channels * height * width
+    large = pixels >= 400
+    latent = latent if latent is not None else (20 if large else 8)
+    if hidden is None:
+        hidden = (32, 64) if convolutional else ((400,) if large else (128,))
+    batch_size = batch_size if batch_size is not None else (128 if count >= 10_000 else 64 if count >= 500 else 16)
+    steps = math.ceil(count / max(1, batch_size))
+    epochs = epochs if epochs is not None else min(60, max(10, round(1500 / steps)))
+    seeds = tuple(range(seeds)) if isinstance(seeds, int) else tuple(int(seed) for seed in seeds)
+
+    _at_least("latent", latent, 1)
+    for layer in hidden:
+        _at_least("hidden", layer, 1)
+    _at_least("epochs", epochs, 1)
+    _at_least("batch-size", batch_size, 1)
+    if not seeds or len(set(seeds)) != len(seeds) or min(seeds) < 0:
+        raise LossproofError(f"seeds: expected at least one, all different and none negative, got {list(seeds)}.")
+    if not (math.isfinite(lr) and lr > 0):
+        raise LossproofError(f"lr: expected a positive number, got {lr}.")
+    if not (math.isfinite(beta) and beta >= 0):
+        raise LossproofError(f"beta: expected a number of at least 0, got {beta}.")
+
+    measured = min(10_000, len(images.test), count)
+    evaluation = Evaluation(
+        images=measured,
+        ssim_images=min(500 if pixels <= 1024 else 100, measured),
+        ssim_window=ssim_window(height, width),
+        gradient_images=min(256, measured),
+    )
+    return Settings(
+        model=model,
+        latent=latent,
+        hidden=tuple(hidden),
+        epochs=epochs,
+        batch_size=batch_size,
+        lr=lr,
+        beta=beta,
+        seeds=seeds,
+        device=device,
+        threads=threads,
+        evaluation=evaluation,
+    )
+
+
+def ssim_window(height: int, width: int) -> str:
+    """The window SSIM is taken over: the usual Gaussian one where it fits, else a smaller uniform square.
+
+    >>> ssim_window(28, 28), ssim_window(8, 8), ssim_window(2, 9)
+    ('gaussian 11x11, sigma 1.5', 'uniform 5x5', 'uniform 1x1')
+    """
+    side = min(height, width)
+    if side >= 11:
+        return "gaussian 11x11, sigma 1.5"
+    odd = (side // 2) + 1 - (side // 2) % 2 if side > 3 else 2 * ((side - 1) // 2) + 1
+    return f"uniform {odd}x{odd}"
+
+
+def slug(label: str) -> str:
+    """A loss's label as a file name.
+
+    >>> slug("bce"), slug("huber(delta=0.1)")
+    ('bce', 'huber-delta-0.1')
+    """
+    return re.sub(r"[^A-Za-z0-9._]+", "-", label).strip("-.")[:60] or "loss"
+
+
+def slugs(losses: Sequence[Loss]) -> list[str]:
+    """One file name a loss, all different: formulas that would share one get a digest of their own."""
+    names = [slug(loss.label) for loss in losses]
+    folded = [name.lower() for name in names]  # not every file system tells case apart
+    return [
+        f"{name}-{hashlib.sha256(loss.label.encode()).hexdigest()[:8]}" if folded.count(name.lower()) > 1 else name
+        for name, loss in zip(names, losses, strict=True)
+    ]
+
+
+def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    """What differs between two configurations in what decides the numbers, as "epochs 10 -> 20".
+
+    >>> differences({"epochs": 10, "beta": 1.0}, {"epochs": 20, "beta": 1.0})
+    ['epochs 10 -> 20']
+    """
+    found = [
+        f"{key} {old.get(key)} -> {new.get(key)}"
+        for key in ("model", "latent", "hidden", "epochs", "batch_size", "lr", "beta", "seeds", "device", "evaluation")
+        if old.get(key) != new.get(key)
+    ]
+    before, after = (
+        {entry["label"]: (entry["hash"], entry["values"]) for entry in config.get("losses", [])}
+        for config in (old, new)
+    )
+    if list(before) != list(after):
+        found.append(f"losses {','.join(before)} -> {','.join(after)}")
+    found += [f"definition of {label}" for label in before if label in after and before[label] != after[label]]
+    data_before, data_after = old.get("data", {}), new.get("data", {})
+    if data_before.get("sha256") != data_after.get("sha256"):
+        names = [f"{data.get('name')} {str(data.get('sha256'))[:8]}" for data in (data_before, data_after)]
+        found.append(f"data {names[0]} -> {names[1]}")
+    return found
+
+
+def _at_least(option: str, value: int, least: int) -> None:
+    if value < least:
+        raise LossproofError(f"{option}: expected at least {least}, got {value}.")

@@ -1,0 +1,87 @@
+"""The long results table: its columns, its measures and how to read it. Imports no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lossproof.formula.errors import LossproofError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+RESULTS = "results.parquet"
+COLUMNS = ("member", "loss", "seed", "epoch", "split", "measure", "value", "reason")
+SPLITS = ("train", "test")
+EXCESS_UNDER = "excess:"
+
+
+@dataclass(frozen=True)
+class Measure:
+    """What a measure is called, its unit, which direction is better ("lower", "higher" or "") and what it tells."""
+
+    title: str
+    unit: str
+    better: str
+    kind: str
+
+
+MEASURES: dict[str, Measure] = {
+    "loss": Measure("reconstruction loss", "nats per image", "lower", "own loss"),
+    "floor": Measure("floor of the loss on this data", "nats per image", "", "own loss"),
+    "excess": Measure("excess over the floor", "nats per image", "lower", "own loss"),
+    "rate": Measure("rate (KL to the prior)", "nats per image", "", "own loss"),
+    "objective": Measure("objective (loss + beta rate)", "nats per image", "lower", "own loss"),
+    "mse": Measure("mean squared error", "per pixel", "lower", "picture"),
+    "mae": Measure("mean absolute error", "per pixel", "lower", "picture"),
+    "psnr": Measure("peak signal-to-noise ratio", "dB, mean over images", "higher", "picture"),
+    "ssim": Measure("structural similarity", "mean over images", "higher", "picture"),
+    "dead_pixels": Measure("dead pixels (wrong by > 0.1, no gradient)", "share of pixels", "lower", "training"),
+    "gradient_norm": Measure("gradient norm of the objective", "nats per image", "", "training"),
+    "active_units": Measure("active latent units", "units", "", "training"),
+    "seconds": Measure("training time so far", "seconds", "lower", "training"),
+    "mean_image_loss": Measure("loss of always predicting the mean image", "nats per image", "", "baseline"),
+    "mean_image_excess": Measure("excess of always predicting the mean image", "nats per image", "", "baseline"),
+}
+
+
+def describe(measure: str) -> Measure:
+    """The description of a measure, also of "excess:<loss>", a member's excess under any compared loss.
+
+    >>> describe("excess:bce").title
+    'excess under bce'
+    """
+    if measure.startswith(EXCESS_UNDER):
+        return Measure(
+            f"excess under {measure.removeprefix(EXCESS_UNDER)}", "nats per image", "lower", "every loss"
+        )
+    if measure not in MEASURES:
+        raise LossproofError(
+            f"measure: expected one of {', '.join(MEASURES)} or {EXCESS_UNDER}<loss>, got {measure!r}."
+        )
+    return MEASURES[measure]
+
+
+def read(run_dir: str | Path) -> pd.DataFrame:
+    """The results table of a run directory: one row a (member, epoch, split, measure), an empty value with its reason.
+
+    Raises `LossproofError` when there is no table or a column is missing.
+    """
+    import pandas as pd
+
+    path = Path(run_dir) / RESULTS
+    if not path.is_file():
+        raise LossproofError(f"run: expected {RESULTS} in {run_dir}, found none. Is it a finished run?")
+    table = pd.read_parquet(path)
+    missing = [name for name in COLUMNS if name not in table.columns]
+    if missing:
+        raise LossproofError(f"run: expected columns {', '.join(COLUMNS)} in {path}, missing {', '.join(missing)}.")
+    return table.loc[:, list(COLUMNS)]
+
+
+def final(table: pd.DataFrame, split: str = "test") -> pd.DataFrame:
+    """The rows of each member's last epoch on one split, without the baselines of epoch 0."""
+    rows = table.loc[(table["split"] == split) & ~table["measure"].str.startswith("mean_image")]
+    last = rows.groupby("member")["epoch"].transform("max")
+    return rows.loc[rows["epoch"] == last].reset_index(drop=True)
