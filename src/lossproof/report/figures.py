@@ -1,0 +1,363 @@
+"""Plots as plain plotly dictionaries, functions of the run. Colours are left to the page, which knows light from dark.
+
+A trace carries `meta.tone`: the name of a colour of the style sheet ("loss-0", "floor", ...), put in by the page's script.
+Text that came from outside is escaped here, because plotly reads tags inside its texts.
+"""
+
+from __future__ import annotations
+
+import html
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from lossproof.report.measures import ordered
+from lossproof.report.readable import number
+from lossproof.report.run import Run
+
+TONES = 6
+DASHES = ("solid", "dash", "dashdot", "longdash", "longdashdot", "12px,3px,2px,3px,2px,3px")
+SYMBOLS = (
+    "circle",
+    "square",
+    "diamond",
+    "triangle-up",
+    "cross",
+    "x",
+    "star",
+    "triangle-down",
+    "pentagon",
+    "hexagram",
+)
+LATENT_POINTS = 1200
+MANY_LABELS = 10
+
+Trace = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One plot: its id in the page, the plotly data and layout, and what a reader who cannot see it is told."""
+
+    key: str
+    title: str
+    alt: str
+    data: list[Trace]
+    layout: dict[str, Any] = field(default_factory=dict)
+    note: str = ""
+
+
+def tone(index: int) -> str:
+    """Colour name of the loss at that place."""
+    return f"loss-{index % TONES}"
+
+
+def dash(index: int) -> str:
+    """Dash of the loss at that place; with more losses than colours, colour and dash part company.
+
+    >>> dash(0), dash(1), dash(6)
+    ('solid', 'dash', 'dash')
+    """
+    return DASHES[(index + index // TONES) % len(DASHES)]
+
+
+def safe(text: object) -> str:
+    """Text for plotly: tags and entities shown as they are written.
+
+    >>> safe("<b>a</b>")
+    '&lt;b&gt;a&lt;/b&gt;'
+    """
+    return html.escape(str(text), quote=False)
+
+
+def series(table: pd.DataFrame, measure: str, split: str = "test") -> dict[str, pd.DataFrame]:
+    """Per loss: one row an epoch, one column a seed."""
+    rows = table[(table["measure"] == measure) & (table["split"] == split)]
+    return {
+        str(label): part.pivot_table(
+            index="epoch", columns="seed", values="value", aggfunc="last", dropna=False
+        )
+        for label, part in rows.groupby("loss", sort=False)
+    }
+
+
+def curve(
+    frame: pd.DataFrame, label: str, index: int, *, unit: str, scale: float = 1.0, legend: bool = True
+) -> list[Trace]:
+    """Seeds as thin lines and their mean (over the seeds that have a value) as a thick one."""
+    epochs = [int(epoch) for epoch in frame.index]
+    traces: list[Trace] = []
+    common = {"type": "scatter", "mode": "lines", "name": safe(label), "legendgroup": f"g{index}"}
+    if frame.shape[1] > 1:
+        for seed in frame.columns:
+            traces.append(
+                {
+                    **common,
+                    "x": epochs,
+                    "y": clean(frame[seed] * scale),
+                    "showlegend": False,
+                    "opacity": 0.45,
+                    "hoverinfo": "skip",
+                    "line": {"width": 1, "dash": dash(index)},
+                    "meta": {"tone": tone(index)},
+                }
+            )
+    mean = frame.where(np.isfinite(frame)).mean(axis=1, skipna=True) * scale
+    traces.append(
+        {
+            **common,
+            "x": epochs,
+            "y": clean(mean),
+            "showlegend": legend,
+            "mode": "lines+markers" if len(epochs) < 3 else "lines",
+            "line": {"width": 2.6, "dash": dash(index)},
+            "meta": {"tone": tone(index)},
+            "hovertemplate": "epoch %{x}: %{y:.4g} " + unit,
+        }
+    )
+    return traces
+
+
+def clean(values: pd.Series) -> list[float | None]:
+    """Values for JSON: what is not finite becomes a gap."""
+    return [float(value) if np.isfinite(value) else None for value in values.to_numpy(dtype="float64")]
+
+
+def progress(run: Run) -> Figure | None:
+    """Excess left, in percent of the mean image's excess: the one scale on which all losses' training can be drawn."""
+    frames = series(run.table, "excess")
+    base = series(run.table, "mean_image_excess")
+    data: list[Trace] = []
+    for index, label in enumerate(run.labels):
+        if label not in frames or label not in base:
+            continue
+        start = base[label].to_numpy(dtype="float64")
+        start = start[np.isfinite(start) & (start > 0)]
+        if start.size:
+            data += curve(frames[label], label, index, unit="%", scale=100 / float(start.mean()))
+    if not data:
+        return None
+    return Figure(
+        "progress",
+        "How much of the mean image's excess is left",
+        "Line plot over epochs: for every loss, its excess on the test images as a percentage of the excess of always "
+        "predicting the mean image, on a logarithmic scale.",
+        data,
+        layout("excess left (%)", log=True),
+        "100 % is what always predicting the mean image would leave; 0 % is a perfect reconstruction. Each loss is "
+        "measured on its own scale, so this shows how far each got by its own lights, not which pictures are closer.",
+    )
+
+
+def loss_panels(run: Run) -> list[tuple[Figure, Figure]]:
+    """For every loss: its curve with floor and mean image, and its excess on its own."""
+    tables = {name: series(run.table, name) for name in ("loss", "floor", "excess", "mean_image_loss")}
+    panels = []
+    for index, label in enumerate(run.labels):
+        if label not in tables["loss"]:
+            continue
+        frame = tables["loss"][label]
+        floor = _level(tables["floor"].get(label))
+        mean_image = _level(tables["mean_image_loss"].get(label))
+        shown = frame[frame.index >= 1] if (frame.index >= 1).any() else frame
+        data = curve(shown, label, index, unit="nats", legend=False)
+        xs = [int(shown.index.min()), int(shown.index.max())]
+        notes = []
+        for level, name, style in ((floor, "floor", "dot"), (mean_image, "mean image", "3px,6px")):
+            if level is None:
+                continue
+            data.append(
+                {
+                    "type": "scatter",
+                    "mode": "lines",
+                    "x": xs,
+                    "y": [level, level],
+                    "name": name,
+                    "showlegend": False,
+                    "line": {"width": 1.6, "dash": style},
+                    "meta": {"tone": "floor" if name == "floor" else "muted"},
+                    "hovertemplate": name + ": %{y:.4g} nats",
+                }
+            )
+            notes.append(
+                {
+                    "x": 1,
+                    "xref": "paper",
+                    "xanchor": "right",
+                    "y": level,
+                    "yanchor": "bottom",
+                    "showarrow": False,
+                    "text": f"{name} {number(level)}",
+                }
+            )
+        ys = [v for v in (floor, mean_image, *clean(shown.stack())) if v is not None]
+        low, high = (min(ys), max(ys)) if ys else (0.0, 1.0)
+        pad = 0.08 * (high - low or 1.0)
+        look = layout("nats per image", legend=False)
+        look["annotations"] = notes
+        look["yaxis"]["range"] = [
+            min(0.0, low - pad) if low <= 0 or low < 0.5 * high else low - pad,
+            high + 1.6 * pad,
+        ]
+        whole = Figure(
+            f"loss-{index}",
+            f"{label}: loss and floor",
+            f"Line plot over epochs: loss {label} on the test images, with its floor "
+            f"({'none' if floor is None else number(floor)}) and the loss of the mean image "
+            f"({'not measured' if mean_image is None else number(mean_image)}), in nats per image.",
+            data,
+            look,
+        )
+        over = tables["excess"].get(label, frame.iloc[0:0])
+        excess = Figure(
+            f"excess-{index}",
+            f"{label}: excess",
+            f"Line plot over epochs: excess of {label} over its floor on the test images, nats per image, logarithmic.",
+            curve(over, label, index, unit="nats", legend=False),
+            layout("nats per image", log=True, legend=False),
+        )
+        panels.append((whole, excess))
+    return panels
+
+
+def _level(frame: pd.DataFrame | None) -> float | None:
+    if frame is None:
+        return None
+    values = frame.to_numpy(dtype="float64")
+    values = values[np.isfinite(values)]
+    return float(values.mean()) if values.size else None
+
+
+def dead_pixels(run: Run) -> Figure | None:
+    """Share of dead pixels over epochs, in percent."""
+    frames = series(run.table, "dead_pixels")
+    data: list[Trace] = []
+    for index, label in enumerate(run.labels):
+        if label in frames and np.isfinite(frames[label].to_numpy(dtype="float64")).any():
+            data += curve(frames[label], label, index, unit="%", scale=100.0)
+    if not data:
+        return None
+    look = layout("% of test pixels")
+    look["yaxis"]["rangemode"] = "tozero"
+    return Figure(
+        "dead",
+        "Dead pixels over training",
+        "Line plot over epochs: for every loss, the percentage of test pixels that are wrong and yet nearly without "
+        "gradient.",
+        data,
+        look,
+    )
+
+
+def chooser(run: Run) -> dict[str, Any] | None:
+    """All curves of the table for the page's "any measure" plot: options, epochs, and values by measure and split."""
+    options, values = [], {}
+    for measure in ordered(run.table["measure"].drop_duplicates()):
+        for split in ("test", "train"):
+            frames = series(run.table, measure.name, split)
+            entry = []
+            for index, label in enumerate(run.labels):
+                frame = frames.get(label)
+                if frame is None or not np.isfinite(frame.to_numpy(dtype="float64")).any() or len(frame) < 2:
+                    continue
+                entry += curve(frame, label, index, unit=safe(measure.unit))
+            if entry:
+                key = f"{measure.name}|{split}"
+                values[key] = {"data": entry, "layout": layout(safe(measure.unit))}
+                scale = (
+                    ""
+                    if measure.common or measure.name in {"rate", "active_units"}
+                    else ", each on its own scale"
+                )
+                options.append((key, f"{measure.head}, {split}{scale}"))
+    return {"options": options, "values": values} if options else None
+
+
+def latent_maps(run: Run) -> list[Figure]:
+    """Where the test images lie in the code, one map a loss (its first seed), coloured by label when there are labels."""
+    if run.latent is None or run.latent.empty:
+        return []
+    axes = (
+        ("code 1", "code 2")
+        if run.config.get("latent") == 2
+        else ("principal component 1", "principal component 2")
+    )
+    maps = []
+    for index, label in enumerate(run.labels):
+        rows = run.latent[run.latent["loss"].astype(str) == label]
+        rows = rows[np.isfinite(rows["x"]) & np.isfinite(rows["y"])]
+        if rows.empty:
+            continue
+        seed = int(rows["seed"].min())
+        rows = rows[rows["seed"] == seed]
+        total = len(rows)
+        rows = rows.iloc[np.linspace(0, total - 1, min(total, LATENT_POINTS)).astype(int)]
+        data, notes = _points(rows)
+        look = layout(axes[1], legend=False)
+        look["xaxis"]["title"] = {"text": axes[0]}
+        look["annotations"] = notes
+        look["hovermode"] = "closest"
+        coloured = bool(notes)
+        maps.append(
+            Figure(
+                f"latent-{index}",
+                f"{label}, seed {seed}",
+                f"Scatter plot of the codes of {len(rows)} test images, trained under {label}, seed {seed}"
+                + (
+                    ", coloured and marked by label; each label is written at its median."
+                    if coloured
+                    else "."
+                ),
+                data,
+                look,
+                f"{len(rows)} of {total} test images" if total > len(rows) else f"{total} test images",
+            )
+        )
+    return maps
+
+
+def _points(rows: pd.DataFrame) -> tuple[list[Trace], list[dict[str, Any]]]:
+    base = {"type": "scatter", "mode": "markers", "showlegend": False}
+    labels = rows["label"]
+    if labels.isna().all():
+        plain = {**base, "x": clean(rows["x"]), "y": clean(rows["y"]), "name": "", "meta": {"tone": "loss-0"}}
+        return [{**plain, "marker": {"size": 5, "opacity": 0.7}, "hoverinfo": "skip"}], []
+    data, notes = [], []
+    for place, (value, part) in enumerate(rows[labels.notna()].groupby("label")):
+        name = f"{value:g}" if isinstance(value, float) else str(value)
+        data.append(
+            {
+                **base,
+                "x": clean(part["x"]),
+                "y": clean(part["y"]),
+                "name": safe(name),
+                "hovertemplate": "label " + "%{fullData.name}",
+                "marker": {"size": 5, "opacity": 0.75, "symbol": SYMBOLS[place % len(SYMBOLS)]},
+                "meta": {"tone": f"label-{place % MANY_LABELS}"},
+            }
+        )
+        notes.append(
+            {
+                "x": float(part["x"].median()),
+                "y": float(part["y"].median()),
+                "text": f"<b>{safe(name)}</b>",
+                "showarrow": False,
+                "boxed": True,
+            }
+        )
+    return data, notes
+
+
+def layout(y_title: str, *, log: bool = False, legend: bool = True) -> dict[str, Any]:
+    """Axes and legend, without colours."""
+    y_axis: dict[str, Any] = {"title": {"text": y_title}, "automargin": True}
+    if log:
+        y_axis |= {"type": "log", "exponentformat": "none"}
+    return {
+        "xaxis": {"title": {"text": "epoch"}, "automargin": True},
+        "yaxis": y_axis,
+        "showlegend": legend,
+        "hovermode": "x unified",
+    }

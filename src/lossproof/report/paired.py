@@ -1,0 +1,187 @@
+"""Means and paired differences over seeds, with Student's t intervals.
+
+Members of one seed share initial weights, batches and noise, so a difference is taken within each seed first;
+what the seeds have in common drops out of it. `table` is the long results table (`results.parquet`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from lossproof.formula.errors import LossproofError
+
+NEEDED = ("member", "loss", "seed", "epoch", "split", "measure", "value", "reason")
+ONE_SEED = "no interval: one seed"
+
+
+def check_table(table: pd.DataFrame, where: str = "results table") -> None:
+    """Raise `LossproofError` unless `table` has the columns of the long results table and at least one row."""
+    missing = [column for column in NEEDED if column not in table.columns]
+    if missing:
+        raise LossproofError(
+            f"{where}: expected the columns {', '.join(NEEDED)}, got none named {', '.join(missing)} "
+            f"(it has {', '.join(map(str, table.columns)) or 'no column'}). Was it written by `lossproof compare`?"
+        )
+    if table.empty:
+        raise LossproofError(f"{where}: expected at least one row, got 0. Train at least one epoch.")
+
+
+def losses(table: pd.DataFrame) -> list[str]:
+    """Loss labels in order of appearance."""
+    return [str(label) for label in table["loss"].drop_duplicates()]
+
+
+def last_epoch(table: pd.DataFrame, split: str = "test") -> int:
+    """The last epoch at which every loss that still runs has a finite value of its own loss.
+
+    A loss counts as stopped when every one of its members carries a reason on some row of `loss`. An interrupted run
+    is thus read at the last epoch that all of its losses reached.
+    """
+    check_table(table)
+    rows = table[(table["split"] == split) & (table["measure"] == "loss")]
+    if rows.empty:
+        return int(table["epoch"].max())
+    stopped_members = set(rows.loc[rows["reason"].fillna("") != "", "member"])
+    members = rows.groupby("loss", sort=False)["member"].unique()
+    live = {label for label, names in members.items() if not set(names) <= stopped_members}
+    finite = rows[np.isfinite(rows["value"])]
+    reached = finite[finite["loss"].isin(live)].groupby("epoch")["loss"].nunique()
+    complete = reached[reached == len(live)] if live else reached
+    if complete.empty:
+        return int(finite["epoch"].max()) if len(finite) else int(rows["epoch"].max())
+    return int(complete.index.max())
+
+
+def at(table: pd.DataFrame, measure: str, *, split: str = "test", epoch: int | None = None) -> pd.DataFrame:
+    """Values of one measure at one epoch (the last by default): one row a seed, one column a loss, NaN where empty."""
+    check_table(table)
+    when = last_epoch(table, split) if epoch is None else epoch
+    rows = table[(table["measure"] == measure) & (table["split"] == split) & (table["epoch"] == when)]
+    wide = rows.pivot_table(index="seed", columns="loss", values="value", aggfunc="last", dropna=False)
+    return wide.reindex(columns=losses(table)).astype("float64")
+
+
+def t_interval(values: Sequence[float] | np.ndarray, level: float = 0.95) -> tuple[float, float, float]:
+    """Mean and its two-sided Student's t interval; NaN ends with fewer than two values.
+
+    >>> mean, low, high = t_interval([1.0, 2.0, 3.0])
+    >>> round(mean, 3), round(low, 3), round(high, 3)
+    (2.0, -0.484, 4.484)
+    """
+    if not 0 < level < 1:
+        raise LossproofError(
+            f"t_interval: expected level in (0, 1), got {level!r}. Use 0.95 for a 95 % interval."
+        )
+    sample = np.asarray(values, dtype="float64")
+    if sample.size == 0:
+        return float("nan"), float("nan"), float("nan")
+    mean = float(sample.mean())
+    if sample.size == 1 or not np.isfinite(sample).all():
+        return mean, float("nan"), float("nan")
+    half = float(stats.t.ppf((1 + level) / 2, sample.size - 1) * sample.std(ddof=1) / np.sqrt(sample.size))
+    return mean, mean - half, mean + half
+
+
+def intervals(
+    table: pd.DataFrame, measure: str, *, split: str = "test", epoch: int | None = None, level: float = 0.95
+) -> pd.DataFrame:
+    """Mean of `measure` over seeds for every loss, with its t interval.
+
+    Columns: loss, measure, epoch, seeds (how many have a value), mean, low, high, reason (why there is no mean or
+    no interval, else "").
+    """
+    when = last_epoch(table, split) if epoch is None else epoch
+    wide = at(table, measure, split=split, epoch=when)
+    rows = []
+    for label in wide.columns:
+        sample = wide[label].dropna().to_numpy()
+        mean, low, high = t_interval(sample, level)
+        reason = (
+            why_empty(table, label, measure, split)
+            if sample.size == 0
+            else ONE_SEED
+            if sample.size == 1
+            else ""
+        )
+        rows.append((label, measure, when, int(sample.size), mean, low, high, reason))
+    return pd.DataFrame(rows, columns=["loss", "measure", "epoch", "seeds", "mean", "low", "high", "reason"])
+
+
+def why_empty(table: pd.DataFrame, label: str, measure: str, split: str = "test") -> str:
+    """The last reason the table states for a loss's missing values: of this measure, else of any."""
+    rows = table[(table["loss"] == label) & (table["reason"].fillna("") != "")]
+    own = rows[(rows["measure"] == measure) & (rows["split"] == split)]
+    chosen = own if len(own) else rows
+    return str(chosen["reason"].iloc[-1]) if len(chosen) else "not measured"
+
+
+def differences(
+    table: pd.DataFrame,
+    measures: str | Sequence[str],
+    *,
+    split: str = "test",
+    epoch: int | None = None,
+    level: float = 0.95,
+) -> pd.DataFrame:
+    """Paired differences `first - second` of every two losses, over the seeds that both have, with t intervals.
+
+    Columns: first, second, measure, epoch, seeds, difference, low, high, separated (True when the interval does not
+    hold 0), reason ("no interval: one seed", or why there is no difference). The interval is that of the paired t test
+    (Student, Biometrika 1908, https://doi.org/10.1093/biomet/6.1.1). Raises `LossproofError` on a table without
+    the needed columns or an unknown measure.
+
+    >>> rows = [(f"{l}-s{s}", l, s, 1, "test", m, v, "") for l, vs in {"a": (1., 2., 4.), "b": (2., 4., 5.)}.items()
+    ...         for s, v in enumerate(vs) for m in ("loss", "mse")]
+    >>> one = differences(pd.DataFrame(rows, columns=NEEDED), "mse").iloc[0]
+    >>> round(one.difference, 3), round(one.low, 3), round(one.high, 3), bool(one.separated)
+    (-1.333, -2.768, 0.101, False)
+    """
+    check_table(table)
+    names = [measures] if isinstance(measures, str) else list(measures)
+    known = list(table["measure"].drop_duplicates())
+    when = last_epoch(table, split) if epoch is None else epoch
+    rows = []
+    for measure in names:
+        if measure not in known:
+            raise LossproofError(
+                f"differences: expected a measure of the table ({', '.join(map(str, known))}), got {measure!r}."
+            )
+        wide = at(table, measure, split=split, epoch=when)
+        labels = list(wide.columns)
+        for index, first in enumerate(labels):
+            for second in labels[index + 1 :]:
+                rows.append(
+                    (first, second, measure, when, *_pair(table, wide, first, second, split, measure, level))
+                )
+    columns = [
+        "first",
+        "second",
+        "measure",
+        "epoch",
+        "seeds",
+        "difference",
+        "low",
+        "high",
+        "separated",
+        "reason",
+    ]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _pair(
+    table: pd.DataFrame, wide: pd.DataFrame, first: str, second: str, split: str, measure: str, level: float
+) -> tuple[int, float, float, float, bool, str]:
+    both = wide[[first, second]].dropna()
+    if both.empty:
+        empty = first if wide[first].dropna().empty else second
+        return 0, float("nan"), float("nan"), float("nan"), False, why_empty(table, empty, measure, split)
+    delta = (both[first] - both[second]).to_numpy()
+    if not np.isfinite(delta).all():
+        return len(delta), float("nan"), float("nan"), float("nan"), False, "a value is infinite"
+    mean, low, high = t_interval(delta, level)
+    reason = ONE_SEED if len(delta) == 1 else ""
+    return len(delta), mean, low, high, bool(low > 0 or high < 0), reason

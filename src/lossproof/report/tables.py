@@ -1,0 +1,159 @@
+"""Rows for the report's tables: every loss and member under every measure, the cross matrix, paired differences."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from lossproof.report import paired
+from lossproof.report.measures import Measure, ordered, split_of
+from lossproof.report.readable import number, span, with_margin
+from lossproof.report.run import Run
+from lossproof.report.words import rivals
+from lossproof.train.table import EXCESS_UNDER
+
+BEST = "best"
+NEAR = "near"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Text of a cell; `mark` is "best", "near" (not separated from the best) or ""; `reason` fills an empty cell."""
+
+    text: str
+    mark: str = ""
+    reason: str = ""
+    own: bool = False
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row: its head and cells; `measure` when the row belongs to one."""
+
+    head: str
+    cells: list[Cell]
+    measure: Measure | None = None
+
+
+def measured(run: Run) -> list[Measure]:
+    """Measures that have a finite value somewhere, in the reader's order."""
+    finite = run.table[np.isfinite(run.table["value"]) | (run.table["measure"].isin(["floor"]))]
+    return ordered(finite["measure"].drop_duplicates())
+
+
+def by_loss(run: Run, epoch: int) -> list[Row]:
+    """One row a measure, one cell a loss: mean over seeds ± half of the 95 % interval."""
+    rows = []
+    for measure in measured(run):
+        if not measure.name.startswith(EXCESS_UNDER):
+            rows.append(Row(measure.title, _cells(run, measure, epoch), measure))
+    return rows
+
+
+def cross(run: Run, epoch: int) -> tuple[list[Measure], list[Row]]:
+    """Rows: losses trained under; columns: excess under each loss. Marks are per column."""
+    columns = [measure for measure in measured(run) if measure.name.startswith(EXCESS_UNDER)]
+    by_column = [_cells(run, measure, epoch) for measure in columns]
+    rows = []
+    for index, label in enumerate(run.labels):
+        cells = [
+            Cell(
+                cells[index].text,
+                cells[index].mark,
+                cells[index].reason,
+                measure.name == EXCESS_UNDER + label,
+            )
+            for measure, cells in zip(columns, by_column, strict=True)
+        ]
+        rows.append(Row(label, cells))
+    return columns, rows
+
+
+def _cells(run: Run, measure: Measure, epoch: int) -> list[Cell]:
+    split = split_of(measure.name)
+    when = 0 if measure.name.startswith("mean_image") else epoch
+    frame = (
+        paired.intervals(run.table, measure.name, split=split, epoch=when)
+        .set_index("loss")
+        .reindex(run.labels)
+    )
+    best, near = rivals(run.table, measure, epoch) if measure.common else ("", set())
+    if len(frame) < 2:
+        best, near = "", set()
+    every = int(run.table["seed"].nunique())
+    cells = []
+    for label, row in frame.iterrows():
+        count = int(row["seeds"]) if np.isfinite(row["seeds"]) else 0
+        if count == 0:
+            cells.append(Cell("", reason=str(row["reason"])))
+            continue
+        text = with_margin(float(row["mean"]), float(row["high"] - row["mean"]))
+        if count < every:
+            text += f" ({count} of {every} seeds)"
+        cells.append(Cell(text, BEST if label == best else NEAR if label in near else ""))
+    return cells
+
+
+def by_member(run: Run, epoch: int) -> tuple[list[Measure], list[Row]]:
+    """One row a member, one column a measure; single values, no interval."""
+    columns = measured(run)
+    wide = {
+        (measure.name): run.table[
+            (run.table["measure"] == measure.name)
+            & (run.table["split"] == split_of(measure.name))
+            & (run.table["epoch"] == (0 if measure.name.startswith("mean_image") else epoch))
+        ]
+        .drop_duplicates("member", keep="last")
+        .set_index("member")
+        for measure in columns
+    }
+    rows = []
+    for label in run.labels:
+        for member, _ in run.members(label):
+            cells = []
+            for measure in columns:
+                part = wide[measure.name]
+                value = float(part.at[member, "value"]) if member in part.index else float("nan")
+                if np.isnan(value):
+                    stated = str(part.at[member, "reason"]) if member in part.index else ""
+                    cells.append(Cell("", reason=stated or member_reason(run, member)))
+                else:
+                    cells.append(Cell(number(value, 4)))
+            rows.append(Row(member, cells))
+    return columns, rows
+
+
+def member_reason(run: Run, member: str) -> str:
+    """Why a member has no value: its last stated reason in the table, else its event."""
+    rows = run.table[(run.table["member"] == member) & (run.table["reason"] != "")]
+    if len(rows):
+        return str(rows["reason"].iloc[-1])
+    for event in run.events:
+        if event.get("member") == member:
+            return str(event.get("message", "stopped"))
+    return "not measured"
+
+
+def pairs(run: Run, epoch: int) -> tuple[list[Measure], list[Row]]:
+    """One row for every two losses, one column a measure on a common scale: difference with its interval."""
+    columns = [measure for measure in measured(run) if measure.common]
+    frames = [
+        paired.differences(run.table, measure.name, split=split_of(measure.name), epoch=epoch)
+        for measure in columns
+    ]
+    if not frames or frames[0].empty:
+        return columns, []
+    rows = []
+    for index in range(len(frames[0])):
+        head = f"{frames[0]['first'].iloc[index]} {chr(0x2212)} {frames[0]['second'].iloc[index]}"
+        rows.append(Row(head, [_difference(frame.iloc[index]) for frame in frames]))
+    return columns, rows
+
+
+def _difference(row: pd.Series) -> Cell:
+    if int(row["seeds"]) == 0 or np.isnan(row["difference"]):
+        return Cell("", reason=str(row["reason"]))
+    text = span(float(row["difference"]), float(row["low"]), float(row["high"]))
+    return Cell(text, BEST if row["separated"] else "", reason=str(row["reason"]))

@@ -1,0 +1,199 @@
+"""The report in sentences. Every number in them is read from the results table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from lossproof.report import paired
+from lossproof.report.measures import Measure, ordered, split_of
+from lossproof.report.readable import fixed, listing, number, parts, span
+
+PLATEAU = (
+    "A pixel is counted as dead when it is clearly wrong and yet sends almost no gradient back through the sigmoid. "
+    "Behind a sigmoid p = σ(z), the squared error's gradient at the logit is 2(p − y)·p(1 − p): the factor p(1 − p) "
+    "vanishes when p is near 0 or 1, also when that is the wrong end. The gradient of binary cross-entropy is p − y, "
+    "with no such factor, so a wrong pixel always keeps its gradient."
+)
+
+
+def summary(table: pd.DataFrame, config: Mapping[str, Any] | None = None) -> list[str]:
+    """What a run shows, in plain sentences: floors and excess per loss, then who is lowest under each common measure.
+
+    `table` is the long results table; `config` (the run's config.json) adds what cannot be seen in the table. Raises
+    `LossproofError` when the table lacks its columns.
+    """
+    groups = sections(table, config)
+    return [*groups["losses"], *groups["measures"]]
+
+
+def sections(table: pd.DataFrame, config: Mapping[str, Any] | None = None) -> dict[str, list[str]]:
+    """`summary` in two groups: "losses", each on its own scale, and "measures", on which they can be compared."""
+    paired.check_table(table)
+    table = table.assign(reason=table["reason"].fillna(""))
+    epoch = paired.last_epoch(table)
+    return {
+        "losses": [*floors(table, epoch), *elsewhere(config or {})],
+        "measures": [*wins(table, epoch), *lowest(table, epoch), *dead(table, epoch)],
+    }
+
+
+def finals(table: pd.DataFrame, measure: str, epoch: int) -> dict[str, float]:
+    """Mean over seeds of one measure at `epoch`, per loss; a measure stated only at epoch 0 is read there."""
+    split = split_of(measure)
+    when = 0 if measure.startswith("mean_image") else epoch
+    rows = paired.intervals(table, measure, split=split, epoch=when)
+    return {str(row.loss): float(row.mean) for row in rows.itertuples(index=False, name="Row")}  # type: ignore[arg-type]
+
+
+def floors(table: pd.DataFrame, epoch: int) -> list[str]:
+    """One sentence a loss: where it ends, what of that is the floor, and what the mean image costs."""
+    values = {name: finals(table, name, epoch) for name in ("loss", "floor", "excess", "mean_image_loss")}
+    lines = []
+    for label in paired.losses(table):
+        loss, floor, excess, mean_image = (values[n].get(label, float("nan")) for n in values)
+        if not np.isfinite(loss):
+            lines.append(f"{label}: no result at epoch {epoch}: {paired.why_empty(table, label, 'loss')}.")
+            continue
+        total, low, over = parts(loss, floor, excess)
+        if np.isneginf(floor):
+            text = (
+                f"{label} ends at {total} nats per image; it has no floor on these images (unbounded below)"
+            )
+        elif not np.isfinite(floor) or not np.isfinite(excess):
+            text = f"{label} ends at {total} nats per image"
+        elif abs(floor) < 1e-9:
+            text = f"{label} ends at {total} nats per image; its floor is 0, so all of it is excess"
+        else:
+            text = f"{label} ends at {total} nats per image, of which {low} are the floor and cannot be trained away: excess {over}"
+        if np.isfinite(mean_image):
+            text += f"; always predicting the mean image costs {number(mean_image)}"
+        lines.append(text + ".")
+    return lines
+
+
+def elsewhere(config: Mapping[str, Any]) -> list[str]:
+    """A warning for every loss whose minimum is not at p = y."""
+    labels = [
+        str(entry.get("label")) for entry in config.get("losses", []) if entry.get("minimum") == "elsewhere"
+    ]
+    if not labels:
+        return []
+    one = len(labels) == 1
+    return [
+        f"{listing(labels)} {'is' if one else 'are'} not minimised at p = y: {'its' if one else 'their'} excess is zero "
+        "at another prediction than the target, and a small excess does not mean a close reconstruction."
+    ]
+
+
+def lowest(table: pd.DataFrame, epoch: int) -> list[str]:
+    """For every measure on a common scale: the best loss, and whether the interval separates it from the next."""
+    present = ordered(table.loc[table["split"] == "test", "measure"].drop_duplicates())
+    lines = []
+    for measure in present:
+        if measure.common and measure.name != "dead_pixels":
+            line = _best(table, measure, epoch)
+            if line:
+                lines.append(line)
+    return lines
+
+
+def wins(table: pd.DataFrame, epoch: int) -> list[str]:
+    """Which losses are best, or not separated from the best, under how many of the common measures."""
+    measures = [
+        m for m in ordered(table["measure"].drop_duplicates()) if m.common and m.name != "dead_pixels"
+    ]
+    counted = [rivals(table, measure, epoch) for measure in measures]
+    counted = [(best, near) for best, near in counted if best]
+    labels = paired.losses(table)
+    if len(labels) < 2 or not counted or int(table["seed"].nunique()) < 2:
+        return []
+    tally = {label: sum(label == best or label in near for best, near in counted) for label in labels}
+    order = sorted((label for label in labels if tally[label]), key=lambda label: -tally[label])
+    shown = [f"{label} under {tally[label]}" for label in order]
+    never = [label for label in labels if not tally[label]]
+    text = f"Of {len(counted)} measures, best or not measurably different from the best: {listing(shown)}"
+    return [text + (f"; {listing(never)} under none." if never else ".")]
+
+
+def ranking(table: pd.DataFrame, measure: Measure, epoch: int) -> list[tuple[str, float]]:
+    """(loss, mean) from best to worst, without losses that have no finite value."""
+    values = {k: v for k, v in finals(table, measure.name, epoch).items() if np.isfinite(v)}
+    return sorted(values.items(), key=lambda pair: pair[1], reverse=measure.better == "higher")
+
+
+def rivals(table: pd.DataFrame, measure: Measure, epoch: int) -> tuple[str, set[str]]:
+    """The best loss, and the losses whose paired interval does not separate them from it ("" when there is none)."""
+    order = ranking(table, measure, epoch)
+    if not order:
+        return "", set()
+    best = order[0][0]
+    pairs = paired.differences(table, measure.name, split=split_of(measure.name), epoch=epoch)
+    near = set()
+    for row in pairs.to_dict("records"):
+        if best in (row["first"], row["second"]) and row["seeds"] > 0 and not row["separated"]:
+            near.add(str(row["second"] if row["first"] == best else row["first"]))
+    return best, near
+
+
+def _best(table: pd.DataFrame, measure: Measure, epoch: int) -> str:
+    order = ranking(table, measure, epoch)
+    if len(order) < 2:
+        return ""
+    (best, value), (second, _) = order[:2]
+    superlative = "Highest" if measure.better == "higher" else "Lowest"
+    comparative = "above" if measure.better == "higher" else "below"
+    unit = measure.suffix
+    pairs = paired.differences(table, measure.name, epoch=epoch)
+    mask = pairs["first"].isin((best, second)) & pairs["second"].isin((best, second))
+    pair = pairs[mask].iloc[0]
+    sign = 1.0 if pair["first"] == best else -1.0
+    ends = sorted((sign * float(pair["low"]), sign * float(pair["high"])))
+    delta = sign * float(pair["difference"])
+    head = f"{measure.title[0].upper()}{measure.title[1:]}"
+    if pair["reason"]:
+        why = "one seed, so there is no interval and the order may be chance"
+        return f"{superlative} {measure.title}: {best}, {number(value)}{unit}; next {second} ({why})."
+    text = span(delta, ends[0], ends[1])
+    if not pair["separated"]:
+        return (
+            f"{head}: no measurable difference between {best} and {second} at the top "
+            f"(paired difference {text}{unit}, 95 % interval over {int(pair['seeds'])} seeds holds 0)."
+        )
+    return (
+        f"{superlative} {measure.title}: {best}, {number(value)}{unit}; it is {comparative} the next, {second}, by "
+        f"{_size(delta, ends)}{unit} (paired 95 % interval over {int(pair['seeds'])} seeds)."
+    )
+
+
+def _size(delta: float, ends: Sequence[float]) -> str:
+    low, high = sorted(abs(end) for end in ends)
+    return span(abs(delta), low, high)
+
+
+def dead(table: pd.DataFrame, epoch: int) -> list[str]:
+    """The share of dead pixels at the end, per loss, in percent."""
+    if "dead_pixels" not in set(table["measure"]):
+        return []
+    values = {k: v for k, v in finals(table, "dead_pixels", epoch).items() if np.isfinite(v)}
+    if not values:
+        return []
+    shown = [f"{percent(share)} under {label}" for label, share in values.items()]
+    return [f"Dead pixels (wrong, yet almost without gradient) at the end: {listing(shown)}."]
+
+
+def percent(share: float) -> str:
+    """A share in percent, with two significant digits.
+
+    >>> percent(0.0), percent(0.0123), percent(0.5)
+    ('0 %', '1.2 %', '50 %')
+    """
+    value = 100 * share
+    if value == 0 or not np.isfinite(value):
+        return f"{number(value)} %"
+    if value < 0.001:
+        return "under 0.001 %"
+    return f"{fixed(value, max(0, 1 - int(np.floor(np.log10(value)))))} %"
