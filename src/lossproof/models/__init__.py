@@ -1,4 +1,4 @@
-"""Autoencoders and variational autoencoders, dense and convolutional. They know no loss: they end in logits."""
+"""Autoencoders and variational autoencoders, dense and convolutional. They know no loss: logits come out."""
 
 from __future__ import annotations
 
@@ -50,7 +50,8 @@ def build(
         raise LossproofError(f"model: expected one of {', '.join(MODELS)}, got {name!r}.")
     if len(image_shape) != 3 or min(image_shape) < 1:
         raise LossproofError(
-            f"{name}: expected an image shape (channels, height, width), each at least 1, got {tuple(image_shape)}."
+            f"{name}: expected an image shape (channels, height, width), each at least 1, "
+            f"got {tuple(image_shape)}."
         )
     if latent < 1 or any(width < 1 for width in hidden):
         raise LossproofError(
@@ -58,4 +59,6 @@ def build(
         )
     convolutional, variational = MODELS[name]
     kind = Conv if convolutional else Dense
-    return kind(image_shape, hidden=tuple(hidden), latent=latent, variational=variational, generator=generator)
+    return kind(
+        image_shape, hidden=tuple(hidden), latent=latent, variational=variational, generator=generator
+    )

@@ -18,14 +18,14 @@ class AutoEncoder(nn.Module, ABC):
 
     @abstractmethod
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Images (n, c, h, w) -> codes: mean and log-variance, each (n, latent); no log-variance for an AE."""
+        """Images (n, c, h, w) -> codes (n, latent): mean and log-variance; no log-variance for an AE."""
 
     @abstractmethod
     def decode(self, code: Tensor) -> Tensor:
         """Codes (n, latent) -> logits (n, c, h, w), before any activation."""
 
     def forward(self, x: Tensor, noise: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Logits, mean and log-variance; the code is mean + noise * exp(logvar / 2), or the mean without noise.
+        """Logits, mean and log-variance; the code is mean + noise exp(logvar / 2), or the mean without noise.
 
         The reparametrisation is that of Kingma and Welling, arXiv 1312.6114, section 2.4.
         """

@@ -15,7 +15,7 @@ SMALLEST = 4
 
 
 class Conv(AutoEncoder):
-    """Stride-2 3x3 convolutions, one for each channel count in `hidden`, a linear code, and their mirror image.
+    """Stride-2 3x3 convolutions, one a channel count in `hidden`, a linear code, and their mirror image.
 
     A convolution maps a side s to ceil(s / 2). Its transpose maps that back to s exactly, with one row of
     output padding where s is even, so any size comes out as it went in.
@@ -63,7 +63,9 @@ class Conv(AutoEncoder):
             padding = (1 - rows % 2, 1 - columns % 2)
             up += [
                 nn.ReLU(),
-                skip_init(nn.ConvTranspose2d, inputs, outputs, 3, stride=2, padding=1, output_padding=padding),
+                skip_init(
+                    nn.ConvTranspose2d, inputs, outputs, 3, stride=2, padding=1, output_padding=padding
+                ),
             ]
         self.decoder_input = skip_init(nn.Linear, latent, features)
         self.decoder = nn.Sequential(*up)
@@ -73,4 +75,5 @@ class Conv(AutoEncoder):
         return self.split(self.encoder(x))
 
     def decode(self, code: Tensor) -> Tensor:
-        return self.decoder(self.decoder_input(code).unflatten(1, self.smallest))
+        logits: Tensor = self.decoder(self.decoder_input(code).unflatten(1, self.smallest))
+        return logits

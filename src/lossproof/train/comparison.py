@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -86,19 +86,20 @@ def compare(
     """Train `model` under each loss from each seed, side by side, and write table, images and report.
 
     Members of one seed share initial weights, batch order and noise, bit for bit. The objective is the
-    reconstruction loss summed over pixels and channels plus `beta` times the KL divergence summed over the code
-    (no such term in an autoencoder), both averaged over the batch: nats per image. Adam, learning rate `lr`.
+    reconstruction loss summed over pixels and channels plus `beta` times the KL divergence summed over the
+    code (no such term in an autoencoder), both averaged over the batch: nats per image. Adam, learning rate
+    `lr`.
 
     `data` is a name or path for `lossproof.data.load` (with `load_options`), or `Images`. `losses` holds
-    catalogue ids, `id(param=...)`, formulas, `module:function` or `Loss` records. `latent`, `hidden`, `epochs`
-    and `batch_size` follow from the size of the data when left out. `seeds` is a count or the seeds themselves.
-    `out` defaults to a new folder below ./lossproof-runs. `resume` goes on with the run in `out`; its results
-    are those of an uninterrupted run (bit for bit on the CPU, seconds excepted). `progress` None shows a live
-    table on a terminal only. `report` is called with the run directory once its files are whole, and returns the
-    path of the page it wrote; `lossproof.compare` and the command pass `lossproof.report.write`.
+    catalogue ids, `id(param=...)`, formulas, `module:function` or `Loss` records. `latent`, `hidden`,
+    `epochs` and `batch_size` follow from the size of the data when left out. `seeds` is a count or the seeds
+    themselves. `out` defaults to a new folder below ./lossproof-runs. `resume` goes on with the run in `out`;
+    its results are those of an uninterrupted run (bit for bit on the CPU, seconds excepted). `progress` None
+    shows a live table on a terminal only. `report` is called with the run directory once its files are whole,
+    and returns the path of the page it wrote: the command passes `lossproof.report.write`.
 
-    A first SIGINT ends the run after the current epoch with `interrupted` true; a loss that stops being finite
-    stops its member alone, with an entry in `events`.
+    A first SIGINT ends the run after the current epoch with `interrupted` true; a loss that stops being
+    finite stops its member alone, with an entry in `events`.
 
     Raises `LossproofError` for a wrong option, an unknown loss, data a loss does not allow, or a folder that
     cannot be used.
@@ -157,7 +158,8 @@ def compare(
             sweep(directory)
         page = report(directory) if report else None
     summary = [
-        f"{member.name}: {standing(member, measurer.baselines[member.loss.label].mean_image)}" for member in members
+        f"{member.name}: {standing(member, measurer.baselines[member.loss.label].mean_image)}"
+        for member in members
     ]
     return Comparison(table, directory, page, events, summary, interrupted)
 
@@ -184,8 +186,8 @@ def resolve_all(losses: Sequence[str | Loss | Callable[..., Any]], images: Image
             if not allowed.all():
                 wrong = values[~allowed]
                 raise LossproofError(
-                    f"{loss.label}: expected target in {loss.target}, got {len(wrong)} of {len(values)} distinct "
-                    f"values of {images.name} ({split}) outside, first {wrong[0]:g}. "
+                    f"{loss.label}: expected target in {loss.target}, got {len(wrong)} of {len(values)} "
+                    f"distinct values of {images.name} ({split}) outside, first {wrong[0]:g}. "
                     "See `lossproof check` for the losses this data allows."
                 )
     return resolved
@@ -228,10 +230,8 @@ def choose_device(device: str) -> str:
     except RuntimeError:
         kind = "unknown"
     if not {"cpu": True, "cuda": cuda, "mps": mps}.get(kind, False):
-        raise LossproofError(
-            f"device: expected one that is here ({', '.join(['auto', 'cpu', *['cuda'] * cuda, *['mps'] * mps])}), "
-            f"got {device!r}."
-        )
+        here = ["auto", "cpu", *["cuda"] * cuda, *["mps"] * mps]
+        raise LossproofError(f"device: expected one that is here ({', '.join(here)}), got {device!r}.")
     return device
 
 
@@ -265,12 +265,12 @@ def fresh_directory(name: str) -> Path:
 def describe(
     images: Images, losses: Sequence[Loss], settings: Settings, member: Member, command: str | None
 ) -> dict[str, Any]:
-    """What goes into config.json: enough to read the table, to repeat the run and to refuse another one's resume."""
+    """What goes into config.json: enough to read the table, repeat the run and refuse to resume another."""
     parameters = sum(parameter.numel() for parameter in member.model.parameters())
     digest = hashlib.sha256()
     for array in (images.train, images.test):
         digest.update(str(array.shape).encode())
-        digest.update(np.ascontiguousarray(array))
+        digest.update(np.ascontiguousarray(array).data)
     versions = {"python": platform.python_version(), "torch": str(torch.__version__), "numpy": np.__version__}
     try:
         versions["lossproof"] = version("lossproof")
@@ -304,11 +304,13 @@ def describe(
             for loss in losses
         ],
         **settings.to_dict(),
-        "threads": useful_threads(parameters, settings.batch_size) if settings.device == "cpu" else settings.threads,
+        "threads": useful_threads(parameters, settings.batch_size)
+        if settings.device == "cpu"
+        else settings.threads,
         "parameters": parameters,
         "versions": versions,
         "platform": platform.platform(),
-        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": command or " ".join(sys.argv),
     }
 
@@ -325,7 +327,9 @@ def write_results(
         for row in member.rows
         if row.epoch <= done
     ]
-    table = pd.DataFrame(rows, columns=list(COLUMNS)).astype({"seed": "int64", "epoch": "int64", "value": "float64"})
+    table = pd.DataFrame(rows, columns=list(COLUMNS)).astype(
+        {"seed": "int64", "epoch": "int64", "value": "float64"}
+    )
     write_parquet(directory / RESULTS, table)
     write_parquet(directory / "latent.parquet", latent_map(images, members, settings))
     write_pictures(directory, images, members, settings)

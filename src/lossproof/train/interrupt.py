@@ -37,4 +37,6 @@ class Interrupt:
         if self.requested:
             raise KeyboardInterrupt
         self.requested = True
-        self.notify("Interrupted: finishing this epoch, then the partial report. Press Ctrl-C again to stop at once.")
+        self.notify(
+            "Interrupted: finishing this epoch, then the partial report. Press Ctrl-C again to stop at once."
+        )

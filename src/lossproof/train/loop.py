@@ -1,8 +1,9 @@
 """The training loop, from top to bottom.
 
-Every epoch, every member is trained once through the same images in the same order with the same noise. A step
-never waits for the device: objective values are kept there and looked at once an epoch. When one is not finite the
-epoch is played again from its start, slowly, up to the step where it happened, and that member stops.
+Every epoch, every member is trained once through the same images in the same order with the same noise. A
+step never waits for the device: objective values are kept there and looked at once an epoch. When one is not
+finite the epoch is played again from its start, slowly, up to the step where it happened, and that member
+stops.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -34,9 +35,9 @@ def train(
 ) -> int:
     """Train all members to the last epoch and return the last epoch that all of them finished.
 
-    `images` (n, c, h, w) is on the device. `measure` gives the rows of a member's present state; a checkpoint is
-    written after an epoch when the last one is `checkpoint_seconds` old, and at the end. `stop` is asked after
-    each round, so that an interrupted comparison still compares equal epochs.
+    `images` (n, c, h, w) is on the device. `measure` gives the rows of a member's present state; a checkpoint
+    is written after an epoch when the last one is `checkpoint_seconds` old, and at the end. `stop` is asked
+    after each round, so that an interrupted comparison still compares equal epochs.
     """
     count = len(images)
     done = min(member.epoch for member in members)
@@ -46,11 +47,15 @@ def train(
             if not waiting:
                 continue
             # drawn once, used by every member of the seed: that is what makes their differences paired
-            order = batch_order(seed, epoch, count).to(images.device)
-            noise = training_noise(seed, epoch, count, settings.latent).to(images.device)
+            course = Course(
+                images,
+                batch_order(seed, epoch, count).to(images.device),
+                training_noise(seed, epoch, count, settings.latent).to(images.device),
+                settings,
+            )
             for member in waiting:
                 if epoch > 0 and member.event is None:
-                    train_epoch(member, epoch, images, order, noise, settings)
+                    train_epoch(member, epoch, course)
                 rows = measure(member) if member.event is None else stopped_rows(member, epoch)
                 member.rows += rows
                 member.epoch = epoch
@@ -66,39 +71,49 @@ def train(
     return done
 
 
-def train_epoch(
-    member: Member, epoch: int, images: Tensor, order: Tensor, noise: Tensor, settings: Settings
-) -> None:
-    """Train one member through all images once. Sets `member.event`, and keeps the old state, if it went wrong."""
-    started = clock(images.device)
+class Course(NamedTuple):
+    """One epoch's way through the images: the same object serves every member of a seed."""
+
+    images: Tensor  # (n, c, h, w)
+    order: Tensor  # (n,) int64
+    noise: Tensor  # (n, latent), a row for each place in the order
+    settings: Settings
+
+    def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Image numbers and noise of each batch; the last one is as large as what is left."""
+        size = self.settings.batch_size
+        return zip(torch.split(self.order, size), torch.split(self.noise, size), strict=True)
+
+
+def train_epoch(member: Member, epoch: int, course: Course) -> None:
+    """Train one member through all images once; if it goes wrong, set its `event` and its state back."""
+    device, beta = course.images.device, course.settings.beta
+    started = clock(device)
     before = member.state()
-    objectives = torch.empty(math.ceil(len(order) / settings.batch_size), device=images.device)
+    objectives = torch.empty(math.ceil(len(course.order) / course.settings.batch_size), device=device)
     member.model.train()
-    for step, (indices, batch_noise) in enumerate(batches(order, noise, settings.batch_size)):
-        target = images.index_select(0, indices)
-        loss, rate = terms(member, target, batch_noise)
-        objective = loss if rate is None else loss + settings.beta * rate
+    for step, (indices, noise) in enumerate(course.batches()):
+        target = course.images.index_select(0, indices)
+        loss, rate = terms(member, target, noise)
+        objective = loss if rate is None else loss + beta * rate
         member.optimiser.zero_grad(set_to_none=True)
         objective.backward()
         member.optimiser.step()
         objectives[step] = objective.detach()
-    finite = torch.stack([objectives.isfinite().all(), *(p.isfinite().all() for p in member.model.parameters())])
+    finite = torch.stack(
+        [objectives.isfinite().all(), *(p.isfinite().all() for p in member.model.parameters())]
+    )
     healthy = bool(finite.all())  # the one wait for the device
-    member.seconds += clock(images.device) - started
+    member.seconds += clock(device) - started
     if not healthy:
         member.restore(before)
-        event = replay(member, images, order, noise, settings)
+        event = replay(member, course)
         member.restore(before)
         member.event = describe_event(member, epoch, event)
 
 
-def batches(order: Tensor, noise: Tensor, size: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Image numbers and noise of each batch; the last one is as large as what is left."""
-    return zip(order.split(size), noise.split(size), strict=True)
-
-
 def terms(member: Member, target: Tensor, noise: Tensor) -> tuple[Tensor, Tensor | None]:
-    """Reconstruction loss and rate, each summed per image and averaged over the batch; no rate for an autoencoder."""
+    """Reconstruction loss and rate, summed per image, averaged over the batch; no rate for an autoencoder."""
     logits, mean, logvar = member.model(target, noise)
     loss = member.elementwise(logits, target).sum() / len(target)
     return loss, None if logvar is None else rate_per_image(mean, logvar).mean()
@@ -112,43 +127,41 @@ def rate_per_image(mean: Tensor, logvar: Tensor) -> Tensor:
     return 0.5 * (mean.square() + logvar.exp() - 1.0 - logvar).sum(1)
 
 
-def replay(
-    member: Member, images: Tensor, order: Tensor, noise: Tensor, settings: Settings
-) -> dict[str, Any]:
+def replay(member: Member, course: Course) -> dict[str, Any]:
     """Train the same epoch again, looking at everything at every step; the first thing that is not finite."""
-    for step, (indices, batch_noise) in enumerate(batches(order, noise, settings.batch_size), start=1):
-        target = images.index_select(0, indices)
+    for step, (indices, batch_noise) in enumerate(course.batches(), start=1):
+        target = course.images.index_select(0, indices)
         logits, mean, logvar = member.model(target, batch_noise)
         # the code comes before the pixels: a lost code loses all of them
         if logvar is not None:
             rates = rate_per_image(mean, logvar)
             if not bool(rates.isfinite().all()):
-                place = first(~rates.isfinite())[0]
+                (row,) = first(~rates.isfinite())
                 return {
                     "term": "rate",
                     "step": step,
-                    "image": int(indices[place]),
-                    "value": float(rates[place]),
-                    "mean": float(mean[place].abs().max()),
-                    "logvar": float(logvar[place].max()),
+                    "image": int(indices[row]),
+                    "value": float(rates[row]),
+                    "mean": float(mean[row].abs().max()),
+                    "logvar": float(logvar[row].max()),
                 }
         pixels = member.elementwise(logits, target)
         if not bool(pixels.isfinite().all()):
             place = first(~pixels.isfinite())
-            return pixel_event("reconstruction", step, indices, target, logits, place, float(pixels[place]))
+            return pixel_event("reconstruction", step, indices, place, target, logits, pixels)
         objective = pixels.sum() / len(target)
         if logvar is not None:
-            objective = objective + settings.beta * rate_per_image(mean, logvar).mean()
+            objective = objective + course.settings.beta * rate_per_image(mean, logvar).mean()
         if not bool(objective.isfinite()):
             # each pixel is finite, their sum is not: float32 ends at 3.4e38
             place = first(pixels == pixels.max())
-            return pixel_event("reconstruction", step, indices, target, logits, place, float(pixels[place]))
+            return pixel_event("reconstruction", step, indices, place, target, logits, pixels)
         member.optimiser.zero_grad(set_to_none=True)
         objective.backward()
         slopes = logit_gradient(member.loss)(logits.detach(), target)
         if not bool(slopes.isfinite().all()):
             place = first(~slopes.isfinite())
-            event = pixel_event("weights", step, indices, target, logits, place, float(slopes[place]))
+            event = pixel_event("weights", step, indices, place, target, logits, slopes)
             return event | {"parameter": "dl/dz"}
         member.optimiser.step()
         for name, parameter in member.model.named_parameters():
@@ -163,9 +176,16 @@ def first(bad: Tensor) -> tuple[int, ...]:
     return tuple(int(i) for i in bad.nonzero()[0])
 
 
-def pixel_event(
-    term: str, step: int, indices: Tensor, target: Tensor, logits: Tensor, place: tuple[int, ...], value: float
+def pixel_event(  # noqa: PLR0917 - private, called three times above
+    term: str,
+    step: int,
+    indices: Tensor,
+    place: tuple[int, ...],
+    target: Tensor,
+    logits: Tensor,
+    values: Tensor,
 ) -> dict[str, Any]:
+    """What is known of one pixel of a batch, `place` being its (image, channel, row, column) there."""
     logit = logits.detach()[place]
     return {
         "term": term,
@@ -175,12 +195,12 @@ def pixel_event(
         "target": float(target[place]),
         "prediction": float(logit.sigmoid()),
         "logit": float(logit),
-        "value": value,
+        "value": float(values[place]),
     }
 
 
 def describe_event(member: Member, epoch: int, found: dict[str, Any]) -> dict[str, Any]:
-    """The event as it is stored: strict JSON, with a message that says what happened, where and with which values."""
+    """The event as it is stored: strict JSON, with a message that says what happened where, with what values."""
     label, step, term = member.loss.label, found["step"], found["term"]
     where = f"{label} stopped in epoch {epoch}, step {step}: "
     if term == "rate":
@@ -194,10 +214,14 @@ def describe_event(member: Member, epoch: int, found: dict[str, Any]) -> dict[st
     elif "index" in found:
         name = "the reconstruction loss" if term == "reconstruction" else "the gradient dl/dz"
         what = (
-            f"{name} is {found['value']:g} at training image {found['image']}, pixel {tuple(found['index'])}: "
-            f"target {found['target']:g}, prediction {found['prediction']:g}, logit {found['logit']:g}"
+            f"{name} is {found['value']:g} at training image {found['image']}, "
+            f"pixel {tuple(found['index'])}: target {found['target']:g}, prediction {found['prediction']:g}, logit {found['logit']:g}"
         )
-        cause = autopsy(member.loss, found["target"], found["prediction"]) if math.isfinite(found["logit"]) else ""
+        cause = (
+            autopsy(member.loss, found["target"], found["prediction"])
+            if math.isfinite(found["logit"])
+            else ""
+        )
         if cause and not math.isfinite(found["value"]):
             what += f"; {cause}"
     else:
@@ -222,7 +246,7 @@ def describe_event(member: Member, epoch: int, found: dict[str, Any]) -> dict[st
 
 
 def stopped_rows(member: Member, epoch: int) -> list[Row]:
-    """Empty cells, with the reason, for an epoch that a stopped member did not see: as many as it had at its start."""
+    """Empty cells, with the reason, for an epoch that a stopped member did not see: those of its epoch 0."""
     assert member.event is not None
     return [
         Row(epoch, row.split, row.measure, math.nan, member.event["message"])

@@ -43,7 +43,7 @@ class Split:
 
 @dataclass(frozen=True)
 class Baseline:
-    """What the data alone says of a loss, nats per image: its floor on each split, and the mean image's loss."""
+    """What the data alone says of a loss, nats per image: floors of each split, and the mean image's loss."""
 
     floors: dict[str, float]
     mean_image: float
@@ -121,7 +121,9 @@ class Measurer:
                     mean.new_zeros(()) if logvar is None else rate_per_image(mean, logvar).sum(),
                     error.square().sum(),
                     error.sum(),
-                    peak_signal_noise_ratio(prediction, target, data_range=1.0, dim=(1, 2, 3), reduction="sum"),
+                    peak_signal_noise_ratio(
+                        prediction, target, data_range=1.0, dim=(1, 2, 3), reduction="sum"
+                    ),
                     (flat & (error > evaluation.dead_error)).sum().float(),
                 ]
                 sums.append(torch.stack(totals).tolist())  # added up in float64, on the host
@@ -129,7 +131,9 @@ class Measurer:
                 pictures = min(evaluation.ssim_images - start, len(target))
                 if pictures > 0:
                     ssim += pictures * float(self.ssim(prediction[:pictures], target[:pictures]))
-        *losses, rate, square, absolute, psnr, dead = (math.fsum(column) / count for column in zip(*sums, strict=True))
+        *losses, rate, square, absolute, psnr, dead = (
+            math.fsum(column) / count for column in zip(*sums, strict=True)
+        )
         excesses = {
             name: value - self.baselines[name].floors[split]
             for name, value in zip(self.pixel_losses, losses, strict=True)
@@ -172,7 +176,8 @@ def mean_image(train: NDArray[np.float32]) -> NDArray[np.float64]:
     A pixel that is 0 in every training image would otherwise cost an infinite BCE when one test image has it.
     """
     edge = 0.5 / len(train)
-    return np.clip(train.mean(0, dtype=np.float64), edge, 1 - edge)
+    clipped: NDArray[np.float64] = np.clip(train.mean(0, dtype=np.float64), edge, 1 - edge)
+    return clipped
 
 
 def baseline(loss: Loss, arrays: dict[str, NDArray[np.float32]], mean: NDArray[np.float64]) -> Baseline:
@@ -205,7 +210,7 @@ def largest_slope(loss: Loss) -> float:
 
 
 def ssim_function(evaluation: Evaluation) -> Callable[[Tensor, Tensor], Tensor]:
-    """Mean SSIM (Wang et al. 2004, DOI 10.1109/TIP.2003.819861) over images, with the window of the settings."""
+    """Mean SSIM over images (Wang et al. 2004, DOI 10.1109/TIP.2003.819861), over the given window."""
     uniform = re.fullmatch(r"uniform (\d+)x\1", evaluation.ssim_window)
     size = int(uniform.group(1)) if uniform else 11
 

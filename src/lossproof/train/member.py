@@ -62,7 +62,11 @@ class Member:
     def restore(self, tensors: dict[str, Tensor]) -> None:
         """Go back to a state taken by `state`."""
         self.model.load_state_dict(
-            {name.removeprefix("model."): value for name, value in tensors.items() if name.startswith("model.")}
+            {
+                name.removeprefix("model."): value
+                for name, value in tensors.items()
+                if name.startswith("model.")
+            }
         )
         self.optimiser.state.clear()
         for name, parameter in self.model.named_parameters():
@@ -97,7 +101,7 @@ class Member:
             self.epoch, self.seconds, self.event = progress["epoch"], progress["seconds"], progress["event"]
         except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError, OSError) as error:
             raise LossproofError(
-                f"resume: expected the checkpoint of {self.name} in {self.checkpoint}, cannot read it ({error}). "
+                f"resume: expected {self.name}'s checkpoint in {self.checkpoint}, cannot read it ({error}). "
                 "Delete that file to train this member anew."
             ) from error
         self.saved = time.monotonic()

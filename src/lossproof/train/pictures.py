@@ -82,16 +82,20 @@ def strip(images: NDArray[np.float32]) -> bytes:
     for place, image in enumerate(values):
         canvas[:, place * (width + 1) : place * (width + 1) + width] = image.transpose(1, 2, 0)
     file = io.BytesIO()
-    Image.fromarray(canvas[:, :, 0] if values.shape[1] == 1 else canvas).save(file, format="PNG", optimize=True)
+    Image.fromarray(canvas[:, :, 0] if values.shape[1] == 1 else canvas).save(
+        file, format="PNG", optimize=True
+    )
     return file.getvalue()
 
 
 def latent_map(images: Images, members: Sequence[Member], settings: Settings) -> pd.DataFrame:
-    """Codes of test images in two dimensions: the code itself if it has two, else its two principal components."""
+    """Codes of test images in two dimensions: itself if it has two, else its principal components."""
     import pandas as pd
 
     count = min(MAPPED, len(images.test))
-    labels = pd.array(images.test_labels[:count] if images.test_labels is not None else [None] * count, dtype="Int64")
+    labels = pd.array(
+        images.test_labels[:count] if images.test_labels is not None else [None] * count, dtype="Int64"
+    )
     parts = []
     for member in members:
         member.model.eval()

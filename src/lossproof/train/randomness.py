@@ -1,4 +1,4 @@
-"""Every random draw of a comparison, each from a generator of its own; torch's global generator is never touched."""
+"""Every random draw of a comparison, each from a generator of its own, never from torch's global one."""
 
 from __future__ import annotations
 

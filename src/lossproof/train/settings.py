@@ -1,4 +1,4 @@
-"""What a comparison is: its settings, the defaults that follow from the data, and whether two are the same."""
+"""What a comparison is: its settings, the defaults that follow from the data, whether two are the same."""
 
 from __future__ import annotations
 
@@ -25,7 +25,9 @@ class Evaluation:
 
     images: int  # at most this many of the test set, and as many of the training set
     ssim_images: int  # SSIM is the dearest measure
-    ssim_window: str  # "gaussian 11x11, sigma 1.5" (Wang et al. 2004) or "uniform KxK" where that would not fit
+    ssim_window: (
+        str  # "gaussian 11x11, sigma 1.5" (Wang et al. 2004) or "uniform KxK" where that would not fit
+    )
     gradient_images: int
     dead_error: float = 0.1
     dead_gradient: float = 1e-3  # of the loss's largest |dl/dz| over y in [0, 1], z in [-12, 12]
@@ -69,11 +71,13 @@ def settle(
 ) -> Settings:
     """Fill in what was left open from the size of the data, and check what was given.
 
-    Large sets get the pytorch example's VAE (784-400-20, batch 128, 10 epochs); small ones a smaller model and
-    more epochs, so that each member sees a few thousand batches. Raises `LossproofError`, naming the option.
+    Large sets get the pytorch example's VAE (784-400-20, batch 128, 10 epochs); small ones a smaller model
+    and more epochs, so that each member sees some 1,500 batches. Raises `LossproofError`, naming the option.
     """
     if model not in MODELS:
-        raise LossproofError(f"model: expected one of {', '.join(MODELS)}, got {model!r}; {nearest(model, MODELS)}")
+        raise LossproofError(
+            f"model: expected one of {', '.join(MODELS)}, got {model!r}; {nearest(model, MODELS)}"
+        )
     convolutional, _ = MODELS[model]
     count, channels, height, width = images.train.shape
     pixels = channels * height * width
@@ -81,7 +85,9 @@ def settle(
     latent = latent if latent is not None else (20 if large else 8)
     if hidden is None:
         hidden = (32, 64) if convolutional else ((400,) if large else (128,))
-    batch_size = batch_size if batch_size is not None else (128 if count >= 10_000 else 64 if count >= 500 else 16)
+    batch_size = (
+        batch_size if batch_size is not None else (128 if count >= 10_000 else 64 if count >= 500 else 16)
+    )
     steps = math.ceil(count / max(1, batch_size))
     epochs = epochs if epochs is not None else min(60, max(10, round(1500 / steps)))
     seeds = tuple(range(seeds)) if isinstance(seeds, int) else tuple(int(seed) for seed in seeds)
@@ -92,7 +98,9 @@ def settle(
     _at_least("epochs", epochs, 1)
     _at_least("batch-size", batch_size, 1)
     if not seeds or len(set(seeds)) != len(seeds) or min(seeds) < 0:
-        raise LossproofError(f"seeds: expected at least one, all different and none negative, got {list(seeds)}.")
+        raise LossproofError(
+            f"seeds: expected at least one, all different and none negative, got {list(seeds)}."
+        )
     if not (math.isfinite(lr) and lr > 0):
         raise LossproofError(f"lr: expected a positive number, got {lr}.")
     if not (math.isfinite(beta) and beta >= 0):
@@ -147,7 +155,9 @@ def slugs(losses: Sequence[Loss]) -> list[str]:
     names = [slug(loss.label) for loss in losses]
     folded = [name.lower() for name in names]  # not every file system tells case apart
     return [
-        f"{name}-{hashlib.sha256(loss.label.encode()).hexdigest()[:8]}" if folded.count(name.lower()) > 1 else name
+        f"{name}-{hashlib.sha256(loss.label.encode()).hexdigest()[:8]}"
+        if folded.count(name.lower()) > 1
+        else name
         for name, loss in zip(names, losses, strict=True)
     ]
 
@@ -160,7 +170,18 @@ def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     """
     found = [
         f"{key} {old.get(key)} -> {new.get(key)}"
-        for key in ("model", "latent", "hidden", "epochs", "batch_size", "lr", "beta", "seeds", "device", "evaluation")
+        for key in (
+            "model",
+            "latent",
+            "hidden",
+            "epochs",
+            "batch_size",
+            "lr",
+            "beta",
+            "seeds",
+            "device",
+            "evaluation",
+        )
         if old.get(key) != new.get(key)
     ]
     before, after = (
@@ -169,7 +190,9 @@ def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     )
     if list(before) != list(after):
         found.append(f"losses {','.join(before)} -> {','.join(after)}")
-    found += [f"definition of {label}" for label in before if label in after and before[label] != after[label]]
+    found += [
+        f"definition of {label}" for label in before if label in after and before[label] != after[label]
+    ]
     data_before, data_after = old.get("data", {}), new.get("data", {})
     if data_before.get("sha256") != data_after.get("sha256"):
         names = [f"{data.get('name')} {str(data.get('sha256'))[:8]}" for data in (data_before, data_after)]

@@ -13,7 +13,7 @@ CONFIG, EVENTS, CHECKPOINTS, TEMPORARY = "config.json", "events.json", "checkpoi
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file so that a reader, or a kill at any moment, sees the old content or the new, never a part."""
+    """Write a file so that a reader, even after a kill, sees the old content or the new, never a part."""
     temporary = path.parent / f"{TEMPORARY}{path.name}"
     with temporary.open("wb") as file:
         file.write(content)
@@ -41,8 +41,8 @@ def read_config(directory: Path) -> dict[str, Any]:
         config = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise LossproofError(
-            f"resume: expected {CONFIG} in {directory}, found none: this is no run directory. Leave --resume out "
-            "and give an empty --out."
+            f"resume: expected {CONFIG} in {directory}, found none: this is no run directory. "
+            "Leave --resume out and give an empty --out."
         ) from None
     except (OSError, ValueError) as error:
         raise LossproofError(f"resume: expected JSON in {path}, cannot read it ({error}).") from error
@@ -65,7 +65,8 @@ def open_directory(directory: Path, *, resume: bool) -> bool:
         found = sorted(entry.name for entry in directory.iterdir() if not entry.name.startswith(TEMPORARY))
     except OSError as error:
         raise LossproofError(
-            f"out: expected a folder that can be written, got {directory} ({error.strerror}). Give another --out."
+            f"out: expected a folder that can be written, got {directory} ({error.strerror}). "
+            "Give another --out."
         ) from error
     if found and not resume:
         more = f" and {len(found) - 3} more" if len(found) > 3 else ""

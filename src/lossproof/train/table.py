@@ -19,7 +19,7 @@ EXCESS_UNDER = "excess:"
 
 @dataclass(frozen=True)
 class Measure:
-    """What a measure is called, its unit, which direction is better ("lower", "higher" or "") and what it tells."""
+    """What a measure is called, its unit, which direction is better ("lower", "higher", "") and its kind."""
 
     title: str
     unit: str
@@ -37,12 +37,16 @@ MEASURES: dict[str, Measure] = {
     "mae": Measure("mean absolute error", "per pixel", "lower", "picture"),
     "psnr": Measure("peak signal-to-noise ratio", "dB, mean over images", "higher", "picture"),
     "ssim": Measure("structural similarity", "mean over images", "higher", "picture"),
-    "dead_pixels": Measure("dead pixels (wrong by > 0.1, no gradient)", "share of pixels", "lower", "training"),
+    "dead_pixels": Measure(
+        "dead pixels (wrong by > 0.1, no gradient)", "share of pixels", "lower", "training"
+    ),
     "gradient_norm": Measure("gradient norm of the objective", "nats per image", "", "training"),
     "active_units": Measure("active latent units", "units", "", "training"),
     "seconds": Measure("training time so far", "seconds", "lower", "training"),
     "mean_image_loss": Measure("loss of always predicting the mean image", "nats per image", "", "baseline"),
-    "mean_image_excess": Measure("excess of always predicting the mean image", "nats per image", "", "baseline"),
+    "mean_image_excess": Measure(
+        "excess of always predicting the mean image", "nats per image", "", "baseline"
+    ),
 }
 
 
@@ -64,7 +68,7 @@ def describe(measure: str) -> Measure:
 
 
 def read(run_dir: str | Path) -> pd.DataFrame:
-    """The results table of a run directory: one row a (member, epoch, split, measure), an empty value with its reason.
+    """The results table of a run: a row a (member, epoch, split, measure), an empty value with its reason.
 
     Raises `LossproofError` when there is no table or a column is missing.
     """
@@ -76,7 +80,9 @@ def read(run_dir: str | Path) -> pd.DataFrame:
     table = pd.read_parquet(path)
     missing = [name for name in COLUMNS if name not in table.columns]
     if missing:
-        raise LossproofError(f"run: expected columns {', '.join(COLUMNS)} in {path}, missing {', '.join(missing)}.")
+        raise LossproofError(
+            f"run: expected columns {', '.join(COLUMNS)} in {path}, missing {', '.join(missing)}."
+        )
     return table.loc[:, list(COLUMNS)]
 
 

@@ -1,0 +1,175 @@
+"""`lossproof compare`: train the same model under each loss and write one report."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lossproof.formula.errors import LossproofError
+
+if TYPE_CHECKING:
+    from lossproof.formula.loss import Loss
+
+INTERRUPTED = 130  # what a shell reports for a command ended by SIGINT
+
+
+def command(  # noqa: PLR0917 - typer's options are this function's parameters
+    data: Annotated[
+        str,
+        typer.Argument(
+            help="digits, an IDX, .npy or .npz file, a folder of images or of IDX files, hub:NAME."
+        ),
+    ],
+    losses: Annotated[
+        str,
+        typer.Option(help="Losses, separated by commas: ids, id(param=...), formulas or module:function."),
+    ] = "bce,mse,mae,logcosh",
+    loss: Annotated[
+        list[str] | None, typer.Option(help="One loss; may be given several times, instead of --losses.")
+    ] = None,
+    param: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME=NUMBER, a parameter of every loss that has one of this name."),
+    ] = None,
+    model: Annotated[str, typer.Option(help="ae, vae, conv-ae or conv-vae.")] = "vae",
+    latent: Annotated[int | None, typer.Option(help="Width of the code.")] = None,
+    hidden: Annotated[
+        str | None,
+        typer.Option(
+            help='Widths of the layers between, or channels of a conv model: "400", "512,256", "" for none.'
+        ),
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the training images.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Images a step.")] = None,
+    lr: Annotated[float, typer.Option(help="Adam's learning rate.")] = 1e-3,
+    beta: Annotated[float, typer.Option(help="Weight of the rate (KL) in the objective of a VAE.")] = 1.0,
+    seeds: Annotated[int, typer.Option(help="Number of seeds; each trains one member a loss.")] = 3,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    out: Annotated[
+        Path | None, typer.Option(help="Run directory; a new one below lossproof-runs when left out.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    size: Annotated[int | None, typer.Option(help="Resize an image folder's images to SIZE x SIZE.")] = None,
+    grey: Annotated[
+        bool | None,
+        typer.Option("--grey/--rgb", help="Load images in grey or in colour; as they are when left out."),
+    ] = None,
+    key: Annotated[
+        str | None, typer.Option(help="Name of the array in a .npz file, or column of a hub set.")
+    ] = None,
+) -> None:
+    """Train one model under several losses from the same start, and report what differs."""
+    try:
+        specs = [part.strip() for part in loss] if loss else split_losses(losses)
+        if resume and out is None:
+            raise LossproofError("resume: expected --out with the run directory to go on with, got none.")
+        widths = None if hidden is None else parse_hidden(hidden)
+        interrupted = run(
+            data,
+            with_parameters(specs, param or []),
+            out=out,
+            model=model,
+            latent=latent,
+            hidden=widths,
+            epochs=epochs,
+            batch_size=batch_size,
+            lr=lr,
+            beta=beta,
+            seeds=seeds,
+            device=device,
+            resume=resume,
+            load_options={"size": size, "grey": grey, "key": key},
+        )
+    except LossproofError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(2) from None
+    if interrupted:
+        raise typer.Exit(INTERRUPTED)
+
+
+def run(data: str, losses: list[Loss], **options: Any) -> bool:
+    """Compare, print where the report is, and say whether it was interrupted."""
+    try:
+        from lossproof.report import write
+        from lossproof.train import compare
+    except ModuleNotFoundError as error:
+        raise LossproofError(
+            f"compare: expected the torch extra to be installed, {error.name} is missing. "
+            'pip install "lossproof[torch]"'
+        ) from error
+    try:
+        result = compare(
+            data, losses, report=write, command=shlex.join(["lossproof", *sys.argv[1:]]), **options
+        )
+    except KeyboardInterrupt:
+        typer.echo("stopped at once; --resume goes on from the last checkpoints.", err=True)
+        raise typer.Exit(INTERRUPTED) from None
+    if not sys.stderr.isatty():  # on a terminal the live table is still in sight
+        for line in result.summary:
+            typer.echo(line)
+    if result.interrupted:
+        typer.echo("interrupted: the report is partial; --resume with the same options goes on.")
+    typer.echo(f"report: {result.report}")
+    return result.interrupted
+
+
+def split_losses(text: str) -> list[str]:
+    """Split at the commas that stand outside parentheses.
+
+    >>> split_losses("bce, huber(delta=0.1),where(y > p, 1, 2)*(y - p)**2")
+    ['bce', 'huber(delta=0.1)', 'where(y > p, 1, 2)*(y - p)**2']
+    """
+    parts, depth = [""], 0
+    for sign in text:
+        depth += (sign in "([{") - (sign in ")]}")
+        if sign == "," and depth <= 0:
+            parts.append("")
+        else:
+            parts[-1] += sign
+    stripped = [part.strip() for part in parts]
+    if not all(stripped):
+        raise LossproofError(f"losses: expected losses separated by commas, got {text!r}. Try bce,mse.")
+    return stripped
+
+
+def parse_hidden(text: str) -> tuple[int, ...]:
+    """Layer widths from "400" or "512,256"; "" is no layer.
+
+    >>> parse_hidden("512, 256"), parse_hidden("")
+    ((512, 256), ())
+    """
+    try:
+        return tuple(int(part) for part in text.split(",")) if text.strip() else ()
+    except ValueError:
+        raise LossproofError(
+            f'hidden: expected whole numbers separated by commas, or "", got {text!r}.'
+        ) from None
+
+
+def with_parameters(specs: list[str], given: list[str]) -> list[Loss]:
+    """The losses, each with those of the NAME=NUMBER parameters that it has."""
+    from lossproof.catalogue import CATALOGUE, resolve
+
+    values = {}
+    for text in given:
+        name, _, number = text.partition("=")
+        try:
+            values[name.strip()] = float(number)
+        except ValueError:
+            raise LossproofError(f"param: expected NAME=NUMBER, got {text!r}.") from None
+    used: set[str] = set()
+    resolved = []
+    for spec in specs:
+        catalogued = CATALOGUE.get(spec.partition("(")[0].strip())
+        known = {p.name for p in catalogued.params} if catalogued else set(re.findall(r"[A-Za-z_]\w*", spec))
+        mine = {name: value for name, value in values.items() if name in known}
+        used |= mine.keys()
+        resolved.append(resolve(spec, **mine))
+    if unused := sorted(values.keys() - used):
+        raise LossproofError(f"param: expected parameters of {', '.join(specs)}, got {', '.join(unused)}.")
+    return resolved
