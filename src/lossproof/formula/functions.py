@@ -230,6 +230,40 @@ class langevin(RealFunction):
         return sympy.Piecewise((sympy.cosh(x) / sympy.sinh(x) - 1 / x, sympy.Ne(x, 0)), (0, True))
 
 
+class logexprel(RealFunction):
+    """log((exp(x) - 1)/x), 0 at 0: what softplus is to the Bernoulli, to the continuous Bernoulli."""
+
+    nargs = 1
+
+    @classmethod
+    def eval(cls, x: Expr) -> Expr:
+        return sympy.S.Zero if x == 0 else None
+
+    def fdiff(self, argindex: int = 1) -> Expr:
+        return meanexp(self.args[0])
+
+    def elementary(self) -> Expr:
+        x = self.args[0]
+        return sympy.Piecewise((sympy.log((sympy.exp(x) - 1) / x), sympy.Ne(x, 0)), (0, True))
+
+
+class meanexp(RealFunction):
+    """1/(1 - exp(-x)) - 1/x, 1/2 at 0: the mean of the continuous Bernoulli with logit x."""
+
+    nargs = 1
+
+    @classmethod
+    def eval(cls, x: Expr) -> Expr:
+        return sympy.Rational(1, 2) if x == 0 else None
+
+    def fdiff(self, argindex: int = 1) -> Expr:
+        return langevin(self.args[0] / 2).fdiff() / 4
+
+    def elementary(self) -> Expr:
+        x = self.args[0]
+        return sympy.Piecewise((1 / (1 - sympy.exp(-x)) - 1 / x, sympy.Ne(x, 0)), (sympy.Rational(1, 2), True))
+
+
 class maximum(RealFunction):
     """The larger of two values; at a tie its derivative is the mean of both sides'."""
 

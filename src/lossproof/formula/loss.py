@@ -120,9 +120,14 @@ class Loss:
 
     def _parse(self, text: str, *, bound: bool) -> Any:
         from lossproof.formula.parse import parse
+        from lossproof.formula.symbols import parameter
 
-        names = [p.name for p in self.params]
-        return parse(text, params=names, values=self.values if bound else None)
+        symbols = {
+            p.name: parameter(p.name, positive=p.interval.low > 0 or (p.interval.low == 0 and p.interval.low_open) or None,
+                              nonnegative=p.interval.low >= 0 or None)
+            for p in self.params
+        }  # fmt: skip
+        return parse(text, params=symbols, values=self.values if bound else None)
 
 
 __all__ = ["REALS", "UNIT", "Loss", "Param", "Reference"]

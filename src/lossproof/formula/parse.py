@@ -25,13 +25,13 @@ _HOW = "Use y, p, parameters, numbers, + - * / **, comparisons inside where, and
 def parse(
     text: str,
     *,
-    params: Collection[str] = (),
+    params: Collection[str] | Mapping[str, Expr] = (),
     values: Mapping[str, float] | None = None,
     symbols: Collection[str] = ("y", "p"),
 ) -> Expr:
     """Read a formula string into a SymPy expression.
 
-    ``params`` are the names that may occur beside y and p; those in ``values`` are replaced by their exact
+    ``params`` are the names that may occur beside y and p (or a mapping to their symbols); those in ``values`` are replaced by their exact
     number, so that constant branches of ``where`` vanish. Raises ``LossproofError`` with the place.
 
     >>> parse("where(abs(y - p) <= delta, (y - p)**2/2, delta*abs(y - p) - delta**2/2)", params=["delta"])
@@ -56,7 +56,8 @@ def parse(
         raise LossproofError(f"formula: expected one expression, got {_short(text)!r}: {reason}{where}. {_HOW}") from None
     exact = {} if values is None else {name: number(value) for name, value in values.items()}
     names = {name: _RESERVED[name] for name in (*symbols, "pi")}
-    names |= {name: exact.get(name, parameter(name)) for name in params}
+    own = params if isinstance(params, Mapping) else {name: parameter(name) for name in params}
+    names |= {name: exact.get(name, symbol) for name, symbol in own.items()}
     return _Reader(text, names)(tree.body, 0)
 
 

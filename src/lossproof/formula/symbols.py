@@ -11,10 +11,10 @@ Z = sympy.Symbol("z", real=True)  # logits, before the link
 
 
 @cache
-def parameter(name: str) -> Any:
-    """The real symbol of a named parameter.
+def parameter(name: str, *, positive: bool | None = None, nonnegative: bool | None = None) -> Any:
+    """The real symbol of a named parameter, with what its range says of its sign.
 
     >>> parameter("delta") is parameter("delta")
     True
     """
-    return sympy.Symbol(name, real=True)
+    return sympy.Symbol(name, real=True, positive=positive, nonnegative=nonnegative)
