@@ -1,0 +1,155 @@
+"""``lossproof check``: what a data set is to a reconstruction loss."""
+
+import json
+import math
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from lossproof.data import DataReport, Part, Verdict
+
+
+def command(  # noqa: PLR0917 (typer reads options from the signature)
+    data: Annotated[
+        str,
+        typer.Argument(help="digits, an IDX file or folder, .npy, .npz, a folder of pictures, or hub:NAME."),
+    ],
+    size: Annotated[int | None, typer.Option(help="Resize pictures to SIZE x SIZE pixels.")] = None,
+    grey: Annotated[bool | None, typer.Option("--grey/--rgb", help="Force one or three channels.")] = None,
+    loss: Annotated[
+        list[str] | None, typer.Option(help="A loss to judge (repeatable); default: the whole catalogue.")
+    ] = None,
+    key: Annotated[
+        str | None, typer.Option(help="Array of the .npz file, or column of the hub data set.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+) -> None:
+    """Show what DATA is to a loss: range, levels, entropy floor of BCE, baseline, legal losses.
+
+    Exit status: 0 if the data can be trained on as they are, 1 if not (or if a loss named with --loss
+    is not legal on them), 2 if they cannot be read.
+
+    Example: lossproof check digits --loss bce --loss "huber(delta=0.1)"
+    """
+    from lossproof.data import check
+    from lossproof.formula.errors import LossproofError
+
+    try:
+        report = check(data, losses=loss or None, size=size, grey=grey, key=key)
+    except LossproofError as e:
+        typer.echo(f"Error: {e}", err=True)
+        raise typer.Exit(2) from None
+    if as_json:
+        typer.echo(json.dumps(report.to_dict(), indent=2, allow_nan=False))
+    else:
+        _show(report)
+    if not report.legal or (loss and not all(verdict.legal for verdict in report.losses)):
+        raise typer.Exit(1)
+
+
+def _show(report: "DataReport") -> None:
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(highlight=False)
+    console.print(Text(report.name, style="bold"), Text(f"({report.source})"))
+    for note in report.notes:
+        console.print(Text(f"note: {note}"))
+    console.print()
+    _facts(console, report)
+    console.print()
+    _verdicts(console, report.losses)
+    if report.problem:
+        console.print()
+        console.print(Text(f"Not ready for training. {report.problem}", style="bold red"))
+
+
+def _table(*, expand: bool = False) -> "Table":
+    from rich import box
+    from rich.table import Table
+
+    # Rules of plain dashes when piped: every program downstream can read them.
+    return Table(box=box.SIMPLE_HEAD if sys.stdout.isatty() else box.ASCII2, expand=expand)
+
+
+def _facts(console: "Console", report: "DataReport") -> None:
+    c, h, w = report.image_shape
+    table = _table()
+    table.add_column("")
+    for part in report.parts:
+        table.add_column(part.name, justify="right")
+    grid = f", {report.grid} grey levels possible" if report.grid else ""
+    for title, values in _rows(report.parts, report.pixels):
+        table.add_row(title, *values)
+    console.print(f"{c} x {h} x {w} = {report.pixels} values an image; stored as {report.dtype}{grid}")
+    console.print(f"scaling: {report.scaling}", markup=False)
+    console.print(table)
+
+
+def _rows(parts: "tuple[Part, ...]", pixels: int) -> list[tuple[str, list[str]]]:
+    rows = [
+        ("images", [f"{part.count}" for part in parts]),
+        ("smallest .. largest value", [f"{part.low:.4g} .. {part.high:.4g}" for part in parts]),
+        ("distinct values", ["> 65536" if part.levels is None else f"{part.levels}" for part in parts]),
+        ("pixels at 0", [_percent(part.at_zero) for part in parts]),
+        ("pixels at 1", [_percent(part.at_one) for part in parts]),
+        ("pixels between", [_percent(part.between) for part in parts]),
+    ]
+    if any(part.outside for part in parts):
+        rows.append(("pixels outside [0, 1]", [_percent(part.outside) for part in parts]))
+    if any(part.not_finite for part in parts):
+        rows.append(("NaN or infinite", [_percent(part.not_finite) for part in parts]))
+    rows += [
+        ("BCE floor, nats per image", [_nats(part.bce_floor) for part in parts]),
+        ("BCE floor, nats per pixel", [_nats(part.bce_floor, pixels) for part in parts]),
+        ("BCE of the train mean image", [_nats(part.mean_image) for part in parts]),
+        ("  the same, nats per pixel", [_nats(part.mean_image, pixels) for part in parts]),
+    ]
+    return rows
+
+
+def _verdicts(console: "Console", losses: "tuple[Verdict, ...]") -> None:
+    table = _table()
+    table.add_column(
+        "loss", no_wrap=len(max((v.loss for v in losses), key=len, default="")) <= 24, overflow="fold"
+    )
+    table.add_column("legal")
+    table.add_column("floor\ntrain / test", justify="right")
+    table.add_column("why, and what to do", overflow="fold", ratio=1)
+    for v in losses:
+        if v.legal:
+            why = v.floor_reason
+            if v.minimum == "elsewhere":
+                why = "; ".join(t for t in ("its minimum is not at p = y", why) if t)
+            table.add_row(v.loss, "yes", _floors(v), why)
+        else:
+            table.add_row(
+                v.loss, "no", "-", f"{v.reason}: {v.fix}", style="red" if console.is_terminal else ""
+            )
+    console.print(table, markup=False)
+
+
+def _floors(v: "Verdict") -> str:
+    both = [f for f in (v.train_floor, v.test_floor) if f is not None]
+    if not both:
+        return "none"
+    if all(math.isinf(f) for f in both):
+        return "-inf"
+    return " / ".join(_nats(f) for f in both)
+
+
+def _percent(share: float) -> str:
+    """Show a share; one that is small but not zero does not read as zero."""
+    return f"{100 * share:.2f} %" if share == 0 or share >= 5e-5 else f"{100 * share:.1g} %"
+
+
+def _nats(value: float | None, divisor: int = 1) -> str:
+    if value is None:
+        return "-"
+    value /= divisor
+    return f"{value:.3f}" if divisor == 1 else f"{value:.6f}"

@@ -1,0 +1,148 @@
+"""Read a data set through Hugging Face ``datasets``: a name on the hub, or a local folder in its formats."""
+
+import contextlib
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lossproof.data.images import Array, Raw
+from lossproof.data.pictures import Source, stack
+from lossproof.formula.errors import LossproofError, nearest
+
+TESTS = ("test", "validation", "valid", "val")
+IMAGE_NAMES = ("image", "img", "images", "pixel_values", "pixels", "x", "data")
+LABEL_NAMES = ("label", "labels", "fine_label", "class", "y", "target")
+
+
+def read_hub(name: str, *, key: str | None, size: int | None, grey: bool | None) -> Raw:
+    """Read ``NAME``, ``NAME:CONFIG`` or a local folder (parquet, imagefolder, ...).
+
+    ``key`` names the column of images. Only data files are read; no loading script of a data
+    set is run. Raises ``LossproofError`` when ``datasets`` is not installed, the data set is not found
+    or no column holds images.
+    """
+    try:
+        import datasets
+    except ImportError as e:
+        raise LossproofError(
+            f"hub:{name}: expected the package datasets, got none: pip install 'lossproof[hub]'."
+        ) from e
+    path, config = name, None
+    if not Path(name).exists() and ":" in name:
+        path, config = name.rsplit(":", 1)
+    with _quiet(datasets):
+        try:
+            splits = datasets.load_dataset(path, config)
+        except Exception as e:  # the library raises some twenty types of its own and of its back ends
+            first = str(e).strip().splitlines()[0] if str(e).strip() else type(e).__name__
+            raise LossproofError(
+                f"hub:{name}: expected a data set on the Hugging Face hub or a local folder of one, "
+                f"got {type(e).__name__}: {first} Check the name and the connection, or give a folder."
+            ) from e
+        train = next(splits[s] for s in ("train", *splits) if s in splits)
+        test = next((splits[s] for s in TESTS if s in splits and splits[s] is not train), None)
+        column = _image_column(name, train, datasets, key)
+        parts = [part for part in (train, test) if part is not None]
+        images, notes = _images(name, parts, column, datasets, size=size, grey=grey)
+        labels = [_labels(part, column) for part in parts]
+    unused = [s for s in splits if splits[s] is not train and splits[s] is not test]
+    if unused:
+        notes += (f"splits left out: {', '.join(unused)}",)
+    n = len(train)
+    return Raw(
+        f"hub:{name}",
+        images[:n],
+        f"Hugging Face data set {name}, column {column!r}",
+        images[n:] if test is not None else None,
+        labels[0],
+        labels[1] if test is not None else None,
+        notes=notes,
+    )
+
+
+@contextlib.contextmanager
+def _quiet(datasets: Any) -> Iterator[None]:
+    """Switch progress bars off for a while, and hide deprecations inside the library's own back ends."""
+    on = datasets.is_progress_bar_enabled()
+    datasets.disable_progress_bars()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            warnings.simplefilter("ignore", FutureWarning)
+            warnings.simplefilter("ignore", ResourceWarning)
+            yield
+    finally:
+        if on:
+            datasets.enable_progress_bars()
+
+
+def _image_column(name: str, part: Any, datasets: Any, key: str | None) -> str:
+    features = part.features
+    if key is not None:
+        if key not in features:
+            raise LossproofError(
+                f"hub:{name}: expected a column {key!r}, got {', '.join(features)}: {nearest(key, features)}"
+            )
+        return key
+    pictures = [c for c, f in features.items() if isinstance(f, datasets.Image)]
+    arrays = [c for c in IMAGE_NAMES if c in features and _is_array(features[c], datasets)]
+    found: list[str] = [c for c in IMAGE_NAMES if c in pictures][:1] or pictures[:1] or arrays[:1]
+    if not found:
+        raise LossproofError(
+            f"hub:{name}: expected a column of images, got {', '.join(features)}. Name it: key='...'."
+        )
+    return found[0]
+
+
+def _is_array(feature: Any, datasets: Any) -> bool:
+    return not isinstance(feature, datasets.Value | datasets.ClassLabel | dict)
+
+
+def _images(
+    name: str, parts: list[Any], column: str, datasets: Any, *, size: int | None, grey: bool | None
+) -> tuple[Array, tuple[str, ...]]:
+    if sum(map(len, parts)) == 0:
+        raise LossproofError(
+            f"hub:{name}: expected images, got an empty data set. Check the split and its files."
+        )
+    if isinstance(parts[0].features[column], datasets.Image):
+        sources = []
+        for part in parts:
+            for i, cell in enumerate(part.cast_column(column, datasets.Image(decode=False))[column]):
+                where = f"hub:{name}[{i}]"
+                if not cell or (cell["bytes"] is None and cell["path"] is None):
+                    raise LossproofError(
+                        f"{where}: expected a picture, got an empty cell. Filter the data set first."
+                    )
+                sources.append(
+                    Source(where, cell["bytes"] if cell["bytes"] is not None else Path(cell["path"]))
+                )
+        return stack(sources, size=size, grey=grey, where=f"hub:{name}")
+    arrays = []
+    for part in parts:
+        try:
+            values = np.asarray(part.with_format("numpy")[column][:])
+        except ValueError as e:
+            raise LossproofError(
+                f"hub:{name}: expected rows of one shape in column {column!r}, got several ({e})."
+            ) from e
+        if values.dtype == object:
+            raise LossproofError(
+                f"hub:{name}: expected rows of one shape in column {column!r}, got several. Resize them."
+            )
+        arrays.append(values)
+    images = np.concatenate(arrays)
+    if images.dtype.kind == "i" and images.min() >= 0 and images.max() <= 255:
+        # The library hands out every whole number as int64, also where the files hold bytes.
+        return images.astype(np.uint8), (
+            f"column {column!r} holds whole numbers 0..{images.max()}: taken as uint8",
+        )
+    return images, ()
+
+
+def _labels(part: Any, image_column: str) -> Array | None:
+    column = next((c for c in LABEL_NAMES if c in part.features and c != image_column), None)
+    return None if column is None else np.asarray(part.with_format("numpy")[column][:])

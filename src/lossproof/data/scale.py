@@ -1,0 +1,228 @@
+"""Bring stored values into [0, 1], or say what is wrong with them and which line undoes it."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from lossproof.data.images import Array, Raw
+
+BLOCK = 1 << 20  # values looked at in one go, so that a big data set needs no second copy
+SAMPLE = 4096  # images that a guess is made from
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Why images cannot be used as they are: the cause, and the line of Python (on ``x``) that undoes it."""
+
+    message: str
+    fix: str
+
+
+@dataclass(frozen=True, slots=True)
+class Scaling:
+    """What brings the stored values to [0, 1], also in words; or the problem that prevents it."""
+
+    divisor: float
+    text: str
+    levels: int | None = None
+    notes: tuple[str, ...] = ()
+    problem: Problem | None = None
+
+    def apply(self, array: Array) -> npt.NDArray[np.float32]:
+        """Divide, into a new float32 array (no copy where there is nothing to do)."""
+        if self.divisor == 1:
+            return np.ascontiguousarray(array, dtype=np.float32)
+        wide = np.float64 if array.dtype.itemsize > 4 else np.float32
+        out = np.empty(array.shape, np.float32)
+        np.divide(array, wide(self.divisor), out=out, casting="same_kind", dtype=wide)
+        return out
+
+
+def scaling_of(raw: Raw) -> Scaling:
+    """Choose the scaling from the dtype, the data set's known range and the values; look for problems.
+
+    bool is 0/1; unsigned 8- and 16-bit integers are divided by their dtype's largest value (unless only 0 and
+    1 occur); floats and a known range must come to lie in [0, 1] by themselves.
+    """
+    dtype = raw.train.dtype
+    parts = [part for part in (raw.train, raw.test) if part is not None]
+    if any(part.dtype != dtype for part in parts):
+        text = f"{raw.name}: expected train and test of one dtype, got {dtype} and {parts[1].dtype}."
+        return Scaling(
+            1, "none", problem=Problem(f"{text} Convert one of them.", f"x = x.astype(np.{dtype})")
+        )
+    if dtype.kind == "b":
+        return Scaling(1, "bool as 0/1", levels=2)
+    if dtype.kind not in "uif":
+        text = f"{raw.name}: expected numbers (uint8, uint16, bool or float), got dtype {dtype}."
+        return Scaling(
+            1, "none", problem=Problem(f"{text} Convert them to one of these.", "x = x.astype(np.float32)")
+        )
+    if raw.top is not None:
+        problem = _outside(raw, parts, high=raw.top, text="the data set's own range")
+        return Scaling(raw.top, f"0..{raw.top:g} / {raw.top:g}", int(raw.top) + 1, problem=problem)
+    if dtype.kind in "ui":
+        return _integers(raw, parts)
+    return _floats(raw, parts)
+
+
+def _integers(raw: Raw, parts: list[Array]) -> Scaling:
+    dtype = raw.train.dtype
+    low, high = min(int(p.min()) for p in parts), max(int(p.max()) for p in parts)
+    top = int(np.iinfo(dtype).max)
+    if dtype.kind == "i" or dtype.itemsize > 2:
+        text = (
+            f"{raw.name}: expected images stored as uint8, uint16, bool or floats in [0, 1], "
+            f"got {dtype} with values {low}..{high}."
+        )
+        for small in (np.uint8, np.uint16):
+            if low >= 0 and high <= np.iinfo(small).max:
+                fix = f"x = x.astype(np.{small.__name__})" if high > 1 else "x = x.astype(bool)"
+                break
+        else:
+            fix = f"x = ((x - {low}) / {high - low}).astype(np.float32)"
+        return Scaling(1, "none", problem=Problem(f"{text} Convert: {fix}", fix))
+    if low == high:
+        return Scaling(top, f"{dtype} / {top}", top + 1, (f"every value is {low}: all images are the same",))
+    if high == 1:
+        # Binary images kept as 0/1 bytes: dividing by 255 would leave two levels that are both black.
+        return Scaling(1, f"{dtype} holding only 0 and 1, taken as 0/1", 2)
+    notes = ()
+    if high <= top // 4:
+        notes = (
+            f"the largest value is {high} of {dtype}'s {top}: if {high} is white, save x / {high} as float32",
+        )
+    return Scaling(top, f"{dtype} / {top}", top + 1, notes)
+
+
+def _floats(raw: Raw, parts: list[Array]) -> Scaling:
+    problem = _not_finite(raw, parts) or _outside(raw, parts, high=1.0, text="")
+    if problem is not None:
+        return Scaling(1, "none", problem=problem)
+    return Scaling(1, f"none: {raw.train.dtype} already in [0, 1]", lattice(raw.train))
+
+
+def lattice(values: Array) -> int | None:
+    """Find 2, 17, 256 or 65536 levels if all floats lie on the lattice k / (levels - 1); else None.
+
+    >>> import numpy as np
+    >>> lattice(np.arange(256, dtype=np.float32) / np.float32(255)), lattice(np.array([0.1, 0.7345]))
+    (256, None)
+    """
+    flat = values.reshape(-1)
+    candidates = [1, 16, 255, 65535]
+    for start in range(0, flat.size, BLOCK):
+        block = flat[start : start + BLOCK].astype(np.float64)
+        kept = []
+        for k in candidates:
+            scaled = block * k
+            if float(np.abs(scaled - np.rint(scaled)).max()) <= 1e-6 + k * 1.2e-7:
+                kept.append(k)
+        candidates = kept
+        if not candidates:
+            return None
+    return candidates[0] + 1 if candidates else None
+
+
+def _first(mask: npt.NDArray[np.bool_]) -> tuple[int, ...]:
+    return tuple(int(i) for i in np.unravel_index(int(mask.argmax()), mask.shape))
+
+
+def _not_finite(raw: Raw, parts: list[Array]) -> Problem | None:
+    for part, where in zip(parts, _names(raw, parts), strict=True):
+        # One number tells whether any value is NaN or infinite, without a mask as large as the data.
+        if np.isfinite(part.min()) and np.isfinite(part.max()):
+            continue
+        nan, bad = np.isnan(part), ~np.isfinite(part)
+        at = _first(bad)
+        fix = "x = x[np.isfinite(x).all(axis=tuple(range(1, x.ndim)))]"
+        return Problem(
+            f"{where}: expected finite values, got {int(nan.sum())} NaN and "
+            f"{int((bad & ~nan).sum())} infinite of {part.size} values, first {part[at]} at {list(at)} "
+            f"(shape {part.shape}, {part.dtype}). Drop those images: {fix}",
+            fix,
+        )
+    return None
+
+
+def _names(raw: Raw, parts: list[Array]) -> list[str]:
+    return [raw.name] if len(parts) == 1 else [f"{raw.name} (train)", f"{raw.name} (test)"]
+
+
+def _outside(raw: Raw, parts: list[Array], *, high: float, text: str) -> Problem | None:
+    if all(float(p.min()) >= 0 and float(p.max()) <= high for p in parts):
+        return None
+    cause, fix = diagnose(parts)
+    for part, where in zip(parts, _names(raw, parts), strict=True):
+        bad = (part < 0) | (part > high)
+        if not bad.any():
+            continue
+        at = _first(bad)
+        expected = f"values in [0, {high:g}]" + (f" ({text})" if text else "")
+        return Problem(
+            f"{where}: expected {expected}, got {int(bad.sum())} of {part.size} values outside (smallest "
+            f"{float(part.min()):.6g}, largest {float(part.max()):.6g}), first {float(part[at]):.6g} at "
+            f"{list(at)} (shape {part.shape}, {part.dtype}). {cause} {fix}",
+            fix,
+        )
+    return None
+
+
+def diagnose(parts: list[Array]) -> tuple[str, str]:
+    """Guess from finite values (n, c, h, w) outside [0, 1] how they came about, and the line that undoes it.
+
+    >>> import numpy as np
+    >>> diagnose([np.array([0.0, 255.0, 7.0]).reshape(1, 1, 1, 3)])
+    ('uint8 stored as float? Divide by 255?', 'x = x / 255')
+    >>> diagnose([np.array([-1.0, 1.0, 0.25]).reshape(1, 1, 1, 3)])
+    ('Scaled to [-1, 1]? Use (x + 1)/2:', 'x = (x + 1) / 2')
+    """
+    low, high = min(float(p.min()) for p in parts), max(float(p.max()) for p in parts)
+    if low >= -1e-3 and high <= 1 + 1e-3:
+        return "Overshoot from rounding or resizing? Clip:", "x = np.clip(x, 0, 1)"
+    if low >= 0:
+        return _too_large(parts, high)
+    if low >= -1.001 and high <= 1.001 and low < -0.6:
+        return "Scaled to [-1, 1]? Use (x + 1)/2:", "x = (x + 1) / 2"
+    if low >= -0.501 and high <= 0.501:
+        return "Scaled to [-0.5, 0.5]? Use x + 0.5:", "x = x + 0.5"
+    if any(_standardised_pixels(p) for p in parts):
+        return (
+            "Every pixel standardised by itself (StandardScaler)? Undo it:",
+            "x = scaler.inverse_transform(x)",
+        )
+    return _z_scored(parts)
+
+
+def _too_large(parts: list[Array], high: float) -> tuple[str, str]:
+    whole = all(bool((p[:SAMPLE] == np.rint(p[:SAMPLE])).all()) for p in parts)
+    if high <= 255 and (high > 63 or not whole):
+        return "uint8 stored as float? Divide by 255?", "x = x / 255"
+    if high <= 255:
+        return f"Whole numbers 0..{high:g}? Divide by the largest:", f"x = x / {high:g}"
+    if high <= 65535 and whole:
+        top = next(t for t in (1023, 4095, 16383, 65535) if high <= t)
+        return f"uint16 stored as float ({top.bit_length()} bits)? Divide by {top}?", f"x = x / {top}"
+    return "Divide by the largest value:", f"x = x / {high:.6g}"
+
+
+def _standardised_pixels(part: Array) -> bool:
+    if len(part) < 8:
+        return False
+    mean, std = part.mean(axis=0, dtype=np.float64), part.std(axis=0, dtype=np.float64)
+    moving = std > 1e-6
+    return bool(moving.any() and np.abs(mean[moving]).max() < 0.2 and np.abs(std[moving] - 1).max() < 0.2)
+
+
+def _z_scored(parts: list[Array]) -> tuple[str, str]:
+    """If x = (y - mean) / std and y reached 0 and 1, then std = 1 / (max - min) and mean = -min * std."""
+    lows = np.min([p.min(axis=(0, 2, 3)) for p in parts], axis=0).astype(np.float64)
+    highs = np.max([p.max(axis=(0, 2, 3)) for p in parts], axis=0).astype(np.float64)
+    std = 1 / np.where(highs > lows, highs - lows, 1)
+    mean = -lows * std
+    if len(std) == 1:
+        s, m = f"{std[0]:.4f}", f"{mean[0]:.4f}"
+    else:
+        s, m = (f"np.reshape([{', '.join(f'{v:.4f}' for v in a)}], (1, -1, 1, 1))" for a in (std, mean))
+    return "z-scored (if black and white were there)? Undo: x*std + mean:", f"x = x * {s} + {m}"
