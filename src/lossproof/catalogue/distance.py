@@ -62,7 +62,7 @@ CHARBONNIER = Loss(
 PINBALL = Loss(
     id="pinball",
     title="pinball (quantile) loss",
-    formula="where(y >= p, tau*(y - p), (1 - tau)*(p - y))",
+    formula="tau*maximum(y - p, 0) + (1 - tau)*maximum(p - y, 0)",
     target=REALS,
     prediction=REALS,
     params=(Param("tau", OPEN_UNIT, 0.5, "level of the quantile"),),

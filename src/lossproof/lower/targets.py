@@ -57,7 +57,7 @@ NUMPY = Target(
     """1/(1 - exp(-x)) - 1/x, and 1/2 at 0; near 0 by a continued fraction, which does not cancel."""
     a = np.clip(x, -6, 6) / 2
     s = a * a
-    near = a / (3 + s / (5 + s / (7 + s / (9 + s / (11 + s / (13 + s / (15 + s / (17 + s / (19 + s / 21)))))))))
+    near = a / (3 + s / (5 + s / (7 + s / (9 + s / (11 + s / (13 + s / (15 + s / (17 + s / (19 + s / (21 + s / (23 + s / 25)))))))))))
     b = np.where(np.abs(x) < 6, 6, x)
     return np.where(np.abs(x) < 6, 0.5 + near / 2, -1 / np.expm1(-b) - 1 / b)
 ''',
@@ -65,7 +65,7 @@ NUMPY = Target(
     """coth(x) - 1/x, and 0 at 0; near 0 by its continued fraction, which does not cancel."""
     a = np.clip(x, -3, 3)
     s = a * a
-    near = a / (3 + s / (5 + s / (7 + s / (9 + s / (11 + s / (13 + s / (15 + s / (17 + s / (19 + s / 21)))))))))
+    near = a / (3 + s / (5 + s / (7 + s / (9 + s / (11 + s / (13 + s / (15 + s / (17 + s / (19 + s / (21 + s / (23 + s / 25)))))))))))
     b = np.where(np.abs(x) < 3, 3, x)
     return np.where(np.abs(x) < 3, near, 1 / np.tanh(b) - 1 / b)
 ''',
@@ -117,7 +117,7 @@ TORCH = Target(
     """1/(1 - exp(-x)) - 1/x, and 1/2 at 0; near 0 by a continued fraction, which does not cancel."""
     a = torch.clamp(x, -6, 6) / 2
     s = a * a
-    near = a / (3 + s / (5 + s / (7 + s / (9 + s / (11 + s / (13 + s / (15 + s / (17 + s / (19 + s / 21)))))))))
+    near = a / (3 + s / (5 + s / (7 + s / (9 + s / (11 + s / (13 + s / (15 + s / (17 + s / (19 + s / (21 + s / (23 + s / 25)))))))))))
     b = torch.where(torch.abs(x) < 6, torch.full_like(x, 6), x)
     return torch.where(torch.abs(x) < 6, 0.5 + near / 2, -1 / torch.expm1(-b) - 1 / b)
 ''',
@@ -125,7 +125,7 @@ TORCH = Target(
     """coth(x) - 1/x, and 0 at 0; near 0 by its continued fraction, which does not cancel."""
     a = torch.clamp(x, -3, 3)
     s = a * a
-    near = a / (3 + s / (5 + s / (7 + s / (9 + s / (11 + s / (13 + s / (15 + s / (17 + s / (19 + s / 21)))))))))
+    near = a / (3 + s / (5 + s / (7 + s / (9 + s / (11 + s / (13 + s / (15 + s / (17 + s / (19 + s / (21 + s / (23 + s / 25)))))))))))
     b = torch.where(torch.abs(x) < 3, torch.full_like(x, 3), x)
     return torch.where(torch.abs(x) < 3, near, 1 / torch.tanh(b) - 1 / b)
 ''',

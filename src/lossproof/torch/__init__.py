@@ -1,0 +1,11 @@
+"""Reconstruction losses for torch: generated kernels, derived gradients, checked inputs."""
+
+try:
+    import torch as _torch  # noqa: F401
+except ModuleNotFoundError as error:  # pragma: no cover - needs an environment without torch
+    raise ModuleNotFoundError('lossproof.torch needs torch: pip install "lossproof[torch]"') from error
+
+from lossproof.torch.kernel import Kernel, elementwise, kernel, logit_gradient
+from lossproof.torch.loss import ReconstructionLoss
+
+__all__ = ["Kernel", "ReconstructionLoss", "elementwise", "kernel", "logit_gradient"]
