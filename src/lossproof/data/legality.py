@@ -88,10 +88,7 @@ def _inside(target: Any, fix: str) -> str:
 
 
 def _floors(loss: Any, levels: Sequence[Levels], pixels: int) -> tuple[list[float | None], str]:
-    try:
-        from lossproof.lower import function
-    except ImportError:
-        return [None] * len(levels), "not available"
+    from lossproof.lower import function
 
     known = function(loss)
     floors: list[float | None] = []

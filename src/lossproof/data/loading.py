@@ -205,7 +205,7 @@ def _idx_folder(folder: Path, files: dict[tuple[str, str], Path]) -> Raw:
         role: _image_axes(path) if role[1] == "images" else idx.read_idx(path) for role, path in files.items()
     }
     train, test = parts.get(("train", "images")), parts.get(("test", "images"))
-    source = ", ".join(str(path) for path in files.values())
+    source = f"MNIST-format files in {folder}"
     if train is None:
         assert test is not None
         notes = ("the folder has no train images: the test images were split",)

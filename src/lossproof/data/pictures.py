@@ -4,6 +4,7 @@ import io
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -66,9 +67,11 @@ class Header:
 
 
 def header(picture: "Picture") -> Header:
-    """Read the header only; no pixel is decoded."""
+    """Read the header only: PNG's own ``getexif`` would decode the pixels, so the base class's is called."""
+    from PIL import Image
+
     mode, (w, h) = picture.mode, picture.size
-    if picture.getexif().get(ORIENTATION) in SIDEWAYS:
+    if Image.Image.getexif(picture).get(ORIENTATION) in SIDEWAYS:
         w, h = h, w
     grey = mode in GREY_MODES or mode.startswith("I;")
     if mode in ("P", "PA"):
@@ -108,7 +111,10 @@ def stack(
     h, w = (size, size) if size is not None else next(iter(sizes))
     out = np.empty((len(sources), 1 if grey else 3, h, w), dtype)
     for i, source in enumerate(sources):
-        out[i] = source.read(lambda p: _decode(p, grey, dtype, (h, w), source.name))  # noqa: B023 (called at once)
+        decode = partial(
+            _decode, grey=grey, dtype=dtype, size=(h, w), resize=size is not None, name=source.name
+        )
+        out[i] = source.read(decode)
     return out, _notes(headers, out, grey, size if resized else None)
 
 
@@ -143,11 +149,14 @@ def _notes(headers: list[Header], out: Array, grey: bool, size: int | None) -> t
 
 
 def _decode(
-    picture: "Picture", grey: bool, dtype: "np.dtype[Any]", size: tuple[int, int], name: str
+    picture: "Picture", *, grey: bool, dtype: "np.dtype[Any]", size: tuple[int, int], resize: bool, name: str
 ) -> Array:
     from PIL import Image, ImageOps
 
     picture = ImageOps.exif_transpose(picture)
+    if picture.size != size[::-1] and not resize:  # turned by a tag that stands after the pixels
+        message = f"{name}: expected {size[0]}x{size[1]} pixels, got {picture.height}x{picture.width}."
+        raise LossproofError(f"{message} Give a size: --size {min(size)}.")
     deep = picture.mode.startswith("I") or picture.mode == "F"
     if deep:
         values = np.asarray(picture)
