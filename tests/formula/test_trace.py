@@ -1,3 +1,4 @@
+# ruff: noqa: E501, PLW0108, C416 - tables of one-line losses
 """Tracing: formulas against hand-written ones, values against numpy, scipy and torch, refusals by their words."""
 
 import math
@@ -14,9 +15,11 @@ import torch.nn.functional as F
 import torch
 from lossproof.formula import functions as fn
 from lossproof.formula.errors import LossproofError
+from lossproof.formula.parse import parse
 from lossproof.formula.symbols import P, Y, parameter
 from lossproof.formula.trace import TOLERANCE, agreement, trace
 from lossproof.formula.trace_check import evaluate
+from lossproof.formula.unparse import unparse
 
 torch.set_num_threads(1)
 CENTRE = (np.array([0.2, 0.7, 0.5]), np.array([0.6, 0.1, 0.5]))
@@ -72,6 +75,7 @@ NUMPY = [
     lambda y, p: np.heaviside(y - p, 0.5) + np.clip(p, 0.25, None) + p.clip(max=0.5) + np.expm1(y),
     lambda y, p: (y - p) @ 1 if False else sum([(y - p) ** 2, p.copy(), np.zeros_like(p)]),
     lambda y, p: np.where((y > 0.2) & ~(p > 0.7) ^ (y < p), y, np.where(np.logical_or(y > p, p > 0.9), p, 0)),
+    lambda y, p: np.log1p(p, dtype=np.float64) + np.emath.sqrt(y - p + 5) + np.full_like(p, 2, dtype=float),
     lambda y, p: scipy.special.boxcox(p + 1, 0.5) + scipy.special.logit(0.25 + p / 2) + np.sin(p) * np.cos(y),
 ]  # fmt: skip
 TORCH = [
@@ -169,14 +173,16 @@ def test_parameters_are_numbers_or_symbols():
     assert trace(required, {"q": 3}) == sympy.Abs(Y - P) ** 3
     with pytest.raises(LossproofError, match="required: expected a value for parameter 'q', got none"):
         trace(required)
-    with pytest.raises(LossproofError, match="expected known parameters, got 'dleta'. did you mean delta"):
+    with pytest.raises(LossproofError, match=r"expected known parameters, got 'dleta'. did you mean delta"):
         trace(huber, ["dleta"])
-    with pytest.raises(LossproofError, match="expected known parameters, got 'q'. clipped_bce has none"):
+    with pytest.raises(LossproofError, match=r"expected known parameters, got 'q'. clipped_bce has none"):
         trace(clipped_bce, {"q": 1})
     with pytest.raises(LossproofError, match="expected a number for parameter 'delta', got 'big'"):
         trace(huber, {"delta": "big"})
     with pytest.raises(LossproofError, match="expected a finite number for parameter 'delta', got inf"):
         trace(huber, {"delta": math.inf})
+    with pytest.raises(LossproofError, match="names other than y, p and z, got the symbol 'p'"):
+        trace(lambda t, q, p=2: (t - q) ** p, ["p"])
     with pytest.raises(LossproofError, match=r"truth test of \(q > 1\)"):
         trace(required, ["q"])
 
@@ -213,6 +219,16 @@ def out(y, p):
 def reductive(y, p):
     error = np.square(y - p)
     return error.mean()
+
+
+def recursive(y, p):
+    return recursive(y, p)
+
+
+def deep(y, p):
+    for _ in range(2000):
+        p = np.sin(p)
+    return p
 
 
 REFUSED = [
@@ -288,9 +304,14 @@ REFUSED = [
     (lambda y, p: p + np.log(np.full_like(p, -2.0)), "expected a real formula"),
     (lambda y, p: p + np.log(np.zeros_like(p)), r"expected a finite value, got log\(...\)"),
     (lambda y, p: p ** 1e9, "expected an exponent of at most 1000 in size"),
-    (lambda y, p: np.log(p, where=p > 0), "expected arguments of log that a formula has, got got an unexpected keyword"),
+    (lambda y, p: np.log(p, where=p > 0), "expected arguments of log that a formula has, got an unexpected keyword"),
     (lambda y, p: undefined(p), "NameError: name 'undefined' is not defined at line"),  # noqa: F821
     (lambda y, p: p + np.random.default_rng().uniform(), "formula to agree with the function"),
+    (lambda y, p: np.log(p, dtype=int), "expected a cast to a floating type"),
+    (lambda y, p: torch.log(other=p), "got a missing argument"),
+    (lambda y, p: p + scipy.special.gammaln(np.full_like(p, 10**9)), "whole constants up to 1000 in gammaln"),
+    (recursive, "recursive: expected a formula of moderate depth, got RecursionError at line"),
+    (deep, "deep: expected a formula of moderate depth, got RecursionError"),
     (lambda y, p: F.mse_loss(p, y, size_average=False), "got size_average or reduce"),
 ]  # fmt: skip
 
@@ -318,6 +339,27 @@ def test_what_is_not_a_loss_of_target_and_prediction():
         LossproofError, match=r"expected the target first, loss\(y, p\), got BCELoss\(input, target\)"
     ):
         trace(torch.nn.BCELoss(reduction="none"))
+
+
+def test_whole_parameters_count_turns():
+    def taylor(y, p, terms=3):
+        return sum((y - p) ** n / math.factorial(n) for n in range(terms))
+
+    assert trace(taylor) == 1 + (Y - P) + (Y - P) ** 2 / 2
+    assert trace(taylor, {"terms": 2}) == 1 + Y - P
+
+
+def test_conditions_unfold_into_comparisons_that_a_formula_string_has():
+    x, y = np.meshgrid([0.1, 0.4, 0.6, 0.9], [0.1, 0.4, 0.6, 0.9])
+
+    def loss(y, p):
+        inside = (p > 0.25) & (p < y) & (y > 0.5)
+        return np.where(~inside | (p > 0.5) ^ (y > 0.5) ^ (p > y), y, np.where(inside, p, 3.0)) + 2 * ~inside
+
+    expr = trace(loss)
+    assert not expr.atoms(sympy.And, sympy.Or, sympy.Xor, sympy.Not)
+    np.testing.assert_array_equal(evaluate(expr, {Y: y, P: x}), loss(y, x))
+    assert parse(unparse(expr)) == expr
 
 
 def test_functions_without_python_code_are_traced_too():

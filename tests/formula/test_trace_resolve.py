@@ -12,7 +12,8 @@ from lossproof.formula.trace import resolve_callable, trace
 def directory(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names = {
-        "lp_losses.py": "import numpy as np\nNUMBER = 3\n\ndef charbonnier(y, p):\n    return np.sqrt((y - p)**2 + 1)\n"
+        "lp_losses.py": "import numpy as np\nNUMBER = 3\n\n"
+        "def charbonnier(y, p):\n    return np.sqrt((y - p)**2 + 1)\n"
         "\nclass Loss:\n    @staticmethod\n    def of(y, p):\n        return y - p\n",
         "lp_broken.py": "def f(:\n",
         "lp_exits.py": "raise SystemExit(3)\n",

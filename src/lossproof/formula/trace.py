@@ -14,7 +14,7 @@ import numpy as np
 import sympy
 
 from lossproof.formula.errors import LossproofError, nearest
-from lossproof.formula.symbols import P, Y, parameter
+from lossproof.formula.symbols import P, Y, Z, parameter
 from lossproof.formula.trace_check import Disagreement, free_parameters, worst
 from lossproof.formula.trace_proxy import DECIMAL, LEFT, MAX_OPERATIONS, Condition, Proxy, exact, lift
 from lossproof.formula.trace_refuse import call_user, line_of, refuse, subject
@@ -175,6 +175,10 @@ def _bind(signature: _Signature, asked: Mapping[str, Any]) -> dict[str, Any]:
     ).items():
         value = asked.get(name, default)
         if name in asked and value is None:
+            if parameter(name) in (Y, P, Z):
+                raise refuse(
+                    "parameters with names other than y, p and z", f"the symbol {name!r}", "Rename it."
+                )
             bound[name] = Proxy(parameter(name))
         elif value is None:
             raise refuse(f"a value for parameter {name!r}", "none", f"Give it, as in --param {name}=0.1.")
@@ -200,6 +204,13 @@ def _run(function: Callable[..., Any], bound: dict[str, Any]) -> Any:
         result = call_user(function, (Proxy(Y), Proxy(P)), bound)
     except LossproofError:
         raise
+    except RecursionError as error:
+        raise refuse(
+            "a formula of moderate depth",
+            "RecursionError",
+            "The function calls itself without end, or nests too many operations.",
+            place=_line(error),
+        ) from None
     except Exception as error:
         raise refuse(
             "an element-wise formula of y and p",
@@ -254,14 +265,16 @@ def _compare(
     seed: int,
 ) -> Disagreement:
     rng = np.random.default_rng([seed, 1])
-    values = {
-        name: float(value) for name, value in {**signature.defaults, **given}.items() if value is not None
-    }
+    values = {k: v for k, v in {**signature.defaults, **given}.items() if v is not None}
     symbols = {}
     for symbol in free_parameters(expr):
         values.setdefault(symbol.name, float(rng.uniform(0.1, 0.9)))
-        symbols[symbol] = values[symbol.name]
-    passed = {k: v for k, v in values.items() if k in signature.defaults or signature.open}
+        symbols[symbol] = float(values[symbol.name])
+    passed = {  # whole numbers stay whole: they may count a loop's turns
+        k: v if isinstance(v, int) else float(v)
+        for k, v in values.items()
+        if k in signature.defaults or signature.open
+    }
     found = worst(function, expr, symbols, passed, n=n, seed=seed)
     if found.compared == 0:
         raise refuse("finite values at some points", f"none in [-4, 4] x [-4, 4] (n = {n})", place="")

@@ -177,6 +177,8 @@ def _run(function: Callable[..., Any], y: Array, p: Array, params: Mapping[str, 
             raise refuse(
                 f"the element-wise loss, an array of shape {y.shape}", got, "Return the loss of each element."
             )
+        if np.iscomplexobj(result):
+            return np.where(result.imag == 0, result.real, math.nan)
         return result.astype(np.float64)
     raise refuse("a function that runs on float64 arrays", " / ".join(dict.fromkeys(failures)), place="")
 

@@ -45,10 +45,29 @@ def is_condition(value: Any) -> bool:
     return isinstance(value, sympy.logic.boolalg.Boolean) and not isinstance(value, sympy.Expr)
 
 
+def choose(condition: Any, a: Any, b: Any) -> Any:
+    """``where`` with its & | ^ ~ unfolded into nested choices: a formula has comparisons only.
+
+    >>> from lossproof.formula.symbols import P, Y
+    >>> choose((P > 0) & (P < Y), Y, P)
+    Piecewise((Piecewise((y, p < y), (p, True)), p > 0), (p, True))
+    """
+    if isinstance(condition, sympy.Not):
+        return choose(condition.args[0], b, a)
+    if not isinstance(condition, sympy.And | sympy.Or | sympy.Xor):
+        return fn.where(condition, a, b)
+    first, rest = condition.args[0], condition.func(*condition.args[1:])
+    if isinstance(condition, sympy.And):
+        return choose(first, choose(rest, a, b), b)
+    if isinstance(condition, sympy.Or):
+        return choose(first, a, choose(rest, a, b))
+    return choose(first, choose(rest, b, a), choose(rest, a, b))
+
+
 def number_of(value: Any) -> Any:
     """A traced argument as a real expression: a comparison counts 0 or 1, arrays are refused."""
     if is_condition(value):
-        return fn.where(value, sympy.S.One, sympy.S.Zero)
+        return choose(value, sympy.S.One, sympy.S.Zero)
     if isinstance(value, list | tuple) or (hasattr(value, "shape") and not isinstance(value, type)):
         shape = f" of shape {tuple(value.shape)}" if hasattr(value, "shape") else ""
         raise refuse(
@@ -122,9 +141,7 @@ def _where(condition: Any, input: Any = None, other: Any = None) -> Expr:
         raise refuse(
             "where(condition, a, b)", "where with one argument", "Positions are not element-wise values."
         )
-    return fn.where(
-        _condition(condition, "as the first argument of where"), number_of(input), number_of(other)
-    )
+    return choose(_condition(condition, "as the first argument of where"), number_of(input), number_of(other))
 
 
 def _select(condlist: Any, choicelist: Any, default: Any = sympy.S.Zero) -> Expr:
@@ -258,8 +275,17 @@ _COMPOSED: dict[str, Callable[..., Any]] = {
 }  # fmt: skip
 
 
+def _moderate(x: Expr) -> Expr:
+    """SymPy would write out the factorial of a large integer."""
+    if x.is_Integer and x > _MAX_POWER:
+        raise refuse(f"whole constants up to {_MAX_POWER} in gammaln and digamma", str(_short(x)))
+    return x
+
+
 def _formula_name(name: str) -> Callable[..., Expr]:
     function, arity = fn.NAMES[name]
+    if name in ("gammaln", "digamma"):
+        return lambda x: function(_moderate(x))
     if arity == 1:
         return lambda x: function(x)  # noqa: PLW0108 - the arity is what a call is checked against
     if arity == 2:
@@ -298,6 +324,12 @@ def reduction(name: str) -> LossproofError:
     )
 
 
+def _drop_float_type(name: str, options: dict[str, Any]) -> None:
+    kind = options.pop("dtype", None)
+    if kind is not None:
+        _cast(None, kind)
+
+
 def apply(library: str, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Apply a function of numpy, scipy or torch, by its name, to expressions or comparisons.
 
@@ -328,10 +360,13 @@ def apply(library: str, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]
             )
         args = tuple(number_of(a) for a in args)
         kwargs = {key: number_of(value) for key, value in kwargs.items()}
+    _drop_float_type(plain, kwargs)
+    if not args and "input" in kwargs:  # torch's own name of a first argument
+        args = (kwargs.pop("input"),)
     try:
         bound = inspect.signature(function).bind(*args, **kwargs)
     except TypeError as error:
-        shown = str(error).replace("missing a required argument", "missing argument")
+        shown = str(error).removeprefix("got ").replace("missing a required argument", "a missing argument")
         raise refuse(f"arguments of {plain} that a formula has", shown, "Leave the others out.") from None
     try:
         return function(*bound.args, **bound.kwargs)

@@ -217,7 +217,8 @@ FUNCTIONS: dict[str, Any] = {
     f.__name__: f
     for f in (
         binary_cross_entropy, binary_cross_entropy_with_logits, mse_loss, l1_loss, huber_loss, smooth_l1_loss,
-        kl_div, poisson_nll_loss, soft_margin_loss, softplus, relu, relu6, leaky_relu, elu, silu, gelu, hardtanh,
+        kl_div, poisson_nll_loss, soft_margin_loss, softplus, relu, relu6,
+        leaky_relu, elu, silu, gelu, hardtanh,
         softsign,
     )
 }  # fmt: skip
