@@ -1,4 +1,4 @@
-"""What was compared, on what, how it ended and how to repeat it: the report's facts, from the configuration and events."""
+"""What was compared, on what, how it ended, how to repeat it: from the configuration and the events."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from typing import Any
 from lossproof.report import paired
 from lossproof.report.readable import listing, number
 from lossproof.report.run import Run
+
+LONG_TITLE = 60
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,9 @@ def data_of(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def title(run: Run) -> str:
     """What was compared on what, as the page's title."""
-    return f"{listing(run.labels)} on {data_of(run.config).get('name', 'unnamed data')}"
+    name = data_of(run.config).get("name", "unnamed data")
+    spelled = f"{listing(run.labels)} on {name}"
+    return spelled if len(spelled) <= LONG_TITLE else f"{len(run.labels)} losses on {name}"
 
 
 def headline(run: Run, epoch: int) -> list[Fact]:
@@ -136,7 +140,8 @@ def notices(run: Run, epoch: int) -> list[str]:
     if stopped:
         verb = "member stopped" if len(stopped) == 1 else "members stopped"
         lines.append(
-            f"{len(stopped)} {verb} early: {listing(stopped)}. The reasons are below, under “Stopped members”."
+            f"{len(stopped)} {verb} early: {listing(stopped)}. The reasons are below, under “Stopped "
+            "members”."
         )
     if int(run.table["seed"].nunique()) == 1:
         lines.append(

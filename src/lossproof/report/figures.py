@@ -1,7 +1,8 @@
-"""Plots as plain plotly dictionaries, functions of the run. Colours are left to the page, which knows light from dark.
+"""Plots as plain plotly dictionaries, functions of the run. Colours are left to the page, which knows light
+from dark.
 
-A trace carries `meta.tone`: the name of a colour of the style sheet ("loss-0", "floor", ...), put in by the page's script.
-Text that came from outside is escaped here, because plotly reads tags inside its texts.
+A trace carries `meta.tone`: the name of a colour of the style sheet ("loss-0", "floor", ...), put in by the
+page's script. Text that came from outside is escaped here, because plotly reads tags inside its texts.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ Trace = dict[str, Any]
 
 @dataclass(frozen=True)
 class Figure:
-    """One plot: its id in the page, the plotly data and layout, and what a reader who cannot see it is told."""
+    """One plot: its id in the page, plotly's data and layout, and a text for who cannot see it."""
 
     key: str
     title: str
@@ -126,7 +127,7 @@ def clean(values: pd.Series) -> list[float | None]:
 
 
 def progress(run: Run) -> Figure | None:
-    """Excess left, in percent of the mean image's excess: the one scale on which all losses' training can be drawn."""
+    """Excess left, in percent of the mean image's: one scale for the training of all losses."""
     frames = series(run.table, "excess")
     base = series(run.table, "mean_image_excess")
     data: list[Trace] = []
@@ -142,12 +143,15 @@ def progress(run: Run) -> Figure | None:
     return Figure(
         "progress",
         "How much of the mean image's excess is left",
-        "Line plot over epochs: for every loss, its excess on the test images as a percentage of the excess of always "
+        "Line plot over epochs: for every loss, its excess on the test images as a percentage of the "
+        "excess of always "
         "predicting the mean image, on a logarithmic scale.",
         data,
         layout("excess left (%)", log=True),
-        "100 % is what always predicting the mean image would leave; 0 % is a perfect reconstruction. Each loss is "
-        "measured on its own scale, so this shows how far each got by its own lights, not which pictures are closer.",
+        "100 % is what always predicting the mean image would leave; 0 % is a perfect "
+        "reconstruction. Each loss is "
+        "measured on its own scale, so this shows how far each got by its own lights, not which "
+        "pictures are closer.",
     )
 
 
@@ -192,7 +196,7 @@ def loss_panels(run: Run) -> list[tuple[Figure, Figure]]:
                     "text": f"{name} {number(level)}",
                 }
             )
-        ys = [v for v in (floor, mean_image, *clean(shown.stack())) if v is not None]
+        ys = [v for v in (floor, mean_image, *clean(pd.Series(shown.to_numpy().ravel()))) if v is not None]
         low, high = (min(ys), max(ys)) if ys else (0.0, 1.0)
         pad = 0.08 * (high - low or 1.0)
         look = layout("nats per image", legend=False)
@@ -214,7 +218,8 @@ def loss_panels(run: Run) -> list[tuple[Figure, Figure]]:
         excess = Figure(
             f"excess-{index}",
             f"{label}: excess",
-            f"Line plot over epochs: excess of {label} over its floor on the test images, nats per image, logarithmic.",
+            f"Line plot over epochs: excess of {label} over its floor on the test images, nats per "
+            "image, logarithmic.",
             curve(over, label, index, unit="nats", legend=False),
             layout("nats per image", log=True, legend=False),
         )
@@ -244,7 +249,8 @@ def dead_pixels(run: Run) -> Figure | None:
     return Figure(
         "dead",
         "Dead pixels over training",
-        "Line plot over epochs: for every loss, the percentage of test pixels that are wrong and yet nearly without "
+        "Line plot over epochs: for every loss, the percentage of test pixels that are wrong and yet "
+        "nearly without "
         "gradient.",
         data,
         look,
@@ -252,7 +258,7 @@ def dead_pixels(run: Run) -> Figure | None:
 
 
 def chooser(run: Run) -> dict[str, Any] | None:
-    """All curves of the table for the page's "any measure" plot: options, epochs, and values by measure and split."""
+    """All curves of the table for the page's "any measure" plot: options, and curves by key."""
     options, values = [], {}
     for measure in ordered(run.table["measure"].drop_duplicates()):
         for split in ("test", "train"):
@@ -276,7 +282,7 @@ def chooser(run: Run) -> dict[str, Any] | None:
 
 
 def latent_maps(run: Run) -> list[Figure]:
-    """Where the test images lie in the code, one map a loss (its first seed), coloured by label when there are labels."""
+    """Where the test images lie in the code, a map a loss (first seed), coloured by label."""
     if run.latent is None or run.latent.empty:
         return []
     axes = (

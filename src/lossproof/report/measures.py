@@ -1,4 +1,4 @@
-"""The measures of the results table as a reader meets them: their order, heads, and which stand on one scale."""
+"""The measures of the results table as a reader meets them: order, heads, which stand on one scale."""
 
 from __future__ import annotations
 

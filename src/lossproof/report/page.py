@@ -24,8 +24,8 @@ NAME = "report.html"
 def write(directory: str | Path) -> Path:
     """Write report.html into a run directory, from its files alone, and return its path.
 
-    The file needs nothing else: scripts, styles and images are inside it. The write is atomic. Raises `LossproofError`
-    when a needed file is missing or broken.
+    The file needs nothing else: scripts, styles and images are inside it. The write is atomic. Raises
+    `LossproofError` when a needed file is missing or broken.
     """
     run = read(directory)
     target = run.directory / NAME
@@ -65,7 +65,7 @@ def render(run: Run) -> str:
     return environment.get_template("report.html.j2").render(
         csp=_policy(scripts),
         scripts=scripts,
-        css=Markup(_text("report.css")),  # noqa: S704 (our own files)
+        css=Markup(_text("report.css")),
         title=facts.title(run),
         headline=facts.headline(run, epoch),
         notices=facts.notices(run, epoch),
@@ -117,7 +117,7 @@ def embed(value: Any) -> Markup:
     text = json.dumps(_finite(value), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     for character in "<>&\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")
-    return Markup(text)  # noqa: S704 (escaped above)
+    return Markup(text)
 
 
 def _finite(value: Any) -> Any:
@@ -137,7 +137,7 @@ def _script(text: str) -> Markup:
         .replace("</script", "<\\/script")
         .replace("<!--", "<\\!--")
     )
-    return Markup(body)  # noqa: S704 (our own file, or plotly.js)
+    return Markup(body)
 
 
 def _policy(scripts: list[Markup]) -> str:

@@ -16,15 +16,21 @@ from lossproof.formula.errors import LossproofError
 
 NEEDED = ("member", "loss", "seed", "epoch", "split", "measure", "value", "reason")
 ONE_SEED = "no interval: one seed"
+INTERVAL = ("loss", "measure", "epoch", "seeds", "mean", "low", "high", "reason")
+DIFFERENCE = (
+    *("first", "second", "measure", "epoch", "seeds"),
+    *("difference", "low", "high", "separated", "reason"),
+)
 
 
 def check_table(table: pd.DataFrame, where: str = "results table") -> None:
-    """Raise `LossproofError` unless `table` has the columns of the long results table and at least one row."""
+    """Raise `LossproofError` unless `table` has the long results table's columns and at least one row."""
     missing = [column for column in NEEDED if column not in table.columns]
     if missing:
         raise LossproofError(
             f"{where}: expected the columns {', '.join(NEEDED)}, got none named {', '.join(missing)} "
-            f"(it has {', '.join(map(str, table.columns)) or 'no column'}). Was it written by `lossproof compare`?"
+            f"(it has {', '.join(map(str, table.columns)) or 'no column'}). Was it written by "
+            "`lossproof compare`?"
         )
     if table.empty:
         raise LossproofError(f"{where}: expected at least one row, got 0. Train at least one epoch.")
@@ -38,8 +44,8 @@ def losses(table: pd.DataFrame) -> list[str]:
 def last_epoch(table: pd.DataFrame, split: str = "test") -> int:
     """The last epoch at which every loss that still runs has a finite value of its own loss.
 
-    A loss counts as stopped when every one of its members carries a reason on some row of `loss`. An interrupted run
-    is thus read at the last epoch that all of its losses reached.
+    A loss counts as stopped when every one of its members carries a reason on some row of `loss`. An
+    interrupted run is thus read at the last epoch that all of its losses reached.
     """
     check_table(table)
     rows = table[(table["split"] == split) & (table["measure"] == "loss")]
@@ -57,7 +63,7 @@ def last_epoch(table: pd.DataFrame, split: str = "test") -> int:
 
 
 def at(table: pd.DataFrame, measure: str, *, split: str = "test", epoch: int | None = None) -> pd.DataFrame:
-    """Values of one measure at one epoch (the last by default): one row a seed, one column a loss, NaN where empty."""
+    """One measure at one epoch (the last by default): a row a seed, a column a loss, NaN where empty."""
     check_table(table)
     when = last_epoch(table, split) if epoch is None else epoch
     rows = table[(table["measure"] == measure) & (table["split"] == split) & (table["epoch"] == when)]
@@ -79,7 +85,8 @@ def t_interval(values: Sequence[float] | np.ndarray, level: float = 0.95) -> tup
     sample = np.asarray(values, dtype="float64")
     if sample.size == 0:
         return float("nan"), float("nan"), float("nan")
-    mean = float(sample.mean())
+    with np.errstate(invalid="ignore"):  # inf - inf has no mean: NaN is the answer
+        mean = float(sample.mean())
     if sample.size == 1 or not np.isfinite(sample).all():
         return mean, float("nan"), float("nan")
     half = float(stats.t.ppf((1 + level) / 2, sample.size - 1) * sample.std(ddof=1) / np.sqrt(sample.size))
@@ -91,8 +98,8 @@ def intervals(
 ) -> pd.DataFrame:
     """Mean of `measure` over seeds for every loss, with its t interval.
 
-    Columns: loss, measure, epoch, seeds (how many have a value), mean, low, high, reason (why there is no mean or
-    no interval, else "").
+    Columns: loss, measure, epoch, seeds (how many have a value), mean, low, high, reason (why there is no
+    mean or no interval, else "").
     """
     when = last_epoch(table, split) if epoch is None else epoch
     wide = at(table, measure, split=split, epoch=when)
@@ -108,7 +115,7 @@ def intervals(
             else ""
         )
         rows.append((label, measure, when, int(sample.size), mean, low, high, reason))
-    return pd.DataFrame(rows, columns=["loss", "measure", "epoch", "seeds", "mean", "low", "high", "reason"])
+    return pd.DataFrame(rows, columns=list(INTERVAL))
 
 
 def why_empty(table: pd.DataFrame, label: str, measure: str, split: str = "test") -> str:
@@ -127,18 +134,19 @@ def differences(
     epoch: int | None = None,
     level: float = 0.95,
 ) -> pd.DataFrame:
-    """Paired differences `first - second` of every two losses, over the seeds that both have, with t intervals.
+    """Paired differences `first - second` of every two losses, over the seeds that both have.
 
-    Columns: first, second, measure, epoch, seeds, difference, low, high, separated (True when the interval does not
-    hold 0), reason ("no interval: one seed", or why there is no difference). The interval is that of the paired t test
-    (Student, Biometrika 1908, https://doi.org/10.1093/biomet/6.1.1). Raises `LossproofError` on a table without
-    the needed columns or an unknown measure.
+    Columns: first, second, measure, epoch, seeds, difference, low, high, separated (True when the interval
+    does not hold 0), reason ("no interval: one seed", or why there is no difference). The interval is that
+    of the paired t test (Student, Biometrika 1908, https://doi.org/10.1093/biomet/6.1.1). Raises
+    `LossproofError` on a table without the needed columns or an unknown measure.
 
-    >>> rows = [(f"{l}-s{s}", l, s, 1, "test", m, v, "") for l, vs in {"a": (1., 2., 4.), "b": (2., 4., 5.)}.items()
-    ...         for s, v in enumerate(vs) for m in ("loss", "mse")]
+    >>> values = {"a": (1.0, 2.0, 4.0), "b": (2.0, 4.0, 5.0)}
+    >>> rows = [(f"{k}-s{s}", k, s, 1, "test", m, v, "") for k in values for s, v in enumerate(values[k])
+    ...         for m in ("loss", "mse")]
     >>> one = differences(pd.DataFrame(rows, columns=NEEDED), "mse").iloc[0]
-    >>> round(one.difference, 3), round(one.low, 3), round(one.high, 3), bool(one.separated)
-    (-1.333, -2.768, 0.101, False)
+    >>> print(round(one.difference, 3), round(one.low, 3), round(one.high, 3), one.separated)
+    -1.333 -2.768 0.101 False
     """
     check_table(table)
     names = [measures] if isinstance(measures, str) else list(measures)
@@ -148,40 +156,24 @@ def differences(
     for measure in names:
         if measure not in known:
             raise LossproofError(
-                f"differences: expected a measure of the table ({', '.join(map(str, known))}), got {measure!r}."
+                f"differences: expected a measure of the table ({', '.join(map(str, known))}), got "
+                f"{measure!r}."
             )
         wide = at(table, measure, split=split, epoch=when)
         labels = list(wide.columns)
         for index, first in enumerate(labels):
             for second in labels[index + 1 :]:
-                rows.append(
-                    (first, second, measure, when, *_pair(table, wide, first, second, split, measure, level))
-                )
-    columns = [
-        "first",
-        "second",
-        "measure",
-        "epoch",
-        "seeds",
-        "difference",
-        "low",
-        "high",
-        "separated",
-        "reason",
-    ]
-    return pd.DataFrame(rows, columns=columns)
+                numbers = _pair(wide, first, second, level)
+                reason = ONE_SEED if numbers[0] == 1 else ""
+                if numbers[0] == 0:
+                    empty = first if wide[first].dropna().empty else second
+                    reason = why_empty(table, empty, measure, split)
+                rows.append((first, second, measure, when, *numbers, reason))
+    return pd.DataFrame(rows, columns=list(DIFFERENCE))
 
 
-def _pair(
-    table: pd.DataFrame, wide: pd.DataFrame, first: str, second: str, split: str, measure: str, level: float
-) -> tuple[int, float, float, float, bool, str]:
+def _pair(wide: pd.DataFrame, first: str, second: str, level: float) -> tuple[int, float, float, float, bool]:
     both = wide[[first, second]].dropna()
-    if both.empty:
-        empty = first if wide[first].dropna().empty else second
-        return 0, float("nan"), float("nan"), float("nan"), False, why_empty(table, empty, measure, split)
     delta = (both[first] - both[second]).to_numpy()
-    if not np.isfinite(delta).all():
-        return len(delta), float("nan"), float("nan"), float("nan"), False, "a value is infinite"
     mean, low, high = t_interval(delta, level)
-    reason = ONE_SEED if len(delta) == 1 else ""
-    return len(delta), mean, low, high, bool(low > 0 or high < 0), reason
+    return len(delta), mean, low, high, bool(low > 0 or high < 0)

@@ -1,4 +1,4 @@
-"""The report's picture strips: originals, reconstructions and samples, as data: addresses with their alt texts."""
+"""The report's picture strips: originals, reconstructions, samples, as data: addresses with alt texts."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def reconstructions(run: Run, epoch: int) -> Gallery | None:
 
 
 def samples(run: Run, epoch: int) -> Gallery | None:
-    """What the decoder makes of codes drawn from the prior, the same codes for every loss; None without samples."""
+    """What the decoder makes of codes from the prior, the same for every loss; None without samples."""
     groups = _by_seed(run, "samples.png", "samples", epoch)
     if not any(strip.source for strips in groups.values() for strip in strips):
         return None
@@ -62,19 +62,17 @@ def _by_seed(run: Run, file: str, kind: str, epoch: int) -> dict[int, list[Strip
         (run.table["measure"] == "mse") & (run.table["split"] == "test") & (run.table["epoch"] == epoch)
     ]
     mse = dict(zip(errors["member"], errors["value"], strict=True))
-    halted = {str(event["member"]) for event in run.events if event.get("member")}
+    halted = {str(event["member"]): event.get("epoch") for event in run.events if event.get("member")}
     groups: dict[int, list[Strip]] = {}
     for label in run.labels:
         for member, seed in run.members(label):
-            # a stopped member's weights may be NaN: its images would show nothing of the loss
-            source = "" if member in halted else clear_gaps(run.picture(member, file) or "", run)
+            source = clear_gaps(run.picture(member, file) or "", run)
             value = mse.get(member, float("nan"))
-            known = bool(np.isfinite(value))
-            caption = (
-                f"whole test set: mean squared error {number(value)} per pixel"
-                if kind == "reconstructions" and known
-                else ""
-            )
+            caption = ""
+            if member in halted:
+                caption = f"stopped in epoch {halted[member]}; this is its state before that"
+            elif kind == "reconstructions" and np.isfinite(value):
+                caption = f"whole test set: mean squared error {number(value)} per pixel"
             what = (
                 "the same test images, reconstructed by the model"
                 if kind == "reconstructions"
@@ -87,14 +85,16 @@ def _by_seed(run: Run, file: str, kind: str, epoch: int) -> dict[int, list[Strip
 
 
 def clear_gaps(source: str, run: Run) -> str:
-    """The strip with its white gap columns made transparent, so that they take the page's colour in dark mode too.
+    """The strip with its white gap columns made transparent, so that they take the page's colour in dark
+    mode too.
 
     A strip that does not have the stated count and width is returned as it is.
     """
-    count, shape = int(run.pictures.get("count", 0)), run.pictures.get("shape") or ()
+    count = int(run.pictures.get("count", 0))
+    shape: list[int] = run.pictures.get("shape") or []
     if not source or len(shape) != 3 or count < 2:
         return source
-    width = int(shape[2])
+    width = int(shape[-1])
     with Image.open(io.BytesIO(base64.b64decode(source.partition(",")[2]))) as image:
         pixels = np.asarray(image.convert("RGBA")).copy()
     if pixels.shape[1] != count * (width + 1) - 1:

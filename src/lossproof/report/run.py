@@ -90,7 +90,8 @@ def _json(path: Path, kind: type, *, needed: bool) -> Any:
     if not path.is_file():
         if needed:
             raise LossproofError(
-                f"report: expected {path.name} in {path.parent}, found none. Is this the run directory of a comparison?"
+                f"report: expected {path.name} in {path.parent}, found none. Is this the run "
+                "directory of a comparison?"
             )
         return kind()
     try:
@@ -101,6 +102,7 @@ def _json(path: Path, kind: type, *, needed: bool) -> Any:
         ) from error
     if not isinstance(value, kind):
         raise LossproofError(
-            f"report: expected a JSON {'object' if kind is dict else 'list'} in {path.name}, got {type(value).__name__}."
+            f"report: expected a JSON {'object' if kind is dict else 'list'} in {path.name}, got "
+            f"{type(value).__name__}."
         )
     return value

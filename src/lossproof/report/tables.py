@@ -1,4 +1,4 @@
-"""Rows for the report's tables: every loss and member under every measure, the cross matrix, paired differences."""
+"""Rows for the report's tables: losses and members under every measure, cross matrix, differences."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pandas as pd
 
 from lossproof.report import paired
 from lossproof.report.measures import Measure, ordered, split_of
-from lossproof.report.readable import number, span, with_margin
+from lossproof.report.readable import MINUS, number, span, with_margin
 from lossproof.report.run import Run
 from lossproof.report.words import rivals
 from lossproof.train.table import EXCESS_UNDER
@@ -20,7 +20,7 @@ NEAR = "near"
 
 @dataclass(frozen=True)
 class Cell:
-    """Text of a cell; `mark` is "best", "near" (not separated from the best) or ""; `reason` fills an empty cell."""
+    """Text of a cell; `mark`: "best", "near" (not separated from the best) or ""; `reason` if empty."""
 
     text: str
     mark: str = ""
@@ -87,7 +87,7 @@ def _cells(run: Run, measure: Measure, epoch: int) -> list[Cell]:
     for label, row in frame.iterrows():
         count = int(row["seeds"]) if np.isfinite(row["seeds"]) else 0
         if count == 0:
-            cells.append(Cell("", reason=str(row["reason"])))
+            cells.append(Cell("", reason=brief(run, str(row["reason"]))))
             continue
         text = with_margin(float(row["mean"]), float(row["high"] - row["mean"]))
         if count < every:
@@ -115,10 +115,10 @@ def by_member(run: Run, epoch: int) -> tuple[list[Measure], list[Row]]:
             cells = []
             for measure in columns:
                 part = wide[measure.name]
-                value = float(part.at[member, "value"]) if member in part.index else float("nan")
+                value = float(part["value"].get(member, np.nan))
                 if np.isnan(value):
-                    stated = str(part.at[member, "reason"]) if member in part.index else ""
-                    cells.append(Cell("", reason=stated or member_reason(run, member)))
+                    stated = str(part["reason"].get(member, ""))
+                    cells.append(Cell("", reason=brief(run, stated or member_reason(run, member))))
                 else:
                     cells.append(Cell(number(value, 4)))
             rows.append(Row(member, cells))
@@ -136,8 +136,19 @@ def member_reason(run: Run, member: str) -> str:
     return "not measured"
 
 
+def brief(run: Run, reason: str) -> str:
+    """A reason that fits into a cell: of a stopped member only when; its message has a section."""
+    for event in run.events:
+        if event.get("member") and event.get("message") == reason:
+            return f"stopped in epoch {event.get('epoch')}"
+    return reason
+
+
 def pairs(run: Run, epoch: int) -> tuple[list[Measure], list[Row]]:
-    """One row for every two losses, one column a measure on a common scale: difference with its interval."""
+    """One row for every two losses, one column a measure on a common scale: difference with its interval.
+
+    Two losses that share no value, because one of them stopped, have no row.
+    """
     columns = [measure for measure in measured(run) if measure.common]
     frames = [
         paired.differences(run.table, measure.name, split=split_of(measure.name), epoch=epoch)
@@ -147,13 +158,15 @@ def pairs(run: Run, epoch: int) -> tuple[list[Measure], list[Row]]:
         return columns, []
     rows = []
     for index in range(len(frames[0])):
-        head = f"{frames[0]['first'].iloc[index]} {chr(0x2212)} {frames[0]['second'].iloc[index]}"
-        rows.append(Row(head, [_difference(frame.iloc[index]) for frame in frames]))
+        head = f"{frames[0]['first'].iloc[index]} {MINUS} {frames[0]['second'].iloc[index]}"
+        cells = [_difference(run, frame.iloc[index]) for frame in frames]
+        if any(cell.text for cell in cells):
+            rows.append(Row(head, cells))
     return columns, rows
 
 
-def _difference(row: pd.Series) -> Cell:
+def _difference(run: Run, row: pd.Series) -> Cell:
     if int(row["seeds"]) == 0 or np.isnan(row["difference"]):
-        return Cell("", reason=str(row["reason"]))
+        return Cell("", reason=brief(run, str(row["reason"])))
     text = span(float(row["difference"]), float(row["low"]), float(row["high"]))
     return Cell(text, BEST if row["separated"] else "", reason=str(row["reason"]))

@@ -11,33 +11,38 @@ import pandas as pd
 from lossproof.report import paired
 from lossproof.report.measures import Measure, ordered, split_of
 from lossproof.report.readable import fixed, listing, number, parts, span
+from lossproof.train.table import MEASURES
 
 PLATEAU = (
-    "A pixel is counted as dead when it is clearly wrong and yet sends almost no gradient back through the sigmoid. "
-    "Behind a sigmoid p = σ(z), the squared error's gradient at the logit is 2(p − y)·p(1 − p): the factor p(1 − p) "
-    "vanishes when p is near 0 or 1, also when that is the wrong end. The gradient of binary cross-entropy is p − y, "
+    "A pixel is counted as dead when it is clearly wrong and yet sends almost no gradient back "
+    "through the sigmoid. "
+    "Behind a sigmoid p = σ(z), the squared error's gradient at the logit is 2(p − y)·p(1 − p): the "
+    "factor p(1 − p) "
+    "vanishes when p is near 0 or 1, also when that is the wrong end. The gradient of binary "
+    "cross-entropy is p − y, "
     "with no such factor, so a wrong pixel always keeps its gradient."
 )
 
 
 def summary(table: pd.DataFrame, config: Mapping[str, Any] | None = None) -> list[str]:
-    """What a run shows, in plain sentences: floors and excess per loss, then who is lowest under each common measure.
+    """What a run shows, in plain sentences: floors and excess per loss, then who is lowest under each common
+    measure.
 
-    `table` is the long results table; `config` (the run's config.json) adds what cannot be seen in the table. Raises
-    `LossproofError` when the table lacks its columns.
+    `table` is the long results table; `config` (the run's config.json) adds what cannot be seen in the
+    table. Raises `LossproofError` when the table lacks its columns.
     """
     groups = sections(table, config)
     return [*groups["losses"], *groups["measures"]]
 
 
 def sections(table: pd.DataFrame, config: Mapping[str, Any] | None = None) -> dict[str, list[str]]:
-    """`summary` in two groups: "losses", each on its own scale, and "measures", on which they can be compared."""
+    """`summary` in two groups: "losses", each on its own scale, and "measures", on which they compare."""
     paired.check_table(table)
     table = table.assign(reason=table["reason"].fillna(""))
     epoch = paired.last_epoch(table)
     return {
         "losses": [*floors(table, epoch), *elsewhere(config or {})],
-        "measures": [*wins(table, epoch), *lowest(table, epoch), *dead(table, epoch)],
+        "measures": [*wins(table, epoch), *single(table, epoch), *lowest(table, epoch), *dead(table, epoch)],
     }
 
 
@@ -68,7 +73,10 @@ def floors(table: pd.DataFrame, epoch: int) -> list[str]:
         elif abs(floor) < 1e-9:
             text = f"{label} ends at {total} nats per image; its floor is 0, so all of it is excess"
         else:
-            text = f"{label} ends at {total} nats per image, of which {low} are the floor and cannot be trained away: excess {over}"
+            text = (
+                f"{label} ends at {total} nats per image, of which {low} are the floor and cannot be trained "
+                f"away: excess {over}"
+            )
         if np.isfinite(mean_image):
             text += f"; always predicting the mean image costs {number(mean_image)}"
         lines.append(text + ".")
@@ -84,13 +92,32 @@ def elsewhere(config: Mapping[str, Any]) -> list[str]:
         return []
     one = len(labels) == 1
     return [
-        f"{listing(labels)} {'is' if one else 'are'} not minimised at p = y: {'its' if one else 'their'} excess is zero "
+        f"{listing(labels)} {'is' if one else 'are'} not minimised at p = y: "
+        f"{'its' if one else 'their'} excess is zero "
         "at another prediction than the target, and a small excess does not mean a close reconstruction."
     ]
 
 
+def single(table: pd.DataFrame, epoch: int) -> list[str]:
+    """With one loss there is nothing to rank: its values under the picture measures, in one sentence."""
+    labels = paired.losses(table)
+    if len(labels) != 1:
+        return []
+    shown = []
+    for measure in ordered(table.loc[table["split"] == "test", "measure"].drop_duplicates()):
+        value = finals(table, measure.name, epoch).get(labels[0], float("nan"))
+        if (
+            measure.common
+            and measure.name in MEASURES
+            and measure.name != "dead_pixels"
+            and np.isfinite(value)
+        ):
+            shown.append(f"{measure.title} {number(value)}{measure.suffix}")
+    return [f"{labels[0]} reaches {listing(shown)} on the test images."] if shown else []
+
+
 def lowest(table: pd.DataFrame, epoch: int) -> list[str]:
-    """For every measure on a common scale: the best loss, and whether the interval separates it from the next."""
+    """For every common measure: the best loss, and whether the interval separates it from the next."""
     present = ordered(table.loc[table["split"] == "test", "measure"].drop_duplicates())
     lines = []
     for measure in present:
@@ -126,7 +153,7 @@ def ranking(table: pd.DataFrame, measure: Measure, epoch: int) -> list[tuple[str
 
 
 def rivals(table: pd.DataFrame, measure: Measure, epoch: int) -> tuple[str, set[str]]:
-    """The best loss, and the losses whose paired interval does not separate them from it ("" when there is none)."""
+    """The best loss ("" if none), and the losses whose paired interval does not separate them from it."""
     order = ranking(table, measure, epoch)
     if not order:
         return "", set()
@@ -164,7 +191,8 @@ def _best(table: pd.DataFrame, measure: Measure, epoch: int) -> str:
             f"(paired difference {text}{unit}, 95 % interval over {int(pair['seeds'])} seeds holds 0)."
         )
     return (
-        f"{superlative} {measure.title}: {best}, {number(value)}{unit}; it is {comparative} the next, {second}, by "
+        f"{superlative} {measure.title}: {best}, {number(value)}{unit}; it is {comparative} the next, "
+        f"{second}, by "
         f"{_size(delta, ends)}{unit} (paired 95 % interval over {int(pair['seeds'])} seeds)."
     )
 
