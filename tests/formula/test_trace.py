@@ -231,6 +231,12 @@ def deep(y, p):
     return p
 
 
+def doubling(y, p):
+    for _ in range(60):
+        p = np.sin(p) + np.cos(p)
+    return p
+
+
 REFUSED = [
     (branch, r"branch: expected a formula without branches, got a truth test of \(p > y\) at line \d+ of test_trace.py: "
      r"if p > y: -- Write np.where"),
@@ -310,6 +316,9 @@ REFUSED = [
     (lambda y, p: np.log(p, dtype=int), "expected a cast to a floating type"),
     (lambda y, p: torch.log(other=p), "got a missing argument"),
     (lambda y, p: p + scipy.special.gammaln(np.full_like(p, 10**9)), "whole constants up to 1000 in gammaln"),
+    (doubling, "doubling: expected a formula of at most 100000 terms when written out, got 1"),
+    (lambda y, p: np.minimum.outer(y, p), "expected element-wise functions only, got minimum.outer"),
+    (lambda y, p: torch.where(p > y, y, torch.ones(2)), r"an array constant \(Tensor of shape \(2,\)\)"),
     (recursive, "recursive: expected a formula of moderate depth, got RecursionError at line"),
     (deep, "deep: expected a formula of moderate depth, got RecursionError"),
     (lambda y, p: F.mse_loss(p, y, size_average=False), "got size_average or reduce"),

@@ -17,6 +17,8 @@ from lossproof.formula.trace_names import NOT_ELEMENTWISE, REDUCTIONS, TABLES, a
 from lossproof.formula.trace_refuse import TraceAttributeError, refuse
 
 MAX_OPERATIONS = 20_000
+#: of one value, written out as a tree; SymPy walks trees, so p = sin(p) + cos(p) in a loop would not end
+MAX_SIZE = 100_000
 #: read floats by their shortest decimal, instead of by the exact binary number
 DECIMAL: ContextVar[bool] = ContextVar("lossproof_trace_decimal", default=False)
 #: operations left for the function in work
@@ -77,16 +79,27 @@ def lift(value: Any) -> Any:
     return value
 
 
+def _size(value: Any) -> int:
+    if isinstance(value, list | tuple):
+        return sum(map(_size, value))
+    return value.size_ if isinstance(value, Proxy) else 1
+
+
 def _call(library: str, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> "Proxy":
     left = LEFT.get()
     if left is not None:
         left[0] -= 1
         if left[0] < 0:
             raise refuse(f"at most {MAX_OPERATIONS} operations", "more", "Is there a loop that does not end?")
+    size = 1 + sum(_size(a) for a in (*args, *kwargs.values()))
+    if size > MAX_SIZE:
+        raise refuse(
+            f"a formula of at most {MAX_SIZE} terms when written out", f"{size}", "Does a loop nest a sum?"
+        )
     result = apply(library, name, tuple(map(lift, args)), {key: lift(v) for key, v in kwargs.items()})
     if result is sympy.nan or result is sympy.zoo:
         raise refuse("a finite value", f"{name}(...), which divides by zero or has no value here")
-    return Condition(result) if is_condition(result) else Proxy(result)
+    return (Condition if is_condition(result) else Proxy)(result, size)
 
 
 def _operator(name: str, reflected: bool = False) -> Callable[["Proxy", Any], Any]:
@@ -118,12 +131,13 @@ class Proxy:
     -p + 2*log1p(y)
     """
 
-    __slots__ = ("traced_",)
+    __slots__ = ("size_", "traced_")
     __array_priority__ = 1000
     __hash__ = object.__hash__
 
-    def __init__(self, expr: Any) -> None:
+    def __init__(self, expr: Any, size: int = 1) -> None:
         self.traced_ = expr
+        self.size_ = size
 
     def __repr__(self) -> str:
         return f"traced({self.traced_})"
@@ -132,6 +146,8 @@ class Proxy:
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
         name = ufunc.__name__
+        if method in ("outer", "accumulate", "at"):
+            raise refuse("element-wise functions only", f"{name}.{method}", _INDEX)
         if method != "__call__":
             raise reduction(f"{name}.{method}")
         special = sys.modules.get("scipy.special")
