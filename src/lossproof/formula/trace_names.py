@@ -25,6 +25,7 @@ _ALIASES = {
 }  # fmt: skip
 
 REDUCTIONS = {
+    "equal", "allclose", "array_equal",
     "mean", "sum", "nanmean", "nansum", "average", "prod", "nanprod", "max", "min", "amax", "amin",
     "nanmax", "nanmin", "median", "nanmedian", "std", "var", "norm", "logsumexp", "softmax",
     "log_softmax", "quantile", "percentile", "all", "any", "numel", "count_nonzero", "cross_entropy",
@@ -305,7 +306,8 @@ TABLES: dict[str, dict[str, Callable[..., Any]]] = {
         "pseudo_huber": _pseudo_huber,
         "kl_div": lambda x, y: _rel_entr(x, y) - x + y,
     },
-    "torch": _COMMON | trace_torch.FUNCTIONS,
+    # torch.equal compares whole tensors
+    "torch": {k: v for k, v in _COMMON.items() if k != "equal"} | trace_torch.FUNCTIONS,
 }
 _RAW = {
     _where,
