@@ -141,9 +141,9 @@ def replay(member: Member, course: Course) -> dict[str, Any]:
                     "term": "rate",
                     "step": step,
                     "image": int(indices[row]),
-                    "value": float(rates[row]),
-                    "mean": float(mean[row].abs().max()),
-                    "logvar": float(logvar[row].max()),
+                    "value": float(rates.detach()[row]),
+                    "mean": float(mean.detach()[row].abs().max()),
+                    "logvar": float(logvar.detach()[row].max()),
                 }
         pixels = member.elementwise(logits, target)
         if not bool(pixels.isfinite().all()):
@@ -195,12 +195,12 @@ def pixel_event(  # noqa: PLR0917 - private, called three times above
         "target": float(target[place]),
         "prediction": float(logit.sigmoid()),
         "logit": float(logit),
-        "value": float(values[place]),
+        "value": float(values.detach()[place]),
     }
 
 
 def describe_event(member: Member, epoch: int, found: dict[str, Any]) -> dict[str, Any]:
-    """The event as it is stored: strict JSON, with a message that says what happened where, with what values."""
+    """The event as it is stored: strict JSON, with a message that says what happened, where and how."""
     label, step, term = member.loss.label, found["step"], found["term"]
     where = f"{label} stopped in epoch {epoch}, step {step}: "
     if term == "rate":
@@ -215,15 +215,13 @@ def describe_event(member: Member, epoch: int, found: dict[str, Any]) -> dict[st
         name = "the reconstruction loss" if term == "reconstruction" else "the gradient dl/dz"
         what = (
             f"{name} is {found['value']:g} at training image {found['image']}, "
-            f"pixel {tuple(found['index'])}: target {found['target']:g}, prediction {found['prediction']:g}, logit {found['logit']:g}"
+            f"pixel {tuple(found['index'])}: target {found['target']:g}, "
+            f"prediction {found['prediction']:g}, logit {found['logit']:g}"
         )
-        cause = (
-            autopsy(member.loss, found["target"], found["prediction"])
-            if math.isfinite(found["logit"])
-            else ""
-        )
-        if cause and not math.isfinite(found["value"]):
-            what += f"; {cause}"
+        if math.isfinite(found["logit"]) and not math.isfinite(found["value"]):
+            # "" where float64 gets a number: then float32's range is the cause, and the logit above says it
+            cause = autopsy(member.loss, found["target"], found["prediction"])
+            what += f"; {cause}" if cause else ""
     else:
         what = f"the weights {found['parameter']} became {found['value']:g} though the objective was finite"
     message = f"{where}{what}. Its state after epoch {epoch - 1} is kept."

@@ -1,0 +1,111 @@
+"""A loss that stops being finite stops its member alone, and says which term, image, pixel, values and step."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+import torch
+from lossproof.train import compare, loop
+from lossproof.train.table import read
+from safetensors.torch import load_file
+
+# finite while p > 1/10, which the black pixels leave after a while
+LATER = "(y - p)**2 + 0.001*log(p - 0.1)"
+
+
+def cells(table, label):
+    return table.loc[(table.loss == label) & ~table.measure.str.startswith("mean_image")]
+
+
+def test_the_member_stops_alone_and_says_why(tiny, small, tmp_path):
+    options = small | {"epochs": 12, "lr": 0.05, "seeds": 1}
+    whole = compare(tiny, ("bce", LATER), out=tmp_path / "run", **options)
+    (event,) = whole.events
+    assert (event["loss"], event["seed"], event["term"]) == (LATER, 0, "reconstruction")
+    stopped = event["epoch"]
+    assert 1 < stopped < 12
+    assert 1 <= event["step"] <= 3
+    place = (event["image"], *event["index"])
+    assert tiny.train[place] == event["target"]
+    assert event["prediction"] < 0.1
+    assert event["prediction"] == pytest.approx(1 / (1 + np.exp(-event["logit"])), rel=1e-5)
+    message = event["message"]
+    assert message.startswith(f"{LATER} stopped in epoch {stopped}, step {event['step']}: ")
+    assert f"nan at training image {event['image']}, pixel {tuple(event['index'])}: target" in message
+    assert re.search(r"log\(.*\) is nan", message)
+    assert message.endswith(f"Its state after epoch {stopped - 1} is kept.")
+    assert json.loads((tmp_path / "run" / "events.json").read_text()) == whole.events
+
+    t = read(tmp_path / "run")
+    mine = cells(t, LATER)
+    empty = mine.loc[mine.epoch >= stopped]
+    assert empty.value.isna().all()
+    assert set(empty.reason) == {message}
+    for epoch in range(stopped, 13):
+        assert set(mine.loc[mine.epoch == epoch, "measure"]) == set(mine.loc[mine.epoch == 0, "measure"])
+    assert mine.loc[(mine.epoch < stopped) & (mine.measure == "mse"), "value"].notna().all()
+
+    alone = compare(tiny, ("bce",), out=tmp_path / "alone", **options)
+    other = cells(t, "bce").query("measure != 'seconds'")
+    other = other.loc[~other.measure.str.startswith("excess:(")].reset_index(drop=True)
+    assert other.equals(cells(alone.table, "bce").query("measure != 'seconds'").reset_index(drop=True))
+
+    # the state of the last good epoch is what was kept
+    fewer = compare(tiny, (LATER,), out=tmp_path / "fewer", **options | {"epochs": stopped - 1})
+    assert not fewer.events
+    (kept,) = (tmp_path / "run" / "checkpoints").glob("y-p*")
+    (expected,) = (tmp_path / "fewer" / "checkpoints").glob("*")
+    one, two = load_file(kept), load_file(expected)
+    assert all(torch.equal(one[key], two[key]) for key in two)
+
+
+def test_all_members_may_stop(tiny, small, tmp_path):
+    result = compare(tiny, ("(y - p)**2 + log(p - 0.5)",), out=tmp_path / "run", **small)
+    assert [(e["epoch"], e["step"]) for e in result.events] == [(1, 1), (1, 1)]
+    assert all("stopped in epoch 1, step 1" in line for line in result.summary)
+    # before any step, too, a cell that is not finite is empty and says so
+    first = result.table.loc[(result.table.epoch == 0) & (result.table.measure == "loss")]
+    assert first.value.isna().all()
+    assert first.reason.str.contains("is nan on these images").all()
+
+
+def test_a_lost_code_is_named_as_the_rate(tiny, small, tmp_path):
+    result = compare(tiny, ("bce",), out=tmp_path / "run", **small | {"lr": 1e4, "seeds": 1})
+    (event,) = result.events
+    assert event["term"] == "rate"
+    assert re.search(r"the rate \(KL\) is (inf|nan) at training image \d+ \(largest \|mean\|", event["message"])
+
+
+def test_lost_weights_are_named(tiny, small, tmp_path, monkeypatch):
+    from lossproof.train import comparison
+
+    # 0 everywhere, its derivative 0 * inf
+    monkeypatch.setattr(comparison, "elementwise", lambda loss: lambda z, y: (z - z.detach()).sqrt())
+    result = compare(tiny, ("mse",), out=tmp_path / "run", **small | {"seeds": 1})
+    (event,) = result.events
+    assert (event["term"], event["step"], event["epoch"]) == ("weights", 1, 1)
+    assert "the weights encoder.0.weight became nan though the objective was finite" in event["message"]
+
+
+def test_a_gradient_that_is_not_finite_is_named_with_its_pixel(tiny, small, tmp_path, monkeypatch):
+    from lossproof.train import comparison
+
+    monkeypatch.setattr(comparison, "elementwise", lambda loss: lambda z, y: (z - z.detach()).sqrt())
+    monkeypatch.setattr(loop, "logit_gradient", lambda loss: lambda z, y: torch.full_like(z, torch.inf))
+    result = compare(tiny, ("mse",), out=tmp_path / "run", **small | {"seeds": 1})
+    (event,) = result.events
+    assert event["term"] == "weights"
+    assert re.search(r"the gradient dl/dz is inf at training image \d+, pixel \(0, 0, 0\)", event["message"])
+
+
+def test_an_unbounded_floor_leaves_the_cell_empty(tiny, small, tmp_path):
+    t = compare(tiny, ("bce", "continuous_bernoulli"), out=tmp_path / "run", **small).table
+    mine = t.loc[t.loss == "continuous_bernoulli"]
+    for measure in ("floor", "excess", "excess:continuous_bernoulli", "mean_image_excess"):
+        rows = mine.loc[mine.measure == measure]
+        assert len(rows)
+        assert rows.value.isna().all()
+        assert set(rows.reason) == {"the floor of continuous_bernoulli on these images is -inf"}
+    assert mine.loc[mine.measure == "loss", "value"].notna().all()
+    assert t.loc[(t.loss == "bce") & (t.measure == "excess"), "value"].notna().all()
