@@ -14,13 +14,11 @@ import torch.nn.functional as F
 
 import torch
 from lossproof.formula import functions as fn
-from lossproof.formula import trace_torch
 from lossproof.formula.errors import LossproofError
 from lossproof.formula.parse import parse
 from lossproof.formula.symbols import P, Y, parameter
 from lossproof.formula.trace import TOLERANCE, agreement, trace
 from lossproof.formula.trace_check import evaluate
-from lossproof.formula.trace_names import TABLES
 from lossproof.formula.unparse import unparse
 
 torch.set_num_threads(1)
@@ -451,52 +449,3 @@ def test_tracing_needs_no_torch_and_leaves_no_sympy_in_the_package():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "maximum(Abs(p - y), 1)\n"
-
-
-UFUNCS = sorted(
-    name
-    for name in TABLES["numpy"]
-    if isinstance(getattr(np, name, getattr(scipy.special, name, None)), np.ufunc) and name != "loggamma"
-)
-
-
-@pytest.mark.parametrize("name", UFUNCS)
-def test_every_ufunc_of_the_table_is_numpys_or_scipys(name):
-    ufunc = getattr(np, name, None) or getattr(scipy.special, name)
-    truth = name.startswith(("logical", "bitwise", "invert"))
-
-    def loss(y, p):
-        args = (y > 0.5, p > y)[: ufunc.nin] if truth else (y, p)[: ufunc.nin]
-        # comparisons and signs count as well
-        return ufunc(*args) * (1 + p)
-
-    assert agreement(loss, trace(loss, check=False)) < 1e-12
-
-
-TORCH_NAMES = sorted(
-    name
-    for name in TABLES["torch"]
-    if name not in trace_torch.FUNCTIONS and callable(getattr(torch, name, getattr(torch.special, name, None)))
-    and name not in ("where", "full_like", "logit", "lerp", "clip", "clamp", "clamp_min", "clamp_max", "select")
-)  # fmt: skip
-
-
-@pytest.mark.parametrize("name", TORCH_NAMES)
-def test_every_elementwise_name_of_the_table_is_torchs(name):
-    function = getattr(torch, name, None) or getattr(torch.special, name)
-    truth = name.startswith(("logical", "bitwise"))
-
-    def loss(y, p):
-        args = (y > 0.5, p > y) if truth else (p, y)
-        try:
-            result = function(*args)
-        except (TypeError, LossproofError):  # one argument
-            result = function(args[0])
-        return result * (1 + p)
-
-    assert agreement(loss, trace(loss, check=False)) < 1e-12
-
-
-def test_the_tables_reach_most_names():
-    assert len(UFUNCS) > 60
-    assert len(TORCH_NAMES) > 60
