@@ -12,7 +12,7 @@ from sklearn.datasets import load_digits
 
 from lossproof.catalogue import CATALOGUE
 from lossproof.data import check, load
-from lossproof.data.levels import MOST, levels_of
+from lossproof.data.levels import BINS, levels_of
 from lossproof.formula.errors import LossproofError
 
 
@@ -257,7 +257,7 @@ def test_continuous_values_share_bins_and_keep_the_ends():
     x[0, 0, 0], x[0, 0, 1, :9] = 0, 1
     found = levels_of(x)
     assert not found.exact
-    assert found.values.size <= MOST + 2
+    assert found.values.size <= BINS + 2
     assert found.share(found.values == 0) == pytest.approx(64 / x.size)
     assert found.share(found.values == 1) == pytest.approx(9 / x.size)
     report = check(x, losses=["bce"], split="tail")
@@ -273,3 +273,29 @@ def test_report_is_plain_json():
     plain = check("digits", losses=["bce", "continuous_bernoulli"]).to_dict()
     assert plain["losses"][1]["test_floor"] == "-inf"
     assert plain["parts"][1]["bce_floor_per_pixel"] == pytest.approx(plain["parts"][1]["bce_floor"] / 64)
+
+
+@pytest.mark.parametrize("power", [1, 6, 20])
+def test_bins_keep_the_entropy_also_of_values_next_to_zero_and_one(power: int):
+    x = np.random.default_rng(power).random((20, 1, 64, 64)) ** power
+    x[10:] = 1 - x[10:]
+    found = levels_of(x)
+    assert not found.exact
+    exact = (entr(x) + entr(1 - x)).mean()
+    assert found.mean(entr(found.values) + entr(1 - found.values)) == pytest.approx(exact, abs=5e-8)
+
+
+def test_sixteen_bit_levels_are_merged_for_dear_floors_only():
+    x = np.arange(65536, dtype=np.uint16).reshape(16, 1, 64, 64)
+    found = levels_of(x, 65535)
+    assert (found.values.size, found.exact) == (65536, True)
+    coarse = found.coarse()
+    assert coarse.values.size <= BINS + 2
+    assert (coarse.counts.sum(), coarse.counts[0], coarse.counts[-1]) == (65536, 1, 1)
+    assert np.dot(coarse.values, coarse.counts) == pytest.approx(
+        np.dot(found.values, found.counts), rel=1e-12
+    )
+    assert coarse.mean(coarse.values * (1 - coarse.values)) == pytest.approx(1 / 6, rel=1e-4)
+    report = check(x, losses=["bce"], split="tail")
+    assert report.losses[0].train_floor == pytest.approx(report.parts[0].bce_floor, rel=1e-6)
+    assert report.parts[0].levels == 13 * 4096

@@ -2,7 +2,6 @@
 
 import json
 import math
-import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -37,13 +36,8 @@ def command(  # noqa: PLR0917 (typer reads options from the signature)
     Example: lossproof check digits --loss bce --loss "huber(delta=0.1)"
     """
     from lossproof.data import check
-    from lossproof.formula.errors import LossproofError
 
-    try:
-        report = check(data, losses=loss or None, size=size, grey=grey, key=key)
-    except LossproofError as e:
-        typer.echo(f"Error: {e}", err=True)
-        raise typer.Exit(2) from None
+    report = check(data, losses=loss or None, size=size, grey=grey, key=key)
     if as_json:
         typer.echo(json.dumps(report.to_dict(), indent=2, allow_nan=False))
     else:
@@ -63,23 +57,24 @@ def _show(report: "DataReport") -> None:
     console.print()
     _facts(console, report)
     console.print()
-    _verdicts(console, report.losses)
+    _verdicts(console, report)
     if report.problem:
         console.print()
         console.print(Text(f"Not ready for training. {report.problem}", style="bold red"))
+    if report.fix:
+        console.print(Text(f"Fix: {report.fix}"), soft_wrap=True)  # one line, to be copied
 
 
-def _table(*, expand: bool = False) -> "Table":
+def _table(console: "Console") -> "Table":
     from rich import box
     from rich.table import Table
 
-    # Rules of plain dashes when piped: every program downstream can read them.
-    return Table(box=box.SIMPLE_HEAD if sys.stdout.isatty() else box.ASCII2, expand=expand)
+    return Table(box=box.SIMPLE_HEAD if console.is_terminal else box.ASCII2)  # ASCII when piped
 
 
 def _facts(console: "Console", report: "DataReport") -> None:
     c, h, w = report.image_shape
-    table = _table()
+    table = _table(console)
     table.add_column("")
     for part in report.parts:
         table.add_column(part.name, justify="right")
@@ -104,6 +99,8 @@ def _rows(parts: "tuple[Part, ...]", pixels: int) -> list[tuple[str, list[str]]]
         rows.append(("pixels outside [0, 1]", [_percent(part.outside) for part in parts]))
     if any(part.not_finite for part in parts):
         rows.append(("NaN or infinite", [_percent(part.not_finite) for part in parts]))
+    if all(part.bce_floor is None for part in parts):
+        return rows
     rows += [
         ("BCE floor, nats per image", [_nats(part.bce_floor) for part in parts]),
         ("BCE floor, nats per pixel", [_nats(part.bce_floor, pixels) for part in parts]),
@@ -113,25 +110,26 @@ def _rows(parts: "tuple[Part, ...]", pixels: int) -> list[tuple[str, list[str]]]
     return rows
 
 
-def _verdicts(console: "Console", losses: "tuple[Verdict, ...]") -> None:
-    table = _table()
-    table.add_column(
-        "loss", no_wrap=len(max((v.loss for v in losses), key=len, default="")) <= 24, overflow="fold"
-    )
+def _verdicts(console: "Console", report: "DataReport") -> None:
+    from rich.text import Text
+
+    short = all(len(v.loss) <= 24 for v in report.losses)
+    table = _table(console)
+    table.add_column("loss", no_wrap=short, overflow="fold")
     table.add_column("legal")
     table.add_column("floor\ntrain / test", justify="right")
     table.add_column("why, and what to do", overflow="fold", ratio=1)
-    for v in losses:
+    for v in report.losses:
         if v.legal:
-            why = v.floor_reason
-            if v.minimum == "elsewhere":
-                why = "; ".join(t for t in ("its minimum is not at p = y", why) if t)
-            table.add_row(v.loss, "yes", _floors(v), why)
+            reasons = ["its minimum is not at p = y"] if v.minimum == "elsewhere" else []
+            why = "; ".join([*reasons, v.floor_reason] if v.floor_reason else reasons)
+            cells = (v.loss, "yes", _floors(v), why)
         else:
-            table.add_row(
-                v.loss, "no", "-", f"{v.reason}: {v.fix}", style="red" if console.is_terminal else ""
-            )
-    console.print(table, markup=False)
+            # the line that repairs the data for all losses stands once, below the table
+            why = v.reason if v.fix == report.fix else f"{v.reason}: {v.fix}"
+            cells = (v.loss, "no", "-", why)
+        table.add_row(*map(Text, cells), style="" if v.legal else "red")
+    console.print(table)
 
 
 def _floors(v: "Verdict") -> str:

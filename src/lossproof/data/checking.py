@@ -32,9 +32,9 @@ def check(
     """Report what a data set is to a loss; data that ``load`` refuses is described, and how to repair it.
 
     ``losses`` (default: the whole catalogue) are ids, formulas or ``Loss`` records; the other options are
-    those of ``load``. Floors and the mean-image baseline are in nats per image. Where more than 65536
-    distinct values occur, floors are those of 65536 bins. Raises ``LossproofError`` for data that cannot be
-    read or has no pixels.
+    those of ``load``. Floors and the mean-image baseline are in nats per image. Where more than 4096
+    distinct values occur, neighbours are merged for the floors (an error of some 1e-8 nats a pixel). Raises
+    ``LossproofError`` for data that cannot be read or has no pixels.
 
     >>> report = check("digits", losses=["bce"])
     >>> report.part("test").levels, report.losses[0].legal, round(report.part("test").bce_floor, 1)

@@ -1,7 +1,6 @@
 """Read a data set through Hugging Face ``datasets``: a name on the hub, or a local folder in its formats."""
 
 import contextlib
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -65,15 +64,11 @@ def read_hub(name: str, *, key: str | None, size: int | None, grey: bool | None)
 
 @contextlib.contextmanager
 def _quiet(datasets: Any) -> Iterator[None]:
-    """Switch progress bars off for a while, and hide deprecations inside the library's own back ends."""
+    """Switch progress bars off for a while; leave the setting as it was."""
     on = datasets.is_progress_bar_enabled()
     datasets.disable_progress_bars()
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)
-            warnings.simplefilter("ignore", FutureWarning)
-            warnings.simplefilter("ignore", ResourceWarning)
-            yield
+        yield
     finally:
         if on:
             datasets.enable_progress_bars()

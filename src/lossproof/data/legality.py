@@ -92,7 +92,7 @@ def _floors(loss: Any, levels: Sequence[Levels], pixels: int) -> tuple[list[floa
 
     known = function(loss)
     floors: list[float | None] = []
-    for found in levels:
+    for found in (part.coarse() for part in levels):
         try:
             with np.errstate(all="ignore"):
                 per_value = np.asarray(known.floor(found.values), np.float64)

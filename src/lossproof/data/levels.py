@@ -1,6 +1,6 @@
 """The distinct pixel values with their counts, so that a floor costs one evaluation a value."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +10,7 @@ from lossproof.data.images import Array
 from lossproof.data.scale import BLOCK
 
 MOST = 1 << 16  # distinct values kept; beyond it values share bins
+BINS = 1 << 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,12 @@ class Levels:
     def share(self, inside: npt.NDArray[np.bool_]) -> float:
         """Give the share of all values whose level is marked."""
         return float(self.counts[inside].sum()) / self.total
+
+    def coarse(self) -> "Levels":
+        """Give at most ``BINS`` + 2 levels, for what is dear to compute: neighbours are merged in bins."""
+        if self.values.size <= BINS + 2:
+            return self
+        return _merge([(self.values, self.counts)], float(self.values[0]), float(self.values[-1]), self.total)
 
     def mean(self, of_values: npt.NDArray[np.float64]) -> float:
         """Average a function of the level over all finite values."""
@@ -69,17 +76,31 @@ def _blocks(array: Array) -> Iterator[Array]:
 
 
 def _binned(array: Array, divisor: float) -> Levels:
-    low = min((float(b[np.isfinite(b)].min(initial=np.inf)) for b in _blocks(array)), default=0.0)
-    high = max((float(b[np.isfinite(b)].max(initial=-np.inf)) for b in _blocks(array)), default=1.0)
-    counts, sums = np.zeros(MOST + 2, np.int64), np.zeros(MOST + 2)
-    for block in _blocks(array):
-        x = block[np.isfinite(block)].astype(np.float64)
-        index = np.minimum((x - low) * (MOST / (high - low)), MOST - 1).astype(np.int64)
-        index[x == 0] = MOST
-        index[x == divisor] = MOST + 1
-        counts += np.bincount(index, minlength=MOST + 2)
-        sums += np.bincount(index, weights=x, minlength=MOST + 2)
+    def finite() -> Iterator[Array]:
+        for block in _blocks(array):
+            yield block[np.isfinite(block)] / divisor
+
+    low = min(float(block.min(initial=np.inf)) for block in finite())
+    high = max(float(block.max(initial=-np.inf)) for block in finite())
+    return _merge(((block, None) for block in finite()), low, high, array.size)
+
+
+def _merge(blocks: Iterable[tuple[Array, Array | None]], low: float, high: float, total: int) -> Levels:
+    """Put values with their counts into bins, each stood for by its mean; 0 and 1 have bins of their own.
+
+    Inside [0, 1] the bins are equal in arcsin(sqrt(x)). An entropy is then off by about
+    (pi / 2 / BINS)**2 / 6 nats a pixel at most (2.5e-8), also next to 0 and 1, where it is steep.
+    """
+    counts, sums = np.zeros(BINS + 2, np.int64), np.zeros(BINS + 2)
+    for block, times in blocks:
+        x = block.astype(np.float64, copy=False)
+        place = np.arcsin(np.sqrt(x)) * (2 / np.pi) if low >= 0 and high <= 1 else (x - low) / (high - low)
+        index = np.minimum(place * BINS, BINS - 1).astype(np.int64)
+        index[x == 0] = BINS
+        index[x == 1] = BINS + 1
+        counts += np.bincount(index, weights=times, minlength=BINS + 2).astype(np.int64)
+        sums += np.bincount(index, weights=x if times is None else x * times, minlength=BINS + 2)
     present = np.flatnonzero(counts)
-    values = sums[present] / counts[present] / divisor
+    values = np.clip(sums[present] / counts[present], low, high)  # a mean may round beyond the ends
     order = np.argsort(values)
-    return Levels(values[order], counts[present][order], array.size, exact=False)
+    return Levels(values[order], counts[present][order], total, exact=False)

@@ -181,4 +181,5 @@ def _decode(
     values = np.atleast_3d(np.asarray(picture)).transpose(2, 0, 1)
     if dtype.kind == "b":
         return values > 0
-    return values.astype(dtype) * dtype.type(257 if dtype == np.uint16 else 1)  # 255 * 257 = 65535
+    scaled: Array = values.astype(dtype) * dtype.type(257 if dtype == np.uint16 else 1)  # 255 * 257 = 65535
+    return scaled

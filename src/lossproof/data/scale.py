@@ -88,7 +88,7 @@ def _integers(raw: Raw, parts: list[Array]) -> Scaling:
     if high == 1:
         # Binary images kept as 0/1 bytes: dividing by 255 would leave two levels that are both black.
         return Scaling(1, f"{dtype} holding only 0 and 1, taken as 0/1", 2)
-    notes = ()
+    notes: tuple[str, ...] = ()
     if high <= top // 4:
         notes = (
             f"the largest value is {high} of {dtype}'s {top}: if {high} is white, save x / {high} as float32",
@@ -221,8 +221,9 @@ def _z_scored(parts: list[Array]) -> tuple[str, str]:
     highs = np.max([p.max(axis=(0, 2, 3)) for p in parts], axis=0).astype(np.float64)
     std = 1 / np.where(highs > lows, highs - lows, 1)
     mean = -lows * std
-    if len(std) == 1:
-        s, m = f"{std[0]:.4f}", f"{mean[0]:.4f}"
-    else:
-        s, m = (f"np.reshape([{', '.join(f'{v:.4f}' for v in a)}], (1, -1, 1, 1))" for a in (std, mean))
-    return "z-scored (if black and white were there)? Undo: x*std + mean:", f"x = x * {s} + {m}"
+    if len(set(std.round(3))) == 1 and len(set(mean.round(3))) == 1:
+        undo = f"x = x * {std[0]:.4f} + {mean[0]:.4f}"
+        return "z-scored (if black and white were there)? Undo: x*std + mean:", undo
+    s, m = (f"np.reshape([{', '.join(f'{v:.4f}' for v in a)}], (1, -1, 1, 1))" for a in (std, mean))
+    cause = "z-scored by channel (if each reached 0 and 1)? Undo: x*std + mean, with x as (n, c, h, w):"
+    return cause, f"x = x * {s} + {m}"

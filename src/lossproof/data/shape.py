@@ -92,10 +92,10 @@ def as_channels(array: Array, grey: bool | None) -> Array:
     """
     channels = array.shape[1]
     if grey is True and channels == 3:
-        mixed = np.einsum("nchw,c->nhw", array, np.array(LUMA), dtype=np.float64, casting="unsafe")[:, None]
+        mixed: Array = np.tensordot(array, np.array(LUMA), axes=(1, 0))[:, None]
         if array.dtype.kind in "ui":
-            return np.rint(mixed).astype(array.dtype)
-        return mixed.astype(array.dtype if array.dtype.kind == "f" else np.float32)
+            mixed = np.rint(mixed)
+        return mixed.astype(np.float32 if array.dtype.kind == "b" else array.dtype)
     if grey is False and channels == 1:
         return np.repeat(array, 3, axis=1)
     return array
