@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import keyword
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -20,6 +21,17 @@ class Param:
     interval: Interval
     default: float
     title: str
+
+    def __post_init__(self) -> None:
+        if not self.name.isidentifier() or keyword.iskeyword(self.name) or self.name in _TAKEN:
+            raise LossproofError(
+                f"parameter: expected a parameter name other than {', '.join(sorted(_TAKEN))}, got {self.name!r}. "
+                "Rename it in the formula."
+            )
+
+
+# what formulas, and the source texts made from them, call their own
+_TAKEN = frozenset({"y", "p", "z", "pi", "math", "np", "torch", "keras", "ops", "jax", "jnp"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,7 +68,7 @@ class Emitter:
         return self._statements(expr, like, pad)
 
     def _statements(self, expr: Expr, like: Expr, pad: str) -> list[str]:
-        names = _readable_names()
+        names = _readable_names({str(s) for s in expr.free_symbols} | {"y", "z"})
         shared, (result,) = sympy.cse([expr], symbols=(sympy.Symbol(f"_c{i}", real=True) for i in range(10_000)),
                                       order="none")  # fmt: skip
         renamed: dict[Expr, Expr] = {}
@@ -218,16 +218,17 @@ def _rebuild(name: str, args: Sequence[Expr]) -> Expr | None:
 class _readable_names:
     """Names for shared parts: p and q for sigmoid(z) and sigmoid(-z), r for the residual, else t1, t2..."""
 
-    def __init__(self) -> None:
+    def __init__(self, taken: Iterable[str]) -> None:
         self.count = 0
-        self.taken: set[str] = {"y", "z"}
+        self.taken = set(taken)
 
     def __call__(self, e: Expr) -> str:
         known = {sigmoid(Z): "p", sigmoid(-Z): "q", Y - sigmoid(Z): "r", Y - sympy.Symbol("p", real=True): "r"}
         name = known.get(e, "")
-        if not name or name in self.taken or (name == "r" and P in self.taken):
-            self.count += 1
-            name = f"t{self.count}"
+        if not name or name in self.taken:
+            while not name or name in self.taken:
+                self.count += 1
+                name = f"t{self.count}"
         self.taken.add(name)
         return name
 

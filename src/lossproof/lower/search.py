@@ -13,7 +13,7 @@ _GOLDEN = (np.sqrt(5.0) - 1) / 2
 def least_value(value_logits: Callable[[Array, Array], Any], y: Array, *, points: int = 801) -> Array:
     """Least loss(y, sigmoid(z)) over logits z for each target y (1-D): grid, then golden section.
 
-    -inf where the loss still falls at logits of +-1e100. A minimum narrower than the grid's step (0.1 in z)
+    -inf where the loss still falls at logits of +-1e13. A minimum narrower than the grid's step (0.1 in z)
     may be missed; a loss for which that matters should declare its minimiser.
 
     >>> import numpy as np
@@ -33,7 +33,7 @@ def least_value(value_logits: Callable[[Array, Array], Any], y: Array, *, points
             low, high = np.where(left, low, a), np.where(left, b, high)
         least = np.minimum(np.asarray(value_logits(y, (low + high) / 2)), np.nanmin(values, axis=1))
         for side in (-1.0, 1.0):
-            far = _table(value_logits, y, side * np.array([1e10, 1e30, 1e100]))
+            far = _table(value_logits, y, side * np.array([1e7, 1e10, 1e13]))
             falling = (far[:, 0] < least) & (far[:, 1] < far[:, 0] - 1) & (far[:, 2] < far[:, 1] - 1)
             least = np.where(falling, -np.inf, least)
     return np.asarray(least)

@@ -1,0 +1,58 @@
+# make demo   the main job: compare four losses on scikit-learn's digits, and print where the report is
+# make test   what CI runs: lint, types, tests
+# make help   all recipes
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+# no user site, no surprise from the caller's Python environment
+export PYTHONNOUSERSITE = 1
+unexport PYTHONPATH
+
+.PHONY: help demo test lint types unit generate bench bench-peers browser clean
+
+help: ## show this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+$(VENV)/.run: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version)'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e ".[torch]"
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.run
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	touch $@
+
+browser: ## install Chromium through apt where it is missing (the browser test needs it)
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null \
+	  || { echo "installing chromium"; s=$$(test "$$(id -u)" = 0 || echo sudo); $$s apt-get update -qq && $$s apt-get install -y -qq chromium >/dev/null; }
+
+demo: $(VENV)/.run ## compare BCE, MSE, MAE and log-cosh on digits; prints where the report is
+	$(BIN)/lossproof compare digits
+
+test: lint types unit ## what CI runs
+
+lint: $(VENV)/.dev ## ruff, and that the generated kernels are not stale
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/python -m lossproof.lower.generate --check
+
+types: $(VENV)/.dev ## mypy, strict on formula, catalogue and lower
+	$(BIN)/mypy
+
+unit: $(VENV)/.dev browser ## pytest, doctests included, warnings as errors
+	$(BIN)/pytest -q
+
+generate: $(VENV)/.dev ## write the catalogue's torch kernels anew
+	$(BIN)/python -m lossproof.lower.generate
+
+bench: $(VENV)/.run ## training cost of a member against a bare torch loop
+	$(BIN)/python benchmarks/training.py
+
+bench-peers: $(VENV)/.run ## the same beside pythae, Keras and a DataLoader loop, where they are installed
+	$(BIN)/python benchmarks/training.py --peers
+
+clean: ## remove the environment and caches
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,23 @@
+"""What every test may use."""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))  # tests import tests/tolerance.py
+
+
+def data_folder() -> Path | None:
+    """Where real data sets lie: LOSSPROOF_DATA, or shared/data beside the checkout; None if neither is there."""
+    candidates = [os.environ.get("LOSSPROOF_DATA"), Path(__file__).parent.parent.parent / "shared" / "data"]
+    return next((Path(c) for c in candidates if c and Path(c).is_dir()), None)
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    folder = data_folder()
+    if folder is None:
+        pytest.skip("real data sets are not here; set LOSSPROOF_DATA to a folder that holds mnist/ and the like")
+    return folder

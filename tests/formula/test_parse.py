@@ -1,0 +1,163 @@
+"""Formula strings: what is read, and how what is not is refused."""
+
+import numpy as np
+import pytest
+import scipy.special as sp
+import sympy
+
+from lossproof.catalogue import CATALOGUE, resolve
+from lossproof.formula import LossproofError
+from lossproof.formula.functions import NAMES, derivative, to_elementary
+from lossproof.formula.parse import number, parse
+from lossproof.formula.symbols import P, Y
+from lossproof.formula.unparse import unparse
+from lossproof.lower import function
+from lossproof.lower.oracle import evaluate
+
+# every function name of the grammar, against numpy's and scipy's own
+REFERENCE = {
+    "log": np.log, "log1p": np.log1p, "log2": np.log2, "exp": np.exp, "expm1": np.expm1, "sqrt": np.sqrt,
+    "abs": np.abs, "sign": np.sign, "sin": np.sin, "cos": np.cos, "tan": np.tan, "arctan": np.arctan,
+    "sinh": np.sinh, "cosh": np.cosh, "tanh": np.tanh, "arcsinh": np.arcsinh, "arctanh": np.arctanh,
+    "maximum": np.maximum, "minimum": np.minimum, "clip": np.clip, "where": None, "xlogy": sp.xlogy,
+    "xlog1py": sp.xlog1py, "sigmoid": sp.expit, "softplus": lambda x: np.logaddexp(0, x), "logaddexp": np.logaddexp,
+    "logcosh": lambda x: np.log(np.cosh(x)), "gammaln": sp.gammaln, "digamma": sp.digamma, "erf": sp.erf,
+}  # fmt: skip
+
+
+def test_the_grammar_has_the_names_it_promises():
+    assert set(NAMES) == set(REFERENCE)
+
+
+@pytest.mark.parametrize("name", sorted(set(REFERENCE) - {"where"}))
+def test_a_function_means_what_numpy_and_scipy_mean(name):
+    arguments = {1: "y", 2: "y, p", 3: "y, p, 9"}[NAMES[name][1]]
+    expr = parse(f"{name}({arguments})")
+    for y, p in ((0.3, 0.7), (0.9, 0.2), (0.5, 0.5)):
+        numbers = [y, p, 9][: NAMES[name][1]]
+        expected = REFERENCE[name](*numbers)
+        assert float(evaluate(expr, {Y: y, P: p})) == pytest.approx(float(expected), rel=1e-13)
+        assert float(to_elementary(expr).evalf(30, subs={Y: y, P: p})) == pytest.approx(float(expected), rel=1e-13)
+
+
+@pytest.mark.parametrize("name", sorted(set(REFERENCE) - {"where", "sign"}))
+def test_the_derivative_is_a_derivative(name):
+    arguments = {1: "y", 2: "y, p", 3: "y, p, 9"}[NAMES[name][1]]
+    for symbol, at in ((Y, {Y: 0.3, P: 0.7}), (P, {Y: 0.4, P: 0.6})):
+        expr = parse(f"{name}({arguments})")
+        if not expr.has(symbol):
+            continue
+        up, down = dict(at), dict(at)
+        up[symbol] += 1e-6
+        down[symbol] -= 1e-6
+        numeric = (evaluate(expr, up) - evaluate(expr, down)) / 2e-6
+        assert float(evaluate(derivative(expr, symbol), at)) == pytest.approx(float(numeric), rel=1e-6, abs=1e-9)
+
+
+def test_where_chains_and_pi():
+    expr = parse("where(0.25 < y <= p, pi*y, -1)")
+    assert float(evaluate(expr, {Y: 0.5, P: 0.75})) == pytest.approx(np.pi / 2)
+    assert float(evaluate(expr, {Y: 0.2, P: 0.75})) == -1
+
+
+def test_floats_are_the_binary_numbers_they_stand_for():
+    assert number(0.1) == sympy.Rational(3602879701896397, 36028797018963968)
+    assert number(0.5) == sympy.Rational(1, 2)
+
+
+def test_a_constant_where_does_not_read_the_dead_branch():
+    assert parse("where(a == 0, y, p/a)", params=["a"], values={"a": 0.0}) == Y
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "expected a formula in y and p, got ''"),
+        ("(y - p", r"expected one expression, got '\(y - p': .*column"),
+        ("y +", "expected one expression"),
+        ("y; p", "expected one expression"),
+        ("__import__('os').system('true')", "expected a known function, got a call of a Attribute at column 1"),
+        ("eval(y)", "expected a known function, got 'eval' at column 1"),
+        ("open('x')", "expected a known function, got 'open'"),
+        ("y.real", "expected arithmetic, got a Attribute"),
+        ("lambda: y", "expected arithmetic, got a Lambda"),
+        ("[y for y in p]", "got a ListComp"),
+        ("y if p else 1", "got a IfExp"),
+        ("'a' + y", "expected a real number, got 'a'"),
+        ("True*y", "expected a real number, got True"),
+        ("1j*y", "expected a real number, got 1j"),
+        ("y // p", r"expected one of \+ - \* / \*\*, got FloorDiv"),
+        ("y @ p", "got MatMult"),
+        ("y < p", "a comparison only as the first argument of where"),
+        ("where(y, p, 1)", "expected a comparison as the first argument of where"),
+        ("where(y in p, p, 1)", "expected one of < <= > >= == !="),
+        ("log(y, p)", r"expected 1 positional argument\(s\) for log, got 2"),
+        ("log(x=y)", r"expected 1 positional argument\(s\) for log"),
+        ("log", r"expected log\(...\), got the bare name"),
+        ("y - q", "expected one of y, p, got 'q'.*--param delta=0.1"),
+        ("logg(y) - p", "did you mean log"),
+        ("9**9**9**9 + y*p", r"expected a constant below 2\*\*4096"),
+        ("y/0 + p", "expected a divisor other than 0"),
+        ("1e999*y + p", "expected a finite number"),
+        ("(" * 300 + "y" + ")" * 300, "formula: expected"),
+        ("-" * 500 + "y", "at most 200 nested|expected one expression"),
+        ("y" * 30_000, "at most 20000 characters"),
+    ],
+)
+def test_a_bad_formula_is_refused_with_the_place(text, message):
+    with pytest.raises(LossproofError, match=message):
+        parse(text)
+
+
+@pytest.mark.parametrize("loss", CATALOGUE.values(), ids=lambda loss: loss.id)
+def test_a_formula_survives_the_way_there_and_back(loss):
+    expr = loss.expression()
+    again = parse(unparse(expr))
+    for y, p in ((0.25, 0.75), (0.5, 0.125), (0.9, 0.9)):
+        at = {Y: sympy.Rational(y), P: sympy.Rational(p)}
+        difference = to_elementary(expr - again).subs(at).evalf(40)
+        assert abs(difference) < 1e-30
+
+
+@pytest.mark.parametrize(
+    ("spec", "params", "message"),
+    [
+        ("bec", {}, "expected a catalogue id.*did you mean bce"),
+        ("hubr(delta=0.1)", {}, "expected a known loss, got 'hubr'; did you mean huber"),
+        ("huber(delta=-1)", {}, r"huber: expected delta in \(0, inf\), got -1"),
+        ("huber(delta='a')", {}, "expected delta=NUMBER"),
+        ("huber(width=1)", {}, "expected a known parameter, got 'width'; did you mean|known: delta"),
+        ("mse(a=1)", {}, "mse: expected a known parameter, got 'a'; it takes none"),
+        ("y**2", {}, r"without p"),
+        ("p**2", {}, r"without y"),
+        ("abs(y - p)**q", {}, "got 'q'"),
+        ("abs(y - p)", {"q": 2.0}, "expected parameters that occur"),
+        ("", {}, "expected a catalogue id"),
+        (3, {}, "expected a catalogue id"),
+    ],
+)
+def test_resolving_a_wrong_loss_says_what_is_near(spec, params, message):
+    with pytest.raises(LossproofError, match=message):
+        resolve(spec, **params)
+
+
+def test_parameters_by_call_by_keyword_and_by_binding_agree():
+    by_call, by_keyword = resolve("huber(delta=0.1)"), resolve("huber", delta=0.1)
+    assert by_call == by_keyword == CATALOGUE["huber"].bind(delta=0.1)
+    assert by_call.label == "huber(delta=0.1)"
+    assert function(by_call).value(0.0, 1.0) == pytest.approx(0.1 * (1 - 0.05))
+    own = resolve("abs(y - p)**q", q=1.5)
+    assert function(own).value(0.0, 0.25) == pytest.approx(0.125)
+
+
+def test_a_loss_survives_pickling():
+    import pickle
+
+    loss = resolve("huber(delta=0.1)")
+    assert pickle.loads(pickle.dumps(loss)) == loss
+    assert pickle.loads(pickle.dumps(loss)).values["delta"] == 0.1
+
+
+def test_a_parameter_may_not_hide_what_formulas_and_kernels_use():
+    with pytest.raises(LossproofError, match="expected a parameter name other than"):
+        resolve("abs(y - p)**z", z=2.0)

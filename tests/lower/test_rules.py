@@ -1,0 +1,94 @@
+"""The rewriting rules: each fires, keeps the value, and is needed."""
+
+import mpmath
+import pytest
+import sympy
+
+from lossproof.catalogue import CATALOGUE
+from lossproof.formula.functions import log1p, logcosh, logsinhc, sigmoid, softplus, xdivy, xlog1py, xlogy
+from lossproof.formula.symbols import P, Y, Z
+from lossproof.lower.oracle import evaluate
+from lossproof.lower.rules import RULES, rewrite
+from lossproof.lower.source import readable
+from lossproof.lower.stable import lower
+
+HALF = sympy.Rational(1, 2)
+G = sympy.Symbol("g", real=True, positive=True)
+
+# rule -> an expression on which it alone fires, and what must come out
+CASES = {
+    "softplus_from_exp": (sympy.log(1 + sympy.exp(Z)), softplus(Z)),
+    "sigmoid_from_exp": (1 / (1 + sympy.exp(-Z)), sigmoid(Z)),
+    "complement": (1 - sigmoid(Z), sigmoid(-Z)),
+    "tanh_from_sigmoid": (1 - 2 * sigmoid(Z), -sympy.tanh(Z / 2)),
+    "logcosh_from_log": (sympy.log(sympy.cosh(Z)), logcosh(Z)),
+    "artanh_of_tanh": (sympy.atanh(sympy.tanh(Z), evaluate=False), Z),
+    "log_of_sigmoid": (xlogy(Y, sigmoid(Z)), -Y * softplus(-Z)),
+    "softplus_pair": (Y * softplus(-Z) + (1 - Y) * softplus(Z), softplus(Z) - Y * Z),
+    "softplus_minus_logcosh": (softplus(Z) - logcosh(Z / 2), Z / 2 + sympy.log(2)),
+    "logexprel_from_logsinhc": (Z / 2 + logsinhc(Z / 2), None),
+    "log_of_u_over_tanh": (sympy.log(Z / sympy.tanh(Z / 2)), sympy.log(2) - logsinhc(Z / 2) + logcosh(Z / 2)),
+    "removable_point": (sympy.Piecewise((0, sympy.Eq(Z, 0)), (logsinhc(Z), True)), logsinhc(Z)),
+    "power_minus_one": (sympy.sqrt(1 + Z**2) - 1, Z**2 / (1 + sympy.sqrt(1 + Z**2))),
+    "log1p_from_log": (xlogy(Y, 1 - P), xlog1py(Y, -P)),
+    "combine_powers": (sympy.Mul(sigmoid(Z), sigmoid(Z) ** (G - 1), evaluate=False), sigmoid(Z) ** G),
+    "quotient_sum": (xdivy(P, (P + Y) / 2) + xdivy(Y, (P + Y) / 2), sympy.Integer(2)),
+    "content": (P * (2 * Y - 2 * P), 2 * P * (Y - P)),
+    "guard_zero_times_log": (Y * sympy.log(P), xlogy(Y, P)),
+    "cancel_quotient": ((sympy.sqrt(P) - sympy.sqrt(Y)) / sympy.sqrt(P), 1 - xdivy(sympy.sqrt(Y), sympy.sqrt(P))),
+    "plain_quotient": (xdivy(Y, 1 + sigmoid(Z)), Y / (1 + sigmoid(Z))),
+}
+
+
+def test_every_rule_has_a_case_and_a_reason():
+    assert {rule.name for rule in RULES} == set(CASES)
+    assert all(len(rule.reason) > 20 for rule in RULES)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_rule_fires_and_keeps_the_value(name):
+    before, expected = CASES[name]
+    after, steps = rewrite(before, rules=[rule for rule in RULES if rule.name == name])
+    assert [step.rule for step in steps][:1] == [name]
+    if expected is not None:
+        assert sympy.expand(after - expected) == 0
+    for y, p, z, g in ((0.3, 0.6, 0.7, 2.0), (0.8, 0.25, -1.3, 0.5), (0.5, 0.5, 3.0, 1.0)):
+        at = {Y: mpmath.mpf(y), P: mpmath.mpf(p), Z: mpmath.mpf(z), G: mpmath.mpf(g)}
+        with mpmath.workdps(40):
+            assert abs(evaluate(before, at) - evaluate(after, at)) < mpmath.mpf(10) ** -30
+
+
+def test_bce_comes_out_by_rewriting():
+    made = lower(CATALOGUE["bce"])
+    assert made.value_logits == softplus(Z) - Y * Z
+    assert made.gradient_logits == sigmoid(Z) - Y
+    assert readable(made.value_logits) == "softplus(z) - y*z"
+    assert [step.rule for step in made.steps][:3] == ["log_of_sigmoid", "complement", "log_of_sigmoid"]
+    assert "softplus_pair" in [step.rule for step in made.steps]
+
+
+@pytest.mark.parametrize("missing", ["log_of_sigmoid", "softplus_pair"])
+def test_without_one_of_its_rules_bce_does_not_come_out(missing):
+    behind = CATALOGUE["bce"].expression().xreplace({P: sigmoid(Z)})
+    after, _ = rewrite(behind, rules=[rule for rule in RULES if rule.name != missing])
+    assert after != softplus(Z) - Y * Z
+
+
+def test_the_continuous_bernoulli_has_no_branch_at_one_half():
+    made = lower(CATALOGUE["continuous_bernoulli"])
+    assert not made.value_logits.atoms(sympy.Piecewise)
+    assert readable(made.value_logits) == "logexprel(z) - y*z"
+    assert readable(made.gradient_logits) == "meanexp(z) - y"
+
+
+@pytest.mark.parametrize("loss", CATALOGUE.values(), ids=lambda loss: loss.id)
+def test_rewriting_settles(loss):
+    made = lower(loss)
+    for expr in (made.value, made.value_logits, made.gradient_logits):
+        assert rewrite(expr)[0] == expr
+
+
+def test_a_log_of_a_product_is_split_by_its_weight():
+    after, _ = rewrite(xlogy(Y, P * sigmoid(Z)))
+    assert after == xlogy(Y, P) - Y * softplus(-Z)
+    assert rewrite(log1p(-sigmoid(Z)))[0] == -softplus(Z)
