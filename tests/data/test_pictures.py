@@ -118,16 +118,10 @@ def test_alpha_is_laid_on_white(tmp_path: Path):
 
 
 def test_grey_with_alpha_stays_grey(tmp_path: Path):
-    la = np.stack([GREY, np.full_like(GREY, 128)], axis=-1)
     raw = read(
         save(
             tmp_path / "x",
-            [
-                Image.fromarray(x, "LA")
-                if False
-                else Image.merge("LA", (Image.fromarray(x[..., 0]), Image.fromarray(x[..., 1])))
-                for x in la
-            ],
+            [Image.merge("LA", (Image.fromarray(g), Image.fromarray(np.full_like(g, 128)))) for g in GREY],
         )
     )
     assert raw.train.shape == (4, 1, 9, 6)
@@ -203,6 +197,9 @@ def test_resizing_keeps_deep_and_one_bit_pictures_in_range(tmp_path: Path):
     assert raw.train.dtype == np.uint16
     assert raw.train.max() == 65535
     assert raw.train[0, 0, :, 0].tolist() == [65535] * 4
+    ramp = np.random.default_rng(3).integers(0, 50, (40, 24, 24)).astype(np.uint16)
+    small = read(save(tmp_path / "ramp", ramp), size=8).train
+    assert abs(small.mean() - ramp.mean()) < 0.25  # rounding down would lose half a level
     raw = read(save(tmp_path / "bits", [Image.fromarray(d > 0) for d in deep]), size=4)
     assert raw.train.dtype == np.uint8
     assert raw.train[0, 0, :, 0].tolist() == [255] * 4

@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 def command(  # noqa: PLR0917 (typer reads options from the signature)
     data: Annotated[
         str,
-        typer.Argument(help="digits, an IDX file or folder, .npy, .npz, a folder of pictures, or hub:NAME."),
+        typer.Argument(
+            metavar="DATA",
+            help="digits, an IDX file or folder, .npy, .npz, a folder of pictures, or hub:NAME.",
+        ),
     ],
     size: Annotated[int | None, typer.Option(help="Resize pictures to SIZE x SIZE pixels.")] = None,
     grey: Annotated[bool | None, typer.Option("--grey/--rgb", help="Force one or three channels.")] = None,
@@ -117,7 +120,7 @@ def _verdicts(console: "Console", report: "DataReport") -> None:
     table = _table(console)
     table.add_column("loss", no_wrap=short, overflow="fold")
     table.add_column("legal")
-    table.add_column("floor\ntrain / test", justify="right")
+    table.add_column("floor, nats/image\ntrain / test", justify="right")
     table.add_column("why, and what to do", overflow="fold", ratio=1)
     for v in report.losses:
         if v.legal:

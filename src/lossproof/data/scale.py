@@ -33,9 +33,8 @@ class Scaling:
         """Divide, into a new float32 array (no copy where there is nothing to do)."""
         if self.divisor == 1:
             return np.ascontiguousarray(array, dtype=np.float32)
-        wide = np.float64 if array.dtype.itemsize > 4 else np.float32
         out = np.empty(array.shape, np.float32)
-        np.divide(array, wide(self.divisor), out=out, casting="same_kind", dtype=wide)
+        np.divide(array, np.float32(self.divisor), out=out, casting="same_kind", dtype=np.float32)
         return out
 
 
