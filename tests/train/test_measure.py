@@ -91,7 +91,9 @@ def test_every_measure(run, loss, split):
     assert found["mse"] == pytest.approx(mse.mean(), **CLOSE)
     assert found["mae"] == pytest.approx(np.abs(y - p).mean(), **CLOSE)
     assert found["psnr"] == pytest.approx(np.mean(-10 * np.log10(mse)), **CLOSE)
-    assert found["ssim"] == pytest.approx(np.mean([ssim(a, b, 3) for a, b in zip(p, y, strict=True)]), rel=1e-4)
+    assert found["ssim"] == pytest.approx(
+        np.mean([ssim(a, b, 3) for a, b in zip(p, y, strict=True)]), rel=1e-4
+    )
     assert found["active_units"] == (mean.var(0) > 0.01).sum()
     assert ("seconds" in found) == (split == "train")
 
@@ -194,7 +196,9 @@ def test_larger_images_use_the_usual_window(tmp_path):
     vp, vy, cov = blur(p * p) - mp**2, blur(y * y) - my**2, blur(p * y) - mp * my
     expected = np.mean((2 * mp * my + 1e-4) * (2 * cov + 9e-4) / ((mp**2 + my**2 + 1e-4) * (vp + vy + 9e-4)))
     evaluation = Evaluation(1, 1, ssim_window(20, 13), 1)
-    assert float(ssim_function(evaluation)(torch.from_numpy(p), torch.from_numpy(y))) == pytest.approx(expected)
+    assert float(ssim_function(evaluation)(torch.from_numpy(p), torch.from_numpy(y))) == pytest.approx(
+        expected
+    )
 
 
 def test_autoencoder_has_no_rate(tiny, small, tmp_path):

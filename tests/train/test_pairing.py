@@ -8,9 +8,9 @@ from lossproof.train import compare, loop, measure
 def recorded(monkeypatch):
     """All that reaches each member: its weights at its first batch, and every target and noise after."""
     seen = {}
-    original = loop.terms
+    original = loop.forward
 
-    def terms(member, target, noise):
+    def forward(member, target, noise):
         if member.name not in seen:
             weights = torch.cat([p.detach().flatten().clone() for p in member.model.parameters()])
             seen[member.name] = {"weights": weights, "targets": [], "noise": []}
@@ -18,13 +18,14 @@ def recorded(monkeypatch):
         seen[member.name]["noise"].append(noise.clone())
         return original(member, target, noise)
 
-    monkeypatch.setattr(loop, "terms", terms)
+    monkeypatch.setattr(loop, "forward", forward)
     return seen
 
 
 def same(one, other):
     return all(
-        a.dtype == b.dtype and a.shape == b.shape and torch.equal(a, b) for a, b in zip(one, other, strict=True)
+        a.dtype == b.dtype and a.shape == b.shape and torch.equal(a, b)
+        for a, b in zip(one, other, strict=True)
     )
 
 

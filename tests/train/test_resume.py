@@ -124,7 +124,9 @@ def test_resume_with_a_damaged_checkpoint(tiny, small, tmp_path):
     compare(tiny, ("bce",), out=tmp_path / "run", **small)
     path = tmp_path / "run" / "checkpoints" / "bce-s1.safetensors"
     path.write_bytes(path.read_bytes()[:200])
-    with pytest.raises(LossproofError, match=r"expected bce-s1's checkpoint in .*cannot read it .*Delete that file"):
+    with pytest.raises(
+        LossproofError, match=r"expected bce-s1's checkpoint in .*cannot read it .*Delete that file"
+    ):
         compare(tiny, ("bce",), out=tmp_path / "run", resume=True, **small)
     path.unlink()
     compare(tiny, ("bce",), out=tmp_path / "run", resume=True, **small)

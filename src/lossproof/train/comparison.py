@@ -21,7 +21,7 @@ from lossproof.catalogue import resolve
 from lossproof.data import Images, load
 from lossproof.formula.errors import LossproofError
 from lossproof.models import build
-from lossproof.torch import elementwise
+from lossproof.torch import kernel
 from lossproof.train.interrupt import Interrupt
 from lossproof.train.loop import train
 from lossproof.train.measure import Measurer
@@ -213,7 +213,7 @@ def make_members(losses: Sequence[Loss], images: Images, settings: Settings) -> 
                     seed=seed,
                     model=network,
                     optimiser=torch.optim.Adam(network.parameters(), lr=settings.lr, fused=True),
-                    elementwise=elementwise(loss),
+                    kernel=kernel(loss),
                     checkpoint=Path(f"{name}-s{seed}.safetensors"),
                 )
             )

@@ -17,7 +17,6 @@ import torch
 from torch import Tensor
 
 from lossproof.lower import autopsy
-from lossproof.torch import logit_gradient
 from lossproof.train.member import Member, Row
 from lossproof.train.randomness import batch_order, training_noise
 from lossproof.train.settings import Settings
@@ -93,17 +92,13 @@ def train_epoch(member: Member, epoch: int, course: Course) -> None:
     objectives = torch.empty(math.ceil(len(course.order) / course.settings.batch_size), device=device)
     member.model.train()
     for step, (indices, noise) in enumerate(course.batches()):
-        target = course.images.index_select(0, indices)
-        loss, rate = terms(member, target, noise)
-        objective = loss if rate is None else loss + beta * rate
+        passed = forward(member, course.images.index_select(0, indices), noise)
+        objectives[step] = passed.objective(beta)
         member.optimiser.zero_grad(set_to_none=True)
-        objective.backward()
+        torch.autograd.backward(*passed.slopes_of_objective(beta))
         member.optimiser.step()
-        objectives[step] = objective.detach()
-    finite = torch.stack(
-        [objectives.isfinite().all(), *(p.isfinite().all() for p in member.model.parameters())]
-    )
-    healthy = bool(finite.all())  # the one wait for the device
+    looked_at = (objectives, *member.model.parameters())
+    healthy = bool(torch.stack([values.isfinite().all() for values in looked_at]).all())  # the one wait
     member.seconds += clock(device) - started
     if not healthy:
         member.restore(before)
@@ -112,11 +107,40 @@ def train_epoch(member: Member, epoch: int, course: Course) -> None:
         member.event = describe_event(member, epoch, event)
 
 
-def terms(member: Member, target: Tensor, noise: Tensor) -> tuple[Tensor, Tensor | None]:
-    """Reconstruction loss and rate, summed per image, averaged over the batch; no rate for an autoencoder."""
+class Passed(NamedTuple):
+    """A batch that went through a model: logits and what the loss and the rate say of them."""
+
+    logits: Tensor  # (n, c, h, w)
+    mean: Tensor  # (n, latent)
+    logvar: Tensor | None  # None for an autoencoder
+    pixels: Tensor  # the loss of each pixel
+    slopes: Tensor  # its derivative with respect to the logit
+    rates: Tensor | None  # (n,), the KL divergence of each image's code
+
+    def objective(self, beta: float) -> Tensor:
+        """Loss + beta rate, each summed per image and averaged over the batch; a number without a graph."""
+        loss = self.pixels.sum() / len(self.logits)
+        return loss if self.rates is None else loss + beta * self.rates.detach().mean()
+
+    def slopes_of_objective(self, beta: float) -> tuple[list[Tensor], list[Tensor]]:
+        """Where the objective enters the graph, and its derivatives there."""
+        count = len(self.logits)
+        if self.rates is None:
+            return [self.logits], [self.slopes / count]
+        return [self.logits, self.rates], [self.slopes / count, torch.full_like(self.rates, beta / count)]
+
+
+def forward(member: Member, target: Tensor, noise: Tensor) -> Passed:
+    """Take a batch through the model and the loss.
+
+    The loss's derivative is derived, not traced: the way back starts at the logits, and costs no graph of its own.
+    """
     logits, mean, logvar = member.model(target, noise)
-    loss = member.elementwise(logits, target).sum() / len(target)
-    return loss, None if logvar is None else rate_per_image(mean, logvar).mean()
+    known = logits.detach()
+    pixels, slopes = member.kernel.value_logits(target, known), member.kernel.gradient_logits(target, known)
+    return Passed(
+        logits, mean, logvar, pixels, slopes, None if logvar is None else rate_per_image(mean, logvar)
+    )
 
 
 def rate_per_image(mean: Tensor, logvar: Tensor) -> Tensor:
@@ -124,51 +148,48 @@ def rate_per_image(mean: Tensor, logvar: Tensor) -> Tensor:
 
     Kingma and Welling, arXiv 1312.6114, appendix B.
     """
-    return 0.5 * (mean.square() + logvar.exp() - 1.0 - logvar).sum(1)
+    return 0.5 * (mean.square() + logvar.expm1() - logvar).sum(1)
 
 
 def replay(member: Member, course: Course) -> dict[str, Any]:
     """Train the same epoch again, looking at everything at every step; the first thing that is not finite."""
     for step, (indices, batch_noise) in enumerate(course.batches(), start=1):
         target = course.images.index_select(0, indices)
-        logits, mean, logvar = member.model(target, batch_noise)
+        passed = forward(member, target, batch_noise)
         # the code comes before the pixels: a lost code loses all of them
-        if logvar is not None:
-            rates = rate_per_image(mean, logvar)
-            if not bool(rates.isfinite().all()):
-                (row,) = first(~rates.isfinite())
-                return {
-                    "term": "rate",
-                    "step": step,
-                    "image": int(indices[row]),
-                    "value": float(rates.detach()[row]),
-                    "mean": float(mean.detach()[row].abs().max()),
-                    "logvar": float(logvar.detach()[row].max()),
-                }
-        pixels = member.elementwise(logits, target)
-        if not bool(pixels.isfinite().all()):
-            place = first(~pixels.isfinite())
-            return pixel_event("reconstruction", step, indices, place, target, logits, pixels)
-        objective = pixels.sum() / len(target)
-        if logvar is not None:
-            objective = objective + course.settings.beta * rate_per_image(mean, logvar).mean()
-        if not bool(objective.isfinite()):
+        if passed.rates is not None and passed.logvar is not None and not finite(passed.rates):
+            (row,) = first(~passed.rates.isfinite())
+            return {
+                "term": "rate",
+                "step": step,
+                "image": int(indices[row]),
+                "value": float(passed.rates.detach()[row]),
+                "mean": float(passed.mean.detach()[row].abs().max()),
+                "logvar": float(passed.logvar.detach()[row].max()),
+            }
+        if not finite(passed.pixels):
+            place = first(~passed.pixels.isfinite())
+            return pixel_event("reconstruction", step, indices, place, target, passed.logits, passed.pixels)
+        if not finite(passed.objective(course.settings.beta)):
             # each pixel is finite, their sum is not: float32 ends at 3.4e38
-            place = first(pixels == pixels.max())
-            return pixel_event("reconstruction", step, indices, place, target, logits, pixels)
-        member.optimiser.zero_grad(set_to_none=True)
-        objective.backward()
-        slopes = logit_gradient(member.loss)(logits.detach(), target)
-        if not bool(slopes.isfinite().all()):
-            place = first(~slopes.isfinite())
-            event = pixel_event("weights", step, indices, place, target, logits, slopes)
+            place = first(passed.pixels == passed.pixels.max())
+            return pixel_event("reconstruction", step, indices, place, target, passed.logits, passed.pixels)
+        if not finite(passed.slopes):
+            place = first(~passed.slopes.isfinite())
+            event = pixel_event("weights", step, indices, place, target, passed.logits, passed.slopes)
             return event | {"parameter": "dl/dz"}
+        member.optimiser.zero_grad(set_to_none=True)
+        torch.autograd.backward(*passed.slopes_of_objective(course.settings.beta))
         member.optimiser.step()
         for name, parameter in member.model.named_parameters():
-            if not bool(parameter.isfinite().all()):
+            if not finite(parameter):
                 lost = parameter.detach()[first(~parameter.isfinite())]
                 return {"term": "weights", "step": step, "parameter": name, "value": float(lost)}
     return {"term": "unknown", "step": None}
+
+
+def finite(values: Tensor) -> bool:
+    return bool(values.isfinite().all())
 
 
 def first(bad: Tensor) -> tuple[int, ...]:
@@ -195,7 +216,7 @@ def pixel_event(  # noqa: PLR0917 - private, called three times above
         "target": float(target[place]),
         "prediction": float(logit.sigmoid()),
         "logit": float(logit),
-        "value": float(values.detach()[place]),
+        "value": float(values[place]),
     }
 
 

@@ -17,8 +17,8 @@ from torch import Tensor
 from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 
 from lossproof.lower import function
-from lossproof.torch import elementwise, logit_gradient
-from lossproof.train.loop import rate_per_image, terms
+from lossproof.torch import kernel
+from lossproof.train.loop import forward, rate_per_image
 from lossproof.train.member import Member, Row
 from lossproof.train.randomness import generator
 from lossproof.train.settings import Evaluation, Settings
@@ -67,8 +67,7 @@ class Measurer:
         }
         mean = mean_image(images.train)
         self.baselines = {loss.label: baseline(loss, arrays, mean) for loss in losses}
-        self.pixel_losses = {loss.label: elementwise(loss) for loss in losses}
-        self.slopes = {loss.label: logit_gradient(loss) for loss in losses}
+        self.kernels = {loss.label: kernel(loss) for loss in losses}
         self.dead_below = {
             loss.label: settings.evaluation.dead_gradient * largest_slope(loss) for loss in losses
         }
@@ -115,8 +114,8 @@ class Measurer:
                 logits, mean, logvar = member.model(target, data.noise[start : start + CHUNK])
                 prediction = logits.sigmoid()
                 error = (prediction - target).abs()
-                flat = self.slopes[label](logits, target).abs() < self.dead_below[label]
-                totals = [f(logits, target).sum() for f in self.pixel_losses.values()]
+                flat = member.kernel.gradient_logits(target, logits).abs() < self.dead_below[label]
+                totals = [k.value_logits(target, logits).sum() for k in self.kernels.values()]
                 totals += [
                     mean.new_zeros(()) if logvar is None else rate_per_image(mean, logvar).sum(),
                     error.square().sum(),
@@ -136,9 +135,9 @@ class Measurer:
         )
         excesses = {
             name: value - self.baselines[name].floors[split]
-            for name, value in zip(self.pixel_losses, losses, strict=True)
+            for name, value in zip(self.kernels, losses, strict=True)
         }
-        own = losses[list(self.pixel_losses).index(label)]
+        own = losses[list(self.kernels).index(label)]
         spread = torch.cat(means).double().var(0, correction=0)
         return {
             "loss": own,
@@ -159,9 +158,9 @@ class Measurer:
     def gradient_norm(self, member: Member, data: Split) -> float:
         """Euclidean norm of the objective's gradient with respect to all weights, on the first images."""
         first = self.settings.evaluation.gradient_images
-        loss, rate = terms(member, data.images[:first], data.noise[:first])
-        objective = loss if rate is None else loss + self.settings.beta * rate
-        slopes = torch.autograd.grad(objective, list(member.model.parameters()))
+        passed = forward(member, data.images[:first], data.noise[:first])
+        roots, known = passed.slopes_of_objective(self.settings.beta)
+        slopes = torch.autograd.grad(roots, list(member.model.parameters()), known)
         return float(torch.stack([slope.norm() for slope in slopes]).norm())
 
 

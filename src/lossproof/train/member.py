@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -20,6 +19,7 @@ from lossproof.train.store import write_bytes
 if TYPE_CHECKING:
     from lossproof.formula.loss import Loss
     from lossproof.models.base import AutoEncoder
+    from lossproof.torch import Kernel
 
 ADAM = ("step", "exp_avg", "exp_avg_sq")
 
@@ -43,7 +43,7 @@ class Member:
     seed: int
     model: AutoEncoder
     optimiser: torch.optim.Adam
-    elementwise: Callable[[Tensor, Tensor], Tensor]  # (logits, target) -> loss of each pixel
+    kernel: Kernel  # the loss and its derivative, of (target, logits)
     checkpoint: Path
     epoch: int = -1  # the last epoch measured; 0 is the untrained model, -1 not even that
     seconds: float = 0.0
