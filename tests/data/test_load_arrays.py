@@ -354,6 +354,7 @@ def test_the_message_follows_the_template():
     x[3, 0, 2, 7] = 1.5
     message = refused(x)
     assert message == (
-        "array: expected values in [0, 1], got 1 of 6272 values outside (smallest 0.5, largest 1.5), first "
-        "1.5 at [3, 0, 2, 7] (shape (8, 1, 28, 28), float32). uint8 stored as float? Divide by 255? x = x / 255"
+        "array: expected values in [0, 1], got 1 of 6272 values outside (smallest 0.5, largest 1.5), "
+        "first 1.5 at [3, 0, 2, 7] (shape (8, 1, 28, 28), float32). "
+        "uint8 stored as float? Divide by 255? x = x / 255"
     )
