@@ -12,6 +12,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from lossproof import report
+
 COLUMNS = ["member", "loss", "seed", "epoch", "split", "measure", "value", "reason"]
 # label -> (floor, mean-image loss, excess at the end, excess before training)
 SHAPES = {
@@ -226,3 +228,16 @@ def make_run(tmp_path: Path) -> MakeRun:
         return build(tmp_path / "run", **options)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def plain_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of the default run: four losses, three seeds, nothing wrong. Only to be read."""
+    return report.write(build(tmp_path_factory.mktemp("plain") / "run"))
+
+
+@pytest.fixture(scope="session")
+def odd_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of a run with a stopped loss, a long formula and one seed. Only to be read."""
+    labels = ("bce", "mse", "(y-p)**2/(p*(1-p))+0.001*abs(y-p)**1.5")
+    return report.write(build(tmp_path_factory.mktemp("odd") / "run", labels=labels, stopped="mse", seeds=1))

@@ -18,8 +18,16 @@ FLAGS = [
 ]  # fmt: skip
 EXECUTABLE = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = pytest.mark.skipif(EXECUTABLE is None, reason="no chromium on this machine")
-SPLIT = "() => [...document.querySelectorAll('.plot')].map(p => p.querySelectorAll('.trace path, .trace .point').length)"
+
+MARKS = "() => [...document.querySelectorAll('.plot')].map(p => p.querySelectorAll('.trace path').length)"
 OVERFLOW = "() => document.documentElement.scrollWidth - document.documentElement.clientWidth"
+RIGHT = (
+    "() => Math.max(...[...document.querySelectorAll('.plot svg')].map(s => s.getBoundingClientRect().right))"
+)
+LOADED = "() => [...document.images].every(i => i.complete && i.naturalWidth > 0)"
+PAPER = "() => getComputedStyle(document.querySelector('.plot .main-svg')).backgroundColor"
+TEXTS = "query => [...document.querySelectorAll(query)].map(element => element.textContent)"
+WHITE, BLACK = "rgb(255, 255, 255)", "rgb(18, 22, 27)"
 
 
 class Visit:
@@ -54,103 +62,67 @@ def browser() -> Iterator[Any]:
         launched.close()
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1280, 400])
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (400, "dark")])
 def test_every_plot_draws_and_nothing_overflows(
-    browser: Any, make_run: MakeRun, width: int, scheme: str
+    browser: Any, odd_page: Path, width: int, scheme: str
 ) -> None:
-    path = report.write(
-        make_run(labels=("bce", "mse", "(y-p)**2/(p*(1-p))+0.001*abs(y-p)**1.5"), stopped="mse")
-    )
-    visit = Visit(browser, path, viewport={"width": width, "height": 800}, color_scheme=scheme)
-    counts = visit.page.evaluate(SPLIT)
-    assert len(counts) == 1 + 6 + 1 + 3 + 1
+    visit = Visit(browser, odd_page, viewport={"width": width, "height": 800}, color_scheme=scheme)
+    counts = visit.page.evaluate(MARKS)
+    assert len(counts) == 2 + 2 * 3 + 1 + 3 + 1
     assert min(counts) > 0
     assert visit.page.evaluate(OVERFLOW) <= 0
-    widest = visit.page.evaluate(
-        "() => Math.max(...[...document.querySelectorAll('.plot svg')].map(s => s.getBoundingClientRect().right))"
-    )
-    assert widest <= width
-    loaded = visit.page.evaluate("() => [...document.images].every(i => i.complete && i.naturalWidth > 0)")
-    assert loaded
-    dark = visit.page.evaluate("() => getComputedStyle(document.body).backgroundColor") == "rgb(18, 22, 27)"
-    assert dark == (scheme == "dark")
+    assert visit.page.evaluate(RIGHT) <= width
+    assert visit.page.evaluate(LOADED)
+    ground = visit.page.evaluate("() => getComputedStyle(document.body).backgroundColor")
+    assert ground == (BLACK if scheme == "dark" else WHITE)
+    assert visit.page.evaluate(PAPER) == ground
     visit.close()
 
 
-def paper(visit: Visit) -> str:
-    found = visit.page.evaluate(
-        "() => getComputedStyle(document.querySelector('.plot .main-svg')).backgroundColor"
-    )
-    return str(found)
-
-
-def test_plots_follow_the_colour_scheme_and_paper_is_light(browser: Any, make_run: MakeRun) -> None:
-    path = report.write(make_run(labels=("bce", "mse"), seeds=1))
-    visit = Visit(browser, path, color_scheme="light")
-    assert paper(visit) == "rgb(255, 255, 255)"
+def test_colours_follow_the_scheme_paper_is_light_and_it_prints(browser: Any, odd_page: Path) -> None:
+    visit = Visit(browser, odd_page, color_scheme="light")
+    turned = f"colour => ({PAPER})() === colour"
     visit.page.emulate_media(color_scheme="dark")
-    visit.page.wait_for_function(
-        "() => getComputedStyle(document.querySelector('.plot .main-svg')).backgroundColor == 'rgb(18, 22, 27)'"
-    )
+    visit.page.wait_for_function(turned, arg=BLACK)
     visit.page.evaluate("() => window.dispatchEvent(new Event('beforeprint'))")
-    visit.page.wait_for_function(
-        "() => getComputedStyle(document.querySelector('.plot .main-svg')).backgroundColor == 'rgb(255, 255, 255)'"
-    )
+    visit.page.wait_for_function(turned, arg=WHITE)
     visit.page.evaluate("() => window.dispatchEvent(new Event('afterprint'))")
-    visit.page.wait_for_function(
-        "() => getComputedStyle(document.querySelector('.plot .main-svg')).backgroundColor == 'rgb(18, 22, 27)'"
-    )
+    visit.page.wait_for_function(turned, arg=BLACK)
+    assert visit.page.pdf(format="A4").startswith(b"%PDF")
     visit.close()
 
 
-def test_the_chosen_measure_is_drawn(browser: Any, make_run: MakeRun) -> None:
-    visit = Visit(browser, report.write(make_run(labels=("bce", "mse"), seeds=1)))
-    curve = "() => document.querySelector('#plot-chooser .trace path.js-line').getAttribute('d')"
-    before = visit.page.evaluate(curve)
+def test_the_chosen_measure_is_drawn(browser: Any, plain_page: Path) -> None:
+    visit = Visit(browser, plain_page)
+    line = "() => document.querySelector('#plot-chooser .trace path.js-line').getAttribute('d')"
+    before = visit.page.evaluate(line)
     visit.page.select_option("#measure", "psnr|test")
-    visit.page.wait_for_function(f"before => ({curve})() !== before", arg=before)
-    title = visit.page.evaluate("() => document.querySelector('#plot-chooser .ytitle').textContent")
-    assert title.startswith("dB")
+    visit.page.wait_for_function(f"before => ({line})() !== before", arg=before)
+    assert visit.page.evaluate(TEXTS, "#plot-chooser .ytitle")[0].startswith("dB")
     visit.close()
 
 
-def test_hostile_names_stay_text(browser: Any, make_run: MakeRun) -> None:
-    loss = "<img src=x onerror=alert('loss')>"
+def test_hostile_names_stay_text_and_foreign_scripts_do_not_run(browser: Any, make_run: MakeRun) -> None:
+    loss, label = "<img src=x onerror=alert('loss')>", "<b onclick=alert(1)>b</b>"
+    data = "</script><script>alert('data')</script>"
+    message = "<svg onload=alert('message')>"
     run = make_run(
-        labels=("bce", loss), data="</script><script>alert('data')</script>", classes=("a", "<b onclick=alert(1)>b</b>"),
-        stopped=loss, message="<svg onload=alert('message')>", seeds=1,
-    )  # fmt: skip
+        labels=("bce", loss), data=data, classes=("a", label), stopped=loss, message=message, seeds=1
+    )
     visit = Visit(browser, report.write(run))
-    assert (
-        visit.page.evaluate("() => document.querySelectorAll('[onerror], [onload], [onclick], b b').length")
-        == 0
-    )
-    assert "<script>alert('data')" in visit.page.inner_text("h1")
-    legend = visit.page.evaluate(
-        "() => [...document.querySelectorAll('#plot-progress .legendtext')].map(t => t.textContent)"
-    )
-    assert legend == ["bce", loss]
-    notes = visit.page.evaluate(
-        "() => [...document.querySelectorAll('#plot-latent-0 .annotation-text')].map(t => t.textContent)"
-    )
-    assert notes == ["<b onclick=alert(1)>b</b>", "a"] or notes == ["a", "<b onclick=alert(1)>b</b>"]
-    visit.close()
-
-
-def test_foreign_scripts_cannot_run(browser: Any, make_run: MakeRun) -> None:
-    """The policy stops what escaping would have let through."""
-    visit = Visit(browser, report.write(make_run(labels=("bce",), seeds=1)))
-    ran = visit.page.evaluate(
-        "() => { const s = document.createElement('script'); s.textContent = 'window.ran = 1'; document.body.append(s); return window.ran }"
-    )
+    assert visit.page.evaluate(TEXTS, "[onerror], [onload], [onclick], b b") == []
+    assert data in visit.page.inner_text("h1")
+    assert visit.page.evaluate(TEXTS, "#plot-progress .legendtext") == ["bce", loss]
+    assert set(visit.page.evaluate(TEXTS, "#plot-latent-0 .annotation-text")) == {"a", label}
+    assert message in visit.page.inner_text("#stopped")
+    # the policy stops what escaping would have let through
+    ran = visit.page.evaluate("""() => {
+        const script = document.createElement('script');
+        script.textContent = 'window.ran = 1';
+        document.body.append(script);
+        return window.ran;
+    }""")
     assert ran is None
     assert len(visit.said) == 1
     assert "Content Security Policy" in visit.said.pop()
-    visit.close()
-
-
-def test_it_prints(browser: Any, make_run: MakeRun) -> None:
-    visit = Visit(browser, report.write(make_run(labels=("bce", "mse"), seeds=2)), color_scheme="dark")
-    assert visit.page.pdf(format="A4").startswith(b"%PDF")
     visit.close()

@@ -10,7 +10,7 @@ import pandas as pd
 import plotly.graph_objects as go
 import pytest
 
-from lossproof.report import figures
+from lossproof.report import codes, figures
 from lossproof.report.pictures import clear_gaps
 from lossproof.report.run import read
 
@@ -20,7 +20,9 @@ MakeRun = Callable[..., Path]
 def every(run: figures.Run) -> list[figures.Figure]:
     whole = [figure for pair in figures.loss_panels(run) for figure in pair]
     return [
-        f for f in (figures.progress(run), figures.dead_pixels(run), *whole, *figures.latent_maps(run)) if f
+        f
+        for f in (figures.progress(run), codes.rate_distortion(run, 20), *whole, *codes.latent_maps(run))
+        if f
     ]
 
 
@@ -59,7 +61,7 @@ def test_progress_is_in_percent_of_the_mean_images_excess(make_run: MakeRun) -> 
 def test_the_floor_is_drawn_at_the_floor(make_run: MakeRun) -> None:
     whole, _ = figures.loss_panels(read(make_run()))[0]
     floor = next(trace for trace in whole.data if trace["name"] == "floor")
-    assert floor["y"] == [22.4, 22.4]
+    assert floor["y"] == pytest.approx([22.4, 22.4])
     assert floor["line"]["dash"] == "dot"
 
 
@@ -67,6 +69,20 @@ def test_no_two_of_twelve_losses_look_alike() -> None:
     assert len({(figures.tone(i), figures.dash(i)) for i in range(12)}) == 12
     assert len({figures.dash(i) for i in range(6)}) == 6
     assert "dot" not in figures.DASHES  # the floor's own
+
+
+def test_rate_and_distortion_are_one_point_a_member(make_run: MakeRun) -> None:
+    run = read(make_run())
+    figure = codes.rate_distortion(run, 20)
+    assert figure
+    assert [len(trace["x"]) for trace in figure.data] == [3, 3, 3, 3]
+    rows = run.table[(run.table["member"] == "m1-s2") & (run.table["epoch"] == 20)]
+    values = rows[rows["split"] == "test"].set_index("measure")["value"]
+    assert (figure.data[1]["x"][2], figure.data[1]["y"][2]) == (values["rate"], values["mse"])
+
+
+def test_a_plain_autoencoder_has_no_rate_plot(make_run: MakeRun) -> None:
+    assert codes.rate_distortion(read(make_run(model="ae")), 20) is None
 
 
 def test_a_stopped_member_leaves_a_gap(make_run: MakeRun) -> None:
@@ -78,24 +94,24 @@ def test_a_stopped_member_leaves_a_gap(make_run: MakeRun) -> None:
 
 
 def test_latent_points_are_coloured_and_named_by_label(make_run: MakeRun) -> None:
-    figure = figures.latent_maps(read(make_run()))[0]
+    figure = codes.latent_maps(read(make_run()))[0]
     assert [trace["name"] for trace in figure.data] == [str(digit) for digit in range(10)]
     assert len({(t["meta"]["tone"], t["marker"]["symbol"]) for t in figure.data}) == 10
     assert sum(len(trace["x"]) for trace in figure.data) == 360
 
 
 def test_latent_map_without_labels_is_one_colour(make_run: MakeRun) -> None:
-    figure = figures.latent_maps(read(make_run(classes=None)))[0]
+    figure = codes.latent_maps(read(make_run(classes=None)))[0]
     assert len(figure.data) == 1
     assert "label" not in figure.alt
 
 
 def test_many_points_are_thinned_and_said_so(make_run: MakeRun) -> None:
     path = make_run(labels=("bce",), seeds=1)
-    codes = pd.read_parquet(path / "latent.parquet")
-    pd.concat([codes] * 10).to_parquet(path / "latent.parquet")
-    figure = figures.latent_maps(read(path))[0]
-    assert sum(len(trace["x"]) for trace in figure.data) == figures.LATENT_POINTS
+    points = pd.read_parquet(path / "latent.parquet")
+    pd.concat([points] * 10).to_parquet(path / "latent.parquet")
+    figure = codes.latent_maps(read(path))[0]
+    assert sum(len(trace["x"]) for trace in figure.data) == codes.LATENT_POINTS
     assert figure.note == "1200 of 3600 test images"
 
 

@@ -100,6 +100,7 @@ class LossCard:
     label: str
     title: str
     formula: str
+    values: str
     elsewhere: bool
     minimiser: str
     note: str
@@ -117,6 +118,7 @@ def losses(run: Run) -> list[LossCard]:
                 label,
                 str(entry.get("title") or ""),
                 str(entry.get("formula") or ""),
+                ", ".join(f"{name} = {value}" for name, value in (entry.get("values") or {}).items()),
                 entry.get("minimum") == "elsewhere",
                 str(entry.get("minimiser") or ""),
                 str(entry.get("note") or ""),
@@ -181,11 +183,33 @@ def reproduce(run: Run) -> dict[str, Any]:
     versions = config.get("versions") or {}
     return {
         "command": command,
+        "python": python_call(config),
         "versions": [(str(name), str(version)) for name, version in versions.items()],
         "config": json.dumps(config, indent=2, ensure_ascii=False, default=str),
         "seeds": ", ".join(str(seed) for seed in sorted(int(seed) for seed in run.table["seed"].unique())),
         "epoch": paired.last_epoch(run.table),
     }
+
+
+def python_call(config: Mapping[str, Any]) -> str:
+    """The comparison as a call of the library, with every setting written out.
+
+    >>> config = {"data": {"name": "digits"}, "losses": [{"label": "bce"}], "epochs": 5, "hidden": [32]}
+    >>> print(python_call(config))
+    import lossproof
+    lossproof.compare(
+        "digits",
+        losses=["bce"],
+        hidden=[32],
+        epochs=5,
+    )
+    """
+    settings: dict[str, Any] = {"losses": [str(entry.get("label")) for entry in config.get("losses", [])]}
+    names = ("model", "latent", "hidden", "epochs", "batch_size", "lr", "beta", "seeds", "device")
+    settings |= {name: config[name] for name in names if name in config}
+    lines = [f"    {name}={json.dumps(value, ensure_ascii=False)}," for name, value in settings.items()]
+    data = json.dumps(str(data_of(config).get("name", "")), ensure_ascii=False)
+    return "\n".join(["import lossproof", "lossproof.compare(", f"    {data},", *lines, ")"])
 
 
 def strip_width(run: Run) -> int:

@@ -20,20 +20,6 @@ from lossproof.report.run import Run
 
 TONES = 6
 DASHES = ("solid", "dash", "dashdot", "longdash", "longdashdot", "12px,3px,2px,3px,2px,3px")
-SYMBOLS = (
-    "circle",
-    "square",
-    "diamond",
-    "triangle-up",
-    "cross",
-    "x",
-    "star",
-    "triangle-down",
-    "pentagon",
-    "hexagram",
-)
-LATENT_POINTS = 1200
-MANY_LABELS = 10
 
 Trace = dict[str, Any]
 
@@ -101,7 +87,7 @@ def curve(
                     "showlegend": False,
                     "opacity": 0.45,
                     "hoverinfo": "skip",
-                    "line": {"width": 1, "dash": dash(index)},
+                    "line": {"width": 1, "dash": "solid"},
                     "meta": {"tone": tone(index)},
                 }
             )
@@ -192,6 +178,7 @@ def loss_panels(run: Run) -> list[tuple[Figure, Figure]]:
                     "xanchor": "right",
                     "y": level,
                     "yanchor": "bottom",
+                    "boxed": True,
                     "showarrow": False,
                     "text": f"{name} {number(level)}",
                 }
@@ -281,86 +268,11 @@ def chooser(run: Run) -> dict[str, Any] | None:
     return {"options": options, "values": values} if options else None
 
 
-def latent_maps(run: Run) -> list[Figure]:
-    """Where the test images lie in the code, a map a loss (first seed), coloured by label."""
-    if run.latent is None or run.latent.empty:
-        return []
-    axes = (
-        ("code 1", "code 2")
-        if run.config.get("latent") == 2
-        else ("principal component 1", "principal component 2")
-    )
-    maps = []
-    for index, label in enumerate(run.labels):
-        rows = run.latent[run.latent["loss"].astype(str) == label]
-        rows = rows[np.isfinite(rows["x"]) & np.isfinite(rows["y"])]
-        if rows.empty:
-            continue
-        seed = int(rows["seed"].min())
-        rows = rows[rows["seed"] == seed]
-        total = len(rows)
-        rows = rows.iloc[np.linspace(0, total - 1, min(total, LATENT_POINTS)).astype(int)]
-        data, notes = _points(rows)
-        look = layout(axes[1], legend=False)
-        look["xaxis"]["title"] = {"text": axes[0]}
-        look["annotations"] = notes
-        look["hovermode"] = "closest"
-        coloured = bool(notes)
-        maps.append(
-            Figure(
-                f"latent-{index}",
-                f"{label}, seed {seed}",
-                f"Scatter plot of the codes of {len(rows)} test images, trained under {label}, seed {seed}"
-                + (
-                    ", coloured and marked by label; each label is written at its median."
-                    if coloured
-                    else "."
-                ),
-                data,
-                look,
-                f"{len(rows)} of {total} test images" if total > len(rows) else f"{total} test images",
-            )
-        )
-    return maps
-
-
-def _points(rows: pd.DataFrame) -> tuple[list[Trace], list[dict[str, Any]]]:
-    base = {"type": "scatter", "mode": "markers", "showlegend": False}
-    labels = rows["label"]
-    if labels.isna().all():
-        plain = {**base, "x": clean(rows["x"]), "y": clean(rows["y"]), "name": "", "meta": {"tone": "loss-0"}}
-        return [{**plain, "marker": {"size": 5, "opacity": 0.7}, "hoverinfo": "skip"}], []
-    data, notes = [], []
-    for place, (value, part) in enumerate(rows[labels.notna()].groupby("label")):
-        name = f"{value:g}" if isinstance(value, float) else str(value)
-        data.append(
-            {
-                **base,
-                "x": clean(part["x"]),
-                "y": clean(part["y"]),
-                "name": safe(name),
-                "hovertemplate": "label " + "%{fullData.name}",
-                "marker": {"size": 5, "opacity": 0.75, "symbol": SYMBOLS[place % len(SYMBOLS)]},
-                "meta": {"tone": f"label-{place % MANY_LABELS}"},
-            }
-        )
-        notes.append(
-            {
-                "x": float(part["x"].median()),
-                "y": float(part["y"].median()),
-                "text": f"<b>{safe(name)}</b>",
-                "showarrow": False,
-                "boxed": True,
-            }
-        )
-    return data, notes
-
-
 def layout(y_title: str, *, log: bool = False, legend: bool = True) -> dict[str, Any]:
     """Axes and legend, without colours."""
     y_axis: dict[str, Any] = {"title": {"text": y_title}, "automargin": True}
     if log:
-        y_axis |= {"type": "log", "exponentformat": "none"}
+        y_axis |= {"type": "log", "exponentformat": "none", "nticks": 7}
     return {
         "xaxis": {"title": {"text": "epoch"}, "automargin": True},
         "yaxis": y_axis,

@@ -15,7 +15,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from lossproof.report import facts, figures, paired, pictures, tables, words
+from lossproof.report import codes, facts, figures, paired, pictures, tables, words
 from lossproof.report.run import Run, read
 
 NAME = "report.html"
@@ -57,9 +57,10 @@ def render(run: Run) -> str:
     pair_columns, pair_rows = tables.pairs(run, epoch)
     plots = {
         "progress": figures.progress(run),
+        "rate": codes.rate_distortion(run, epoch),
         "panels": figures.loss_panels(run),
         "dead": figures.dead_pixels(run),
-        "latent": figures.latent_maps(run),
+        "latent": codes.latent_maps(run),
         "chooser": figures.chooser(run),
     }
     return environment.get_template("report.html.j2").render(
@@ -88,6 +89,7 @@ def render(run: Run) -> str:
         pair_rows=pair_rows,
         stops=facts.stops(run),
         reproduce=facts.reproduce(run),
+        data_name=facts.data_of(run.config).get("name", ""),
         width=facts.strip_width(run),
     )
 
@@ -97,6 +99,7 @@ def payload(plots: dict[str, Any]) -> Markup:
     drawn: dict[str, Any] = {}
     listed = [
         plots["progress"],
+        plots["rate"],
         plots["dead"],
         *(f for pair in plots["panels"] for f in pair),
         *plots["latent"],

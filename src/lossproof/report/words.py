@@ -24,6 +24,9 @@ PLATEAU = (
 )
 
 
+COLLAPSED = 0.1  # nats per image: less than a seventh of a bit
+
+
 def summary(table: pd.DataFrame, config: Mapping[str, Any] | None = None) -> list[str]:
     """What a run shows, in plain sentences: floors and excess per loss, then who is lowest under each common
     measure.
@@ -41,7 +44,7 @@ def sections(table: pd.DataFrame, config: Mapping[str, Any] | None = None) -> di
     table = table.assign(reason=table["reason"].fillna(""))
     epoch = paired.last_epoch(table)
     return {
-        "losses": [*floors(table, epoch), *elsewhere(config or {})],
+        "losses": [*floors(table, epoch), *elsewhere(config or {}), *rates(table, epoch, config or {})],
         "measures": [*wins(table, epoch), *single(table, epoch), *lowest(table, epoch), *dead(table, epoch)],
     }
 
@@ -61,7 +64,8 @@ def floors(table: pd.DataFrame, epoch: int) -> list[str]:
     for label in paired.losses(table):
         loss, floor, excess, mean_image = (values[n].get(label, float("nan")) for n in values)
         if not np.isfinite(loss):
-            lines.append(f"{label}: no result at epoch {epoch}: {paired.why_empty(table, label, 'loss')}.")
+            why = paired.why_empty(table, label, "loss").rstrip(".")
+            lines.append(f"{label}: no result at epoch {epoch}: {why}.")
             continue
         total, low, over = parts(loss, floor, excess)
         if np.isneginf(floor):
@@ -96,6 +100,31 @@ def elsewhere(config: Mapping[str, Any]) -> list[str]:
         f"{'its' if one else 'their'} excess is zero "
         "at another prediction than the target, and a small excess does not mean a close reconstruction."
     ]
+
+
+def rates(table: pd.DataFrame, epoch: int, config: Mapping[str, Any]) -> list[str]:
+    """For a VAE: what each code carries, which carry nothing, and what one beta means for many losses."""
+    shown = {k: v for k, v in finals(table, "rate", epoch).items() if np.isfinite(v)}
+    if not any(shown.values()):
+        return []
+    carried = listing([f"{label} {number(rate)}" for label, rate in shown.items()])
+    lines = [f"Rate, what the code carries (KL): {carried} nats per image."]
+    excess, mean_image = finals(table, "excess", epoch), finals(table, "mean_image_excess", epoch)
+    for label, rate in shown.items():
+        own, flat = excess.get(label, float("nan")), mean_image.get(label, float("nan"))
+        if rate < COLLAPSED and own > 0.95 * flat:
+            lines.append(
+                f"{label} has collapsed: its code carries {number(rate)} nats per image, and its excess, "
+                f"{number(own)}, is hardly below the mean image's, {number(flat)}. It draws nearly the same "
+                "picture for every input."
+            )
+    if len(shown) > 1 and isinstance(config.get("beta"), int | float):
+        lines.append(
+            f"All losses share beta = {config['beta']:g} but not their scale: the smaller the numbers of a "
+            "loss, the more the rate rules its objective. Differences between losses hold for that beta; "
+            "they are not differences of the losses' shapes alone."
+        )
+    return lines
 
 
 def single(table: pd.DataFrame, epoch: int) -> list[str]:

@@ -20,7 +20,7 @@
       if (layout[name].title) layout[name].title = { standoff: 8, ...layout[name].title };
     }
     for (const note of layout.annotations || []) {
-      if (note.boxed) Object.assign(note, { bgcolor: colour("--paper"), opacity: 0.85, borderpad: 1 });
+      if (note.boxed) Object.assign(note, { bgcolor: colour("--paper"), opacity: 0.85, borderpad: 1, yshift: note.yanchor === "bottom" ? 3 : 0 });
       delete note.boxed;
       note.font = { color: colour("--ink"), size: 12 };
     }
