@@ -51,7 +51,8 @@ def run(tmp_path_factory):
     images = Images("tiny", pixels[:50], pixels[50:], None, None, "", "", None)
     out = tmp_path_factory.mktemp("measure") / "run"
     result = compare(
-        images, tuple(LOSSES), hidden=(9,), latent=3, epochs=30, batch_size=8, lr=0.02, beta=0.1, seeds=1, out=out
+        images, tuple(LOSSES), hidden=(9,), latent=3, epochs=30, batch_size=8, lr=0.02, beta=0.1, seeds=1,
+        out=out,
     )  # fmt: skip
     return images, result
 
@@ -101,7 +102,7 @@ def test_every_measure(run, loss, split):
 @pytest.mark.parametrize("loss", LOSSES)
 def test_dead_pixels(run, loss):
     # scaled up until some units saturate: the trained ones rarely do
-    images, result = run
+    result = run[1]
     y, z, *_ = values(run, loss, "test")
     slope = {
         "bce": lambda y, z: expit(z) - y,

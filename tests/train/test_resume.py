@@ -167,9 +167,8 @@ def test_killed_several_times_at_random_moments(data_file, tmp_path):
     kills, delays = 0, []
     for _ in range(4):
         process = start(data_file, out, epochs)
-        checkpoints = out / "checkpoints"
-        before = newest(checkpoints)
-        wait_for(lambda at=before: newest(checkpoints) > at, process)
+        before = newest(out / "checkpoints")
+        wait_for(lambda at=before: newest(out / "checkpoints") > at, process)
         delays.append(chance.uniform(0, 0.4))
         time.sleep(delays[-1])
         process.send_signal(signal.SIGKILL)

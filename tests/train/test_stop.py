@@ -1,4 +1,4 @@
-"""A loss that stops being finite stops its member alone, and says which term, image, pixel, values and step."""
+"""A loss that stops being finite stops its member alone: which term, image, pixel, values and step."""
 
 import json
 import re

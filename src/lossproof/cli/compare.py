@@ -64,44 +64,34 @@ def command(  # noqa: PLR0917 - typer's options are this function's parameters
     ] = None,
 ) -> None:
     """Train one model under several losses from the same start, and report what differs."""
-    try:
-        specs = [part.strip() for part in loss] if loss else split_losses(losses)
-        if resume and out is None:
-            raise LossproofError("resume: expected --out with the run directory to go on with, got none.")
-        widths = None if hidden is None else parse_hidden(hidden)
-        interrupted = run(
-            data,
-            with_parameters(specs, param or []),
-            out=out,
-            model=model,
-            latent=latent,
-            hidden=widths,
-            epochs=epochs,
-            batch_size=batch_size,
-            lr=lr,
-            beta=beta,
-            seeds=seeds,
-            device=device,
-            resume=resume,
-            load_options={"size": size, "grey": grey, "key": key},
-        )
-    except LossproofError as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(2) from None
+    specs = [part.strip() for part in loss] if loss else split_losses(losses)
+    if resume and out is None:
+        raise LossproofError("resume: expected --out with the run directory to go on with, got none.")
+    interrupted = run(
+        data,
+        with_parameters(specs, param or []),
+        out=out,
+        model=model,
+        latent=latent,
+        hidden=None if hidden is None else parse_hidden(hidden),
+        epochs=epochs,
+        batch_size=batch_size,
+        lr=lr,
+        beta=beta,
+        seeds=seeds,
+        device=device,
+        resume=resume,
+        load_options={"size": size, "grey": grey, "key": key},
+    )
     if interrupted:
         raise typer.Exit(INTERRUPTED)
 
 
 def run(data: str, losses: list[Loss], **options: Any) -> bool:
     """Compare, print where the report is, and say whether it was interrupted."""
-    try:
-        from lossproof.report import write
-        from lossproof.train import compare
-    except ModuleNotFoundError as error:
-        raise LossproofError(
-            f"compare: expected the torch extra to be installed, {error.name} is missing. "
-            'pip install "lossproof[torch]"'
-        ) from error
+    from lossproof.report import write
+    from lossproof.train import compare
+
     try:
         result = compare(
             data, losses, report=write, command=shlex.join(["lossproof", *sys.argv[1:]]), **options

@@ -133,7 +133,7 @@ class Passed(NamedTuple):
 def forward(member: Member, target: Tensor, noise: Tensor) -> Passed:
     """Take a batch through the model and the loss.
 
-    The loss's derivative is derived, not traced: the way back starts at the logits, and costs no graph of its own.
+    The loss's derivative is derived, not traced: the way back starts at the logits and costs no graph.
     """
     logits, mean, logvar = member.model(target, noise)
     known = logits.detach()
