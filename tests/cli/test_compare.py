@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from lossproof import cli
 from lossproof.cli.compare import parse_hidden, split_losses, with_parameters
 from lossproof.formula.errors import LossproofError

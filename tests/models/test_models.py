@@ -4,9 +4,10 @@ import math
 
 import pytest
 import torch
+from torch import nn
+
 from lossproof.formula.errors import LossproofError
 from lossproof.models import MODELS, build
-from torch import nn
 
 
 def generator(seed=0):

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from lossproof.data import Images
 
 WITHOUT_SECONDS = "measure != 'seconds'"

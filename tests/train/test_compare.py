@@ -8,12 +8,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
+
 from lossproof.formula.errors import LossproofError
 from lossproof.train import compare
 from lossproof.train.progress import standing
 from lossproof.train.settings import settle, slug, slugs
 from lossproof.train.table import COLUMNS, MEASURES, describe, final, read
-from PIL import Image
 
 BOTH = {
     "loss", "floor", "excess", "rate", "objective", "excess:bce", "excess:huber(delta=0.1)", "mse", "mae",
@@ -122,8 +123,9 @@ def test_the_map_of_codes(result, tiny, small, tmp_path):
 
 @pytest.mark.parametrize("latent", [1, 2])
 def test_a_narrow_code_is_its_own_map(tiny, small, tmp_path, latent):
-    from lossproof.models import build
     from safetensors.torch import load_file
+
+    from lossproof.models import build
 
     run = compare(tiny, ("bce",), out=tmp_path / "run", **small | {"latent": latent, "seeds": 1})
     codes = pd.read_parquet(run.directory / "latent.parquet")
@@ -148,8 +150,9 @@ def test_standing_reads_as_promised(result):
 def test_progress_is_quiet_without_a_terminal_and_live_with_one(tiny, small, tmp_path, capsys, monkeypatch):
     compare(tiny, ("bce",), out=tmp_path / "quiet", **small | {"progress": None})
     assert capsys.readouterr() == ("", "")
-    from lossproof.train import progress
     from rich.console import Console
+
+    from lossproof.train import progress
 
     screen = io.StringIO()
     monkeypatch.setattr(

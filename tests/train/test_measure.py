@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from safetensors.numpy import load_file
+from scipy.special import expit, xlogy
+
 from lossproof.train import compare
 from lossproof.train.randomness import generator
 from lossproof.train.settings import ssim_window
-from safetensors.numpy import load_file
-from scipy.special import expit, xlogy
 
 LOSSES = {
     "bce": lambda y, p: -(xlogy(y, p) + xlogy(1 - y, 1 - p)),

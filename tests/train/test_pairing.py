@@ -2,6 +2,7 @@
 
 import numpy as np
 import torch
+
 from lossproof.train import compare, loop, measure
 
 

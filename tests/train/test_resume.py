@@ -12,10 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
+
 from lossproof.formula.errors import LossproofError
 from lossproof.train import compare, interrupt
 from lossproof.train.table import read
-from safetensors.torch import load_file
 
 PROGRAM = Path(__file__).with_name("killed.py")
 

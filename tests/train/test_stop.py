@@ -7,9 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
+
 from lossproof.train import compare
 from lossproof.train.table import read
-from safetensors.torch import load_file
 
 # finite while p > 1/10, which the black pixels leave after a while
 LATER = "(y - p)**2 + 0.001*log(p - 0.1)"
