@@ -10,6 +10,7 @@ import pandas as pd
 import plotly.graph_objects as go
 import pytest
 
+from lossproof import report
 from lossproof.report import codes, figures
 from lossproof.report.pictures import clear_gaps
 from lossproof.report.run import read
@@ -18,7 +19,7 @@ MakeRun = Callable[..., Path]
 
 
 def every(run: figures.Run) -> list[figures.Figure]:
-    whole = [figure for pair in figures.loss_panels(run) for figure in pair]
+    whole = [figure for panel in figures.loss_panels(run) for figure in (panel.whole, panel.excess)]
     return [
         f
         for f in (figures.progress(run), codes.rate_distortion(run, 20), *whole, *codes.latent_maps(run))
@@ -43,7 +44,9 @@ def test_plotly_accepts_every_figure(make_run: MakeRun) -> None:
 
 def test_the_thick_line_is_the_mean_of_the_thin_ones(make_run: MakeRun) -> None:
     run = read(make_run())
-    traces = figures.loss_panels(run)[0][1].data
+    panel = figures.loss_panels(run)[0].excess
+    assert panel
+    traces = panel.data
     assert [trace["line"]["width"] for trace in traces] == [1, 1, 1, 2.6]
     np.testing.assert_allclose(traces[3]["y"], np.mean([trace["y"] for trace in traces[:3]], axis=0))
     rows = run.table[
@@ -59,7 +62,8 @@ def test_progress_is_in_percent_of_the_mean_images_excess(make_run: MakeRun) -> 
 
 
 def test_the_floor_is_drawn_at_the_floor(make_run: MakeRun) -> None:
-    whole, _ = figures.loss_panels(read(make_run()))[0]
+    whole = figures.loss_panels(read(make_run()))[0].whole
+    assert whole
     floor = next(trace for trace in whole.data if trace["name"] == "floor")
     assert floor["y"] == pytest.approx([22.4, 22.4])
     assert floor["line"]["dash"] == "dot"
@@ -87,10 +91,27 @@ def test_a_plain_autoencoder_has_no_rate_plot(make_run: MakeRun) -> None:
 
 def test_a_stopped_member_leaves_a_gap(make_run: MakeRun) -> None:
     run = read(make_run(stopped="mae", seeds=1))
-    _, excess = figures.loss_panels(run)[2]
+    excess = figures.loss_panels(run)[2].excess
+    assert excess
     values = excess.data[-1]["y"]
     assert values[2] is not None
     assert values[3:] == [None] * 18
+
+
+def test_nothing_to_draw_is_said(make_run: MakeRun) -> None:
+    path = make_run(labels=("bce", "cb"), seeds=1)
+    table = pd.read_parquet(path / "results.parquet")
+    unbounded = (table["loss"] == "cb") & table["measure"].isin(["floor", "excess"])
+    table.loc[unbounded, "value"] = np.nan
+    table.loc[unbounded, "reason"] = "the floor of cb on these images is -inf"
+    table.to_parquet(path / "results.parquet")
+    panel = figures.loss_panels(read(path))[1]
+    assert panel.whole
+    assert panel.excess is None
+    assert panel.why == "the floor of cb on these images is -inf"
+    html = report.write(path).read_text(encoding="utf-8")
+    assert "Nothing to draw: the floor of cb on these images is -inf." in html
+    assert "no excess: the floor of cb on these images is -inf" in html
 
 
 def test_latent_points_are_coloured_and_named_by_label(make_run: MakeRun) -> None:

@@ -101,7 +101,7 @@ class LossCard:
     title: str
     formula: str
     values: str
-    elsewhere: bool
+    minimum: str
     minimiser: str
     note: str
     place: int
@@ -119,7 +119,7 @@ def losses(run: Run) -> list[LossCard]:
                 str(entry.get("title") or ""),
                 str(entry.get("formula") or ""),
                 ", ".join(f"{name} = {value}" for name, value in (entry.get("values") or {}).items()),
-                entry.get("minimum") == "elsewhere",
+                str(entry.get("minimum") or ""),
                 str(entry.get("minimiser") or ""),
                 str(entry.get("note") or ""),
                 place,

@@ -15,8 +15,9 @@ import numpy as np
 import pandas as pd
 
 from lossproof.report.measures import ordered
+from lossproof.report.paired import why_empty
 from lossproof.report.readable import number
-from lossproof.report.run import Run
+from lossproof.report.run import Run, brief
 
 TONES = 6
 DASHES = ("solid", "dash", "dashdot", "longdash", "longdashdot", "12px,3px,2px,3px,2px,3px")
@@ -141,7 +142,17 @@ def progress(run: Run) -> Figure | None:
     )
 
 
-def loss_panels(run: Run) -> list[tuple[Figure, Figure]]:
+@dataclass(frozen=True)
+class Panel:
+    """The plots of one loss; where one is None there is nothing to draw, and `why` says so."""
+
+    label: str
+    whole: Figure | None
+    excess: Figure | None
+    why: str = ""
+
+
+def loss_panels(run: Run) -> list[Panel]:
     """For every loss: its curve with floor and mean image, and its excess on its own."""
     tables = {name: series(run.table, name) for name in ("loss", "floor", "excess", "mean_image_loss")}
     panels = []
@@ -210,8 +221,14 @@ def loss_panels(run: Run) -> list[tuple[Figure, Figure]]:
             curve(over, label, index, unit="nats", legend=False),
             layout("nats per image", log=True, legend=False),
         )
-        panels.append((whole, excess))
+        drawn = _finite(shown), _finite(over)
+        why = "" if all(drawn) else brief(run, why_empty(run.table, label, "excess" if drawn[0] else "loss"))
+        panels.append(Panel(label, whole if drawn[0] else None, excess if drawn[1] else None, why))
     return panels
+
+
+def _finite(frame: pd.DataFrame) -> bool:
+    return bool(np.isfinite(frame.to_numpy(dtype="float64")).any())
 
 
 def _level(frame: pd.DataFrame | None) -> float | None:

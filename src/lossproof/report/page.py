@@ -101,7 +101,7 @@ def payload(plots: dict[str, Any]) -> Markup:
         plots["progress"],
         plots["rate"],
         plots["dead"],
-        *(f for pair in plots["panels"] for f in pair),
+        *(figure for panel in plots["panels"] for figure in (panel.whole, panel.excess)),
         *plots["latent"],
     ]
     for figure in listed:

@@ -76,6 +76,14 @@ def read(directory: str | Path) -> Run:
     return Run(root, config, table, events, latent, pictures)
 
 
+def brief(run: Run, reason: str) -> str:
+    """A reason that fits into a cell: of a stopped member only when; its message has a section."""
+    for event in run.events:
+        if event.get("member") and event.get("message") == reason:
+            return f"stopped in epoch {event.get('epoch')}"
+    return reason
+
+
 def _parquet(path: Path) -> pd.DataFrame:
     try:
         return pd.read_parquet(path)

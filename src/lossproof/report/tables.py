@@ -10,7 +10,7 @@ import pandas as pd
 from lossproof.report import paired
 from lossproof.report.measures import Measure, ordered, split_of
 from lossproof.report.readable import MINUS, number, span, with_margin
-from lossproof.report.run import Run
+from lossproof.report.run import Run, brief
 from lossproof.report.words import rivals
 from lossproof.train.table import EXCESS_UNDER
 
@@ -134,14 +134,6 @@ def member_reason(run: Run, member: str) -> str:
         if event.get("member") == member:
             return str(event.get("message", "stopped"))
     return "not measured"
-
-
-def brief(run: Run, reason: str) -> str:
-    """A reason that fits into a cell: of a stopped member only when; its message has a section."""
-    for event in run.events:
-        if event.get("member") and event.get("message") == reason:
-            return f"stopped in epoch {event.get('epoch')}"
-    return reason
 
 
 def pairs(run: Run, epoch: int) -> tuple[list[Measure], list[Row]]:

@@ -73,7 +73,8 @@ def floors(table: pd.DataFrame, epoch: int) -> list[str]:
                 f"{label} ends at {total} nats per image; it has no floor on these images (unbounded below)"
             )
         elif not np.isfinite(floor) or not np.isfinite(excess):
-            text = f"{label} ends at {total} nats per image"
+            why = paired.why_empty(table, label, "floor").rstrip(".")
+            text = f"{label} ends at {total} nats per image; no excess: {why}"
         elif abs(floor) < 1e-9:
             text = f"{label} ends at {total} nats per image; its floor is 0, so all of it is excess"
         else:
@@ -112,11 +113,11 @@ def rates(table: pd.DataFrame, epoch: int, config: Mapping[str, Any]) -> list[st
     excess, mean_image = finals(table, "excess", epoch), finals(table, "mean_image_excess", epoch)
     for label, rate in shown.items():
         own, flat = excess.get(label, float("nan")), mean_image.get(label, float("nan"))
-        if rate < COLLAPSED and own > 0.95 * flat:
+        if rate < COLLAPSED:
+            close = f"; its excess, {number(own)}, is hardly below the mean image's, {number(flat)}"
             lines.append(
-                f"{label} has collapsed: its code carries {number(rate)} nats per image, and its excess, "
-                f"{number(own)}, is hardly below the mean image's, {number(flat)}. It draws nearly the same "
-                "picture for every input."
+                f"{label} has collapsed: its code carries {number(rate)} nats per image, so it draws nearly the "
+                f"same picture for every input{close if own > 0.95 * flat else ''}."
             )
     if len(shown) > 1 and isinstance(config.get("beta"), int | float):
         lines.append(
