@@ -19,5 +19,7 @@ def data_folder() -> Path | None:
 def real_data() -> Path:
     folder = data_folder()
     if folder is None:
-        pytest.skip("real data sets are not here; set LOSSPROOF_DATA to a folder that holds mnist/ and the like")
+        pytest.skip(
+            "real data sets are not here; set LOSSPROOF_DATA to a folder that holds mnist/ and the like"
+        )
     return folder

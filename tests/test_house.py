@@ -38,7 +38,9 @@ def violations(room: str, text: str) -> set[str]:
 @pytest.mark.parametrize("path", [p for p in FILES if p.parent != SRC], ids=lambda p: str(p.relative_to(SRC)))
 def test_a_room_imports_only_from_floors_below(path):
     room = path.relative_to(SRC).parts[0]
-    assert not violations(room, path.read_text()), f"{path.name}: floor {FLOORS[room]} imports from above or beside"
+    assert not violations(room, path.read_text()), (
+        f"{path.name}: floor {FLOORS[room]} imports from above or beside"
+    )
 
 
 def test_the_contract_sees_an_import_from_above():
@@ -48,7 +50,9 @@ def test_the_contract_sees_an_import_from_above():
 
 def test_no_relative_imports():
     for path in FILES:
-        relative = [n for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.ImportFrom) and n.level]
+        relative = [
+            n for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.ImportFrom) and n.level
+        ]
         assert not relative, f"{path}: absolute imports only, the contract test reads them"
 
 
@@ -75,8 +79,14 @@ def test_the_name_test_sees_a_branch_on_a_loss():
 
 
 def loaded_by(statement: str) -> set[str]:
-    code = f"import sys, json; {statement}; print(json.dumps(sorted({{m.split('.')[0] for m in sys.modules}})))"
-    return set(json.loads(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout))
+    code = (
+        f"import sys, json; {statement}; print(json.dumps(sorted({{m.split('.')[0] for m in sys.modules}})))"
+    )
+    return set(
+        json.loads(
+            subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+        )
+    )
 
 
 HEAVY = {"torch", "sympy", "pandas", "numpy", "plotly", "sklearn", "pyarrow", "jinja2", "mpmath"}

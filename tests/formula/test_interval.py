@@ -38,7 +38,9 @@ def test_contains_knows_open_ends_and_nan(interval, inside, outside):
     assert not interval.contains(outside).any()
 
 
-@pytest.mark.parametrize("interval", [UNIT, POSITIVE, REALS, Interval(-3, -1), Interval(-math.inf, 2, low_open=True)])
+@pytest.mark.parametrize(
+    "interval", [UNIT, POSITIVE, REALS, Interval(-3, -1), Interval(-math.inf, 2, low_open=True)]
+)
 def test_samples_lie_inside_and_meet_the_closed_ends(interval):
     x = interval.sample(np.random.default_rng(0), 200)
     assert len(x) > 150
@@ -56,7 +58,11 @@ def test_covers():
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [((1, 0), "expected low <= high"), ((math.nan, 1), "expected low <= high"), ((0, math.inf), "infinite end to be open")],
+    [
+        ((1, 0), "expected low <= high"),
+        ((math.nan, 1), "expected low <= high"),
+        ((0, math.inf), "infinite end to be open"),
+    ],
 )
 def test_impossible_intervals_are_refused(arguments, message):
     with pytest.raises(LossproofError, match=message):

@@ -37,7 +37,9 @@ def test_a_function_means_what_numpy_and_scipy_mean(name):
         numbers = [y, p, 9][: NAMES[name][1]]
         expected = REFERENCE[name](*numbers)
         assert float(evaluate(expr, {Y: y, P: p})) == pytest.approx(float(expected), rel=1e-13)
-        assert float(to_elementary(expr).evalf(30, subs={Y: y, P: p})) == pytest.approx(float(expected), rel=1e-13)
+        assert float(to_elementary(expr).evalf(30, subs={Y: y, P: p})) == pytest.approx(
+            float(expected), rel=1e-13
+        )
 
 
 @pytest.mark.parametrize("name", sorted(set(REFERENCE) - {"where", "sign"}))
@@ -51,7 +53,9 @@ def test_the_derivative_is_a_derivative(name):
         up[symbol] += 1e-6
         down[symbol] -= 1e-6
         numeric = (evaluate(expr, up) - evaluate(expr, down)) / 2e-6
-        assert float(evaluate(derivative(expr, symbol), at)) == pytest.approx(float(numeric), rel=1e-6, abs=1e-9)
+        assert float(evaluate(derivative(expr, symbol), at)) == pytest.approx(
+            float(numeric), rel=1e-6, abs=1e-9
+        )
 
 
 def test_where_chains_and_pi():
@@ -76,7 +80,10 @@ def test_a_constant_where_does_not_read_the_dead_branch():
         ("(y - p", r"expected one expression, got '\(y - p': .*column"),
         ("y +", "expected one expression"),
         ("y; p", "expected one expression"),
-        ("__import__('os').system('true')", "expected a known function, got a call of a Attribute at column 1"),
+        (
+            "__import__('os').system('true')",
+            "expected a known function, got a call of a Attribute at column 1",
+        ),
         ("eval(y)", "expected a known function, got 'eval' at column 1"),
         ("open('x')", "expected a known function, got 'open'"),
         ("y.real", "expected arithmetic, got a Attribute"),

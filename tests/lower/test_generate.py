@@ -37,7 +37,10 @@ def test_a_catalogue_loss_uses_its_committed_kernel_and_a_namesake_does_not(loss
     assert kernel(loss).source == f"lossproof.torch.kernels.{loss.id}"
     from dataclasses import replace
 
-    assert "def value" in kernel(replace(loss, formula="(y - p)**4", params=(), values={}, minimiser=None)).source
+    assert (
+        "def value"
+        in kernel(replace(loss, formula="(y - p)**4", params=(), values={}, minimiser=None)).source
+    )
 
 
 def test_every_emitted_module_runs_by_itself():

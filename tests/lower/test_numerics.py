@@ -5,19 +5,29 @@ import math
 import numpy as np
 import pytest
 import sympy
-import torch
-from tolerance import EPS, ULP, error_in_ulp
 
+import torch
 from lossproof.catalogue import CATALOGUE
 from lossproof.formula.functions import maximum
 from lossproof.lower import function, oracle
 from lossproof.torch import kernel
+from tolerance import EPS, ULP, error_in_ulp
 
 IDS = sorted(CATALOGUE)
 MAGNITUDES = (1e-8, 0.3, 1.0, 5.9, 6.1, 16.0, 17.0, 39.9, 40.1, 88.0, 89.0, 104.0)
 LOGITS = [0.0, *MAGNITUDES, *(-m for m in MAGNITUDES)]
 # with float32's exact values, so that both dtypes answer the same question
-TARGETS = [0.0, 2.0**-126, 2.0**-23, float(np.float32(1 / 255)), 0.3125, 0.5, 0.5 + 2.0**-23, 1 - 2.0**-23, 1.0]
+TARGETS = [
+    0.0,
+    2.0**-126,
+    2.0**-23,
+    float(np.float32(1 / 255)),
+    0.3125,
+    0.5,
+    0.5 + 2.0**-23,
+    1 - 2.0**-23,
+    1.0,
+]
 
 
 def corners(dtype: str) -> list[tuple[float, float]]:
@@ -30,7 +40,9 @@ def drawn(n: int) -> list[tuple[float, float]]:
     rng = np.random.default_rng(0)
     y = rng.choice(np.arange(256), n) / 255
     z = rng.standard_t(1.5, n) * 4
-    return [(float(np.float32(a)), float(np.float32(np.clip(b, -200, 200)))) for a, b in zip(y, z, strict=True)]
+    return [
+        (float(np.float32(a)), float(np.float32(np.clip(b, -200, 200)))) for a, b in zip(y, z, strict=True)
+    ]
 
 
 _EXACT: dict[tuple[str, str, float, float], object] = {}
@@ -44,7 +56,9 @@ def exact(kind: str, name: str, y: float, z: float) -> object:
     return _EXACT[key]
 
 
-def worst(kind: str, name: str, dtype: str, points: list[tuple[float, float]], compute) -> tuple[float, object]:
+def worst(
+    kind: str, name: str, dtype: str, points: list[tuple[float, float]], compute
+) -> tuple[float, object]:
     """Largest error in ulp of the result or of the largest term (1, or |y z| where the formula has it)."""
     got = compute(np.array([y for y, _ in points]), np.array([z for _, z in points]))
     found, place = 0.0, None
@@ -73,7 +87,11 @@ def test_torch(name, kind, dtype):
     k = getattr(kernel(name), kind)
     to = getattr(torch, dtype)
     error, place = worst(
-        kind, name, dtype, corners(dtype) + drawn(60), lambda y, z: k(torch.tensor(y, dtype=to), torch.tensor(z, dtype=to))
+        kind,
+        name,
+        dtype,
+        corners(dtype) + drawn(60),
+        lambda y, z: k(torch.tensor(y, dtype=to), torch.tensor(z, dtype=to)),
     )
     assert error <= ULP, (error, place)
 

@@ -5,9 +5,9 @@ import pickle
 
 import numpy as np
 import pytest
-import torch
 import torch.nn.functional as F
 
+import torch
 from lossproof.catalogue import CATALOGUE
 from lossproof.formula import LossproofError
 from lossproof.lower import function
@@ -31,7 +31,9 @@ def torchs_own(name: str, z: torch.Tensor, y: torch.Tensor) -> torch.Tensor | No
         "mse": lambda: F.mse_loss(p, y, reduction="none"),
         "mae": lambda: F.l1_loss(p, y, reduction="none"),
         "huber": lambda: F.huber_loss(p, y, reduction="none"),
-        "weighted_bce": lambda: F.binary_cross_entropy_with_logits(z, y, pos_weight=torch.tensor(3.0), reduction="none"),
+        "weighted_bce": lambda: F.binary_cross_entropy_with_logits(
+            z, y, pos_weight=torch.tensor(3.0), reduction="none"
+        ),
     }.get(name, lambda: None)()
 
 
@@ -79,7 +81,10 @@ def test_from_predictions_gives_the_same_value(name):
     z, y = images(dtype=torch.float64)
     p = torch.sigmoid(z)
     torch.testing.assert_close(
-        ReconstructionLoss(name, from_logits=False)(p, y), ReconstructionLoss(name)(z, y), rtol=1e-8, atol=1e-8
+        ReconstructionLoss(name, from_logits=False)(p, y),
+        ReconstructionLoss(name)(z, y),
+        rtol=1e-8,
+        atol=1e-8,
     )
 
 
@@ -136,7 +141,9 @@ def test_weight_multiplies_element_wise(weight_shape):
     z, y = images()
     weight = torch.rand(weight_shape)
     got = ReconstructionLoss("bce", weight=weight)(z, y)
-    torch.testing.assert_close(got, F.binary_cross_entropy_with_logits(z, y, weight=weight, reduction="sum") / 4)
+    torch.testing.assert_close(
+        got, F.binary_cross_entropy_with_logits(z, y, weight=weight, reduction="sum") / 4
+    )
 
 
 def test_it_is_a_module_that_copies_pickles_and_prints():
@@ -188,11 +195,15 @@ def test_empty_input_wrong_options_and_wrong_weights_are_explained():
     z, y = images()
     with pytest.raises(LossproofError, match=r"expected at least one element, got shape \(0, 3\)"):
         ReconstructionLoss("bce")(torch.zeros(0, 3), torch.zeros(0, 3))
-    with pytest.raises(LossproofError, match="expected reduction one of nats_per_image, mean, sum, none, got 'avg'"):
+    with pytest.raises(
+        LossproofError, match="expected reduction one of nats_per_image, mean, sum, none, got 'avg'"
+    ):
         ReconstructionLoss("bce", reduction="avg")
     with pytest.raises(LossproofError, match="expected check one of always, first, never, got 'often'"):
         ReconstructionLoss("bce", check="often")
-    with pytest.raises(LossproofError, match=r"expected weight of shape \(1, 6, 5\) or \(4, 1, 6, 5\), got \(5,\)"):
+    with pytest.raises(
+        LossproofError, match=r"expected weight of shape \(1, 6, 5\) or \(4, 1, 6, 5\), got \(5,\)"
+    ):
         ReconstructionLoss("bce", weight=torch.ones(5))(z, y)
     with pytest.raises(LossproofError, match="expected weight as finite floats"):
         ReconstructionLoss("bce", weight=torch.tensor([1, 2]))

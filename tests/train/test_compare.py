@@ -265,8 +265,13 @@ def test_a_folder_that_cannot_be_written(tiny, small, tmp_path):
 
 
 def test_resume_of_nothing_starts_afresh(tiny, small, tmp_path):
+    # what a run leaves that was killed while it wrote its first file
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / ".writing-config.json").write_text("{")
     run = compare(tiny, ("bce",), out=tmp_path / "run", resume=True, **small)
     assert run.table.epoch.max() == 3
+    assert not list((tmp_path / "run").glob(".writing-*"))
+    assert "DataFrame" not in repr(run)
 
 
 def test_a_configuration_that_cannot_be_read(tiny, small, tmp_path):

@@ -154,14 +154,14 @@ def start(data_file, out, epochs):
 
 def wait_for(condition, process, limit=120):
     end = time.monotonic() + limit
-    while not condition():
+    while not condition() and process.poll() != 0:
         assert process.poll() is None, process.communicate()[1]
         assert time.monotonic() < end, "the run did not start"
         time.sleep(0.005)
 
 
 def test_killed_several_times_at_random_moments(data_file, tmp_path):
-    epochs, chance = 60, random.Random()
+    epochs, chance = 100, random.Random()
     whole = start(data_file, tmp_path / "whole", epochs)
     assert whole.communicate(timeout=300)[0].split() == ["finished"]
     out = tmp_path / "killed"

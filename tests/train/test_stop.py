@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from lossproof.train import compare
+from lossproof.train import compare, loop
 from lossproof.train.table import read
 
 # finite while p > 1/10, which the black pixels leave after a while
@@ -98,15 +98,33 @@ def test_a_gradient_that_is_not_finite_is_named_with_its_pixel(tiny, small, tmp_
     assert re.search(r"the gradient dl/dz is inf at training image \d+, pixel \(0, 0, 0\)", event["message"])
 
 
-def spoil(monkeypatch, slope):
-    """Give every pixel this derivative, and leave the loss as it is."""
+def test_a_sum_beyond_float32_names_the_largest_pixel(tiny, small, tmp_path, monkeypatch):
+    spoil(monkeypatch, 1e38, what="value_logits")
+    result = compare(tiny, ("mse",), out=tmp_path / "run", **small | {"seeds": 1})
+    (event,) = result.events
+    assert event["term"] == "reconstruction"
+    assert re.search(r"the reconstruction loss is 1e\+38 at training image \d+, pixel", event["message"])
+
+
+def test_what_does_not_happen_again_is_said_so(tiny, small, tmp_path, monkeypatch):
+    spoil(monkeypatch, torch.inf)
+    monkeypatch.setattr(loop, "replay", lambda member, course: {"term": "unknown", "step": None})
+    result = compare(tiny, ("mse",), out=tmp_path / "run", **small | {"seeds": 1})
+    assert (
+        "stopped in epoch 1: the objective was not finite, but playing the epoch again did not show where"
+        in (result.events[0]["message"])
+    )
+
+
+def spoil(monkeypatch, value, what="gradient_logits"):
+    """Give every pixel this derivative, or this loss."""
     from lossproof.train import comparison
 
     original = comparison.kernel
     monkeypatch.setattr(
         comparison,
         "kernel",
-        lambda loss: replace(original(loss), gradient_logits=lambda y, z: torch.full_like(z, slope)),
+        lambda loss: replace(original(loss), **{what: lambda y, z: torch.full_like(z, value)}),
     )
 
 

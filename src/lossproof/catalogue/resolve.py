@@ -39,7 +39,9 @@ def resolve_in(catalogue: Mapping[str, Loss], spec: object, params: Mapping[str,
         from lossproof.formula.functions import NAMES
 
         if called[0] not in NAMES:
-            raise LossproofError(f"loss: expected a known loss, got {called[0]!r}; {nearest(called[0], catalogue)}")
+            raise LossproofError(
+                f"loss: expected a known loss, got {called[0]!r}; {nearest(called[0], catalogue)}"
+            )
     return from_formula(text, params)
 
 
@@ -48,9 +50,17 @@ def from_formula(text: str, params: Mapping[str, float]) -> Loss:
     from lossproof.formula.parse import parse
 
     # the caller's keyword is the declaration of a parameter: any finite value is allowed
-    declared = tuple(Param(name, REALS, float(value), "parameter of the formula") for name, value in params.items())
+    declared = tuple(
+        Param(name, REALS, float(value), "parameter of the formula") for name, value in params.items()
+    )
     loss = Loss(
-        id=text, title="formula", formula=text, target=REALS, prediction=REALS, params=declared, minimum="undeclared"
+        id=text,
+        title="formula",
+        formula=text,
+        target=REALS,
+        prediction=REALS,
+        params=declared,
+        minimum="undeclared",
     )
     names = {str(s) for s in parse(text, params=tuple(params)).free_symbols}
     missing = [name for name in ("y", "p") if name not in names]
@@ -60,11 +70,15 @@ def from_formula(text: str, params: Mapping[str, float]) -> Loss:
         )
     unused = sorted(set(params) - names)
     if unused:
-        raise LossproofError(f"formula: expected parameters that occur in {text!r}, got {', '.join(unused)}. Remove them.")
+        raise LossproofError(
+            f"formula: expected parameters that occur in {text!r}, got {', '.join(unused)}. Remove them."
+        )
     return loss
 
 
-def from_callable(function: Callable[..., Any], params: Mapping[str, float], *, name: str | None = None) -> Loss:
+def from_callable(
+    function: Callable[..., Any], params: Mapping[str, float], *, name: str | None = None
+) -> Loss:
     """A Loss from a plain Python function loss(y, p, **params), traced once."""
     from lossproof.formula.trace import trace
     from lossproof.formula.unparse import unparse
@@ -73,7 +87,7 @@ def from_callable(function: Callable[..., Any], params: Mapping[str, float], *, 
     loss = from_formula(formula, {})
     title = f"traced from {name or getattr(function, '__qualname__', type(function).__name__)}"
     return Loss(
-        id=name or getattr(function, "__name__", "function"),
+        id=name or str(getattr(function, "__name__", "function")),
         title=title,
         formula=loss.formula,
         target=REALS,
@@ -99,7 +113,9 @@ def _as_call(text: str) -> tuple[str, dict[str, float]] | None:
         except (ValueError, TypeError):
             return None
         if keyword.arg is None or isinstance(value, bool) or not isinstance(value, int | float):
-            raise LossproofError(f"loss: expected {keyword.arg}=NUMBER, got {ast.unparse(keyword)} in {text!r}.")
+            raise LossproofError(
+                f"loss: expected {keyword.arg}=NUMBER, got {ast.unparse(keyword)} in {text!r}."
+            )
         values[keyword.arg] = value
     return node.func.id, values
 

@@ -13,6 +13,7 @@ import typer
 from lossproof.formula.errors import LossproofError
 
 if TYPE_CHECKING:
+    from lossproof.data import Images
     from lossproof.formula.loss import Loss
 
 INTERRUPTED = 130  # what a shell reports for a command ended by SIGINT
@@ -87,7 +88,7 @@ def command(  # noqa: PLR0917 - typer's options are this function's parameters
         raise typer.Exit(INTERRUPTED)
 
 
-def run(data: str, losses: list[Loss], **options: Any) -> bool:
+def run(data: str, losses: list[Loss], *, load_options: dict[str, Any], **options: Any) -> bool:
     """Compare, print where the report is, and say whether it was interrupted."""
     from lossproof.report import write
     from lossproof.train import compare
@@ -106,6 +107,16 @@ def run(data: str, losses: list[Loss], **options: Any) -> bool:
         typer.echo("interrupted: the report is partial; --resume with the same options goes on.")
     typer.echo(f"report: {result.report}")
     return result.interrupted
+
+
+def introduction(images: Images) -> list[str]:
+    """What the data are, and what was done to them."""
+    channels, height, width = images.image_shape
+    return [
+        f"{images.name}: {len(images.train)} training and {len(images.test)} test images, "
+        f"{height} x {width} pixels, {channels} channel{'s' * (channels > 1)}; scaling: {images.scaling}",
+        *(f"note: {note}" for note in images.notes),
+    ]
 
 
 def split_losses(text: str) -> list[str]:

@@ -6,7 +6,9 @@ from typing import Annotated
 import typer
 
 
-def command(as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False) -> None:
+def command(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
     """List the losses of the catalogue: id, formula, parameters, where the minimum lies.
 
     Example: lossproof losses
@@ -30,7 +32,9 @@ def command(as_json: Annotated[bool, typer.Option("--json", help="Print JSON ins
 
     console = Console(highlight=False)
     for minimum, head in (("target", "Minimum declared at p = y"), ("elsewhere", "Minimum NOT at p = y")):
-        table = Table(title=head, title_justify="left", box=box.SIMPLE_HEAD if console.is_terminal else box.ASCII2)
+        table = Table(
+            title=head, title_justify="left", box=box.SIMPLE_HEAD if console.is_terminal else box.ASCII2
+        )
         table.add_column("id", no_wrap=True)
         table.add_column("target")
         table.add_column("loss(y, p)", overflow="fold")

@@ -6,9 +6,13 @@ import typer
 
 
 def command(
-    loss: Annotated[str, typer.Argument(help='A catalogue id, "id(param=...)", a formula in y and p, or module:function.')],
+    loss: Annotated[
+        str, typer.Argument(help='A catalogue id, "id(param=...)", a formula in y and p, or module:function.')
+    ],
     target: Annotated[str, typer.Option("--as", help="torch or numpy.")] = "torch",
-    param: Annotated[list[str] | None, typer.Option(help="Value of a formula's parameter, as in delta=0.1.")] = None,
+    param: Annotated[
+        list[str] | None, typer.Option(help="Value of a formula's parameter, as in delta=0.1.")
+    ] = None,
     steps: Annotated[bool, typer.Option("--steps", help="Show the rewriting steps as comments.")] = False,
 ) -> None:
     """Print a loss as paste-ready source: value, gradients and floor, stable behind a sigmoid.
@@ -43,5 +47,7 @@ def parameters(pairs: list[str] | None) -> dict[str, float]:
         try:
             values[name.strip()] = float(text)
         except ValueError:
-            raise LossproofError(f"--param: expected NAME=NUMBER, got {pair!r}, as in --param delta=0.1.") from None
+            raise LossproofError(
+                f"--param: expected NAME=NUMBER, got {pair!r}, as in --param delta=0.1."
+            ) from None
     return values

@@ -86,6 +86,23 @@ class xdivy(RealFunction):
         return self.args[0] / self.args[1]
 
 
+class xtimes(RealFunction):
+    """x w, and 0 where x = 0 even if w is infinite."""
+
+    nargs = 2
+
+    @classmethod
+    def eval(cls, x: Expr, w: Expr) -> Expr:
+        return x * w if x.is_Number or w.is_Number else None
+
+    def fdiff(self, argindex: int = 1) -> Expr:
+        x, w = self.args
+        return w if argindex == 1 else x
+
+    def elementary(self) -> Expr:
+        return self.args[0] * self.args[1]
+
+
 class log1p(RealFunction):
     """log(1 + x)."""
 
@@ -223,7 +240,9 @@ class langevin(RealFunction):
     def fdiff(self, argindex: int = 1) -> Expr:
         x = self.args[0]
         # L' = 1 - L^2 - 2 L/x, and 1/3 at 0
-        return sympy.Piecewise((1 - langevin(x) ** 2 - 2 * langevin(x) / x, sympy.Ne(x, 0)), (sympy.Rational(1, 3), True))
+        return sympy.Piecewise(
+            (1 - langevin(x) ** 2 - 2 * langevin(x) / x, sympy.Ne(x, 0)), (sympy.Rational(1, 3), True)
+        )
 
     def elementary(self) -> Expr:
         x = self.args[0]
@@ -261,7 +280,9 @@ class meanexp(RealFunction):
 
     def elementary(self) -> Expr:
         x = self.args[0]
-        return sympy.Piecewise((1 / (1 - sympy.exp(-x)) - 1 / x, sympy.Ne(x, 0)), (sympy.Rational(1, 2), True))
+        return sympy.Piecewise(
+            (1 / (1 - sympy.exp(-x)) - 1 / x, sympy.Ne(x, 0)), (sympy.Rational(1, 2), True)
+        )
 
 
 class maximum(RealFunction):
@@ -365,7 +386,11 @@ def to_elementary(expr: Expr) -> Expr:
     """
     while atoms := expr.atoms(RealFunction):
         # innermost first, so that each pass meets elementary arguments
-        inner = [a for a in atoms if not any(isinstance(arg, RealFunction) or arg.atoms(RealFunction) for arg in a.args)]
+        inner = [
+            a
+            for a in atoms
+            if not any(isinstance(arg, RealFunction) or arg.atoms(RealFunction) for arg in a.args)
+        ]
         expr = expr.xreplace({a: a.elementary() for a in inner})
     return expr
 

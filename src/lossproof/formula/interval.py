@@ -76,7 +76,9 @@ class Interval:
             x = self.high - rng.exponential(2.0, n)
         else:
             x = rng.uniform(self.low, self.high, n)
-        ends: list[float] = [e for e, is_open in ((self.low, self.low_open), (self.high, self.high_open)) if not is_open]
+        ends: list[float] = [
+            e for e, is_open in ((self.low, self.low_open), (self.high, self.high_open)) if not is_open
+        ]
         x[: len(ends)] = ends[: len(x)]
         kept: npt.NDArray[Any] = x[self.contains(x)]
         return kept

@@ -34,5 +34,7 @@ def get_link(name: str) -> Link:
     'identity'
     """
     if name not in LINKS:
-        raise LossproofError(f"link: expected one of {', '.join(LINKS)}, got {name!r}; {nearest(name, LINKS)}")
+        raise LossproofError(
+            f"link: expected one of {', '.join(LINKS)}, got {name!r}; {nearest(name, LINKS)}"
+        )
     return LINKS[name]

@@ -102,7 +102,9 @@ class Loss:
         >>> Loss(id="bce", title="", formula="y*p").label
         'bce'
         """
-        changed = [f"{p.name}={self.values[p.name]:g}" for p in self.params if self.values[p.name] != p.default]
+        changed = [
+            f"{p.name}={self.values[p.name]:g}" for p in self.params if self.values[p.name] != p.default
+        ]
         return f"{self.id}({', '.join(changed)})" if changed else self.id
 
     @cached_property

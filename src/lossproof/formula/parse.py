@@ -31,8 +31,9 @@ def parse(
 ) -> Expr:
     """Read a formula string into a SymPy expression.
 
-    ``params`` are the names that may occur beside y and p (or a mapping to their symbols); those in ``values`` are replaced by their exact
-    number, so that constant branches of ``where`` vanish. Raises ``LossproofError`` with the place.
+    ``params`` are the names that may occur beside y and p, or a mapping to their symbols; those in
+    ``values`` are replaced by their exact number, so that constant branches of ``where`` vanish. Raises
+    ``LossproofError`` with the place.
 
     >>> parse("where(abs(y - p) <= delta, (y - p)**2/2, delta*abs(y - p) - delta**2/2)", params=["delta"])
     Piecewise(((-p + y)**2/2, delta >= Abs(p - y)), (-delta**2/2 + delta*Abs(p - y), True))
@@ -53,7 +54,9 @@ def parse(
         at = getattr(error, "offset", None)
         where = f" at column {at}" if at else ""
         reason = getattr(error, "msg", None) or type(error).__name__
-        raise LossproofError(f"formula: expected one expression, got {_short(text)!r}: {reason}{where}. {_HOW}") from None
+        raise LossproofError(
+            f"formula: expected one expression, got {_short(text)!r}: {reason}{where}. {_HOW}"
+        ) from None
     exact = {} if values is None else {name: number(value) for name, value in values.items()}
     names = {name: _RESERVED[name] for name in (*symbols, "pi")}
     own = params if isinstance(params, Mapping) else {name: parameter(name) for name in params}
@@ -138,7 +141,10 @@ class _Reader:
             raise self.fail(node, f"{name}(...)", "the bare name")
         known = [n for n in self.names if n != "pi"]
         raise self.fail(
-            node, f"one of {', '.join(known)}", repr(name), "Give a parameter a value, as in --param delta=0.1. " + _HOW
+            node,
+            f"one of {', '.join(known)}",
+            repr(name),
+            "Give a parameter a value, as in --param delta=0.1. " + _HOW,
         )
 
     def binary(self, node: ast.AST, op: ast.operator, a: Expr, b: Expr) -> Expr:
@@ -154,7 +160,11 @@ class _Reader:
                     raise self.fail(node, "a divisor other than 0", "0")
                 return a / b
             case ast.Pow():
-                if a.is_Rational and b.is_Rational and abs(b) * max(a.p.bit_length(), a.q.bit_length()) > _MAX_BITS:
+                if (
+                    a.is_Rational
+                    and b.is_Rational
+                    and abs(b) * max(a.p.bit_length(), a.q.bit_length()) > _MAX_BITS
+                ):
                     raise self.fail(node, f"a constant below 2**{_MAX_BITS}", "a larger power")
                 return a**b
         raise self.fail(node, "one of + - * / **", type(op).__name__)

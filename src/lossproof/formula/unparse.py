@@ -14,7 +14,7 @@ _SYMPY_NAMES = {
 }  # fmt: skip
 
 
-class _FormulaPrinter(StrPrinter):  # type: ignore[misc]
+class _FormulaPrinter(StrPrinter):
     def _print_Rational(self, expr: Any) -> str:
         # a binary fraction that came from a float goes back as that float: 0.1, not 3602879701896397/36028797018963968
         if expr.q > 10_000 and expr.q & (expr.q - 1) == 0 and sympy.Rational(float(expr)) == expr:

@@ -5,7 +5,6 @@ from typing import Any
 import numpy as np
 
 from lossproof.formula import Loss
-
 from lossproof.lower.function import function
 
 
@@ -41,7 +40,9 @@ def autopsy(spec: object, y: float, p: float) -> str:
         value = _value(e, float(y), float(p))
         if np.isfinite(value):
             return ""
-        inner = [f"{unparse(a)} = {_value(a, float(y), float(p)):g}" for a in e.args if a.free_symbols & {Y, P}]
+        inner = [
+            f"{unparse(a)} = {_value(a, float(y), float(p)):g}" for a in e.args if a.free_symbols & {Y, P}
+        ]
         return f"{unparse(e)} is {value:g}" + (f" ({', '.join(inner)})" if inner else "")
 
     return visit(loss.expression())
@@ -50,7 +51,7 @@ def autopsy(spec: object, y: float, p: float) -> str:
 def _value(e: Any, y: float, p: float) -> float:
     from lossproof.formula.symbols import P, Y
     from lossproof.lower.emit import Emitter
-    from lossproof.lower.targets import NUMPY
+    from lossproof.lower.targets.numpy import NUMPY
 
     emitter = Emitter(NUMPY)
     body = emitter.function("f", (Y, P), "y, p", e, "")

@@ -1,7 +1,6 @@
 """Expression -> source text of a function, for any target that spells the functions out."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import sympy
@@ -10,32 +9,10 @@ from sympy.core.function import Function
 from lossproof.formula import LossproofError
 from lossproof.formula.functions import sigmoid
 from lossproof.formula.symbols import P, Y, Z
+from lossproof.lower.targets.spelling import Target
 
 Expr = Any
 _SUM, _PRODUCT, _UNARY, _POWER, _ATOM = range(1, 6)
-
-
-@dataclass(frozen=True)
-class Target:
-    """How a language or framework spells things. ``primitives`` are helper functions it lacks: name -> source."""
-
-    id: str
-    header: str
-    functions: Mapping[str, str]
-    where: str
-    fill: str  # an array of one number, shaped as another array
-    primitives: Mapping[str, str] = field(default_factory=dict)
-    with_scalar: Mapping[str, str] = field(default_factory=dict)  # spelling when the 2nd argument is a number
-
-
-_SCALAR = {
-    "log": "math.log({0})", "log1p": "math.log1p({0})", "exp": "math.exp({0})", "expm1": "math.expm1({0})",
-    "sqrt": "math.sqrt({0})", "Abs": "abs({0})", "sign": "math.copysign(1.0, {0})", "sin": "math.sin({0})",
-    "cos": "math.cos({0})", "tan": "math.tan({0})", "atan": "math.atan({0})", "sinh": "math.sinh({0})",
-    "cosh": "math.cosh({0})", "tanh": "math.tanh({0})", "asinh": "math.asinh({0})", "atanh": "math.atanh({0})",
-    "maximum": "max({0}, {1})", "minimum": "min({0}, {1})", "erf": "math.erf({0})", "loggamma": "math.lgamma({0})",
-    "xlogy": "({0} * math.log({1}) if {0} else 0.0)", "xdivy": "({0} / {1} if {0} else 0.0)",
-}  # fmt: skip
 
 
 class Emitter:
@@ -47,23 +24,28 @@ class Emitter:
         self.used: set[str] = set()
 
     def function(self, name: str, args: Sequence[Expr], signature: str, expr: Expr, doc: str) -> str:
-        """Source of ``def name(signature)`` that returns the expression."""
-        lines = [f"def {name}({signature}):", f'    """{doc}"""']
-        lines += self._branches(expr, args[-1], indent=1)
-        return "\n".join(lines) + "\n"
+        """Source of a function of that name and signature which returns the expression."""
+        syntax = self.target.syntax
+        lines = [syntax.define.format(name=name, args=signature), syntax.indent + syntax.doc.format(doc=doc)]
+        lines += self._branches(expr, args[-1], depth=1)
+        return "\n".join([*lines, *([syntax.close] if syntax.close else [])]) + "\n"
 
-    def _branches(self, expr: Expr, like: Expr, indent: int) -> list[str]:
+    def _branches(self, expr: Expr, like: Expr, depth: int) -> list[str]:
         # a choice between parameter values is an if: the branch not taken may divide by zero
-        pad = "    " * indent
-        for choice in sorted(expr.atoms(sympy.Piecewise), key=lambda e: (e.count_ops(), str(e)), reverse=True):
+        syntax = self.target.syntax
+        pad = syntax.indent * depth
+        for choice in sorted(
+            expr.atoms(sympy.Piecewise), key=lambda e: (e.count_ops(), str(e)), reverse=True
+        ):
             if all(c == sympy.true or self.is_scalar(c) for _, c in choice.args):
-                lines = []
+                lines: list[str] = []
                 for branch, condition in choice.args:
                     taken = expr.xreplace({choice: branch})
                     if condition == sympy.true:
-                        return lines + self._branches(taken, like, indent)
-                    lines.append(f"{pad}if {self.condition(condition)}:")
-                    lines += self._branches(taken, like, indent + 1)
+                        return lines + self._branches(taken, like, depth)
+                    lines.append(pad + syntax.when.format(condition=self.condition(condition)))
+                    lines += self._branches(taken, like, depth + 1)
+                    lines += [pad + syntax.otherwise.format()] if syntax.otherwise else []
                 return lines
         return self._statements(expr, like, pad)
 
@@ -83,11 +65,11 @@ class Emitter:
             renamed[symbol] = new
             if not self.is_scalar(plain):
                 self.tensors.add(new)
-            lines += _wrapped(f"{pad}{new} = ", self(plain), pad)
+            lines += _wrapped(self.target.syntax.assign.format(name=new, value="{}"), self(plain), pad)
         result = result.xreplace(renamed)
         text = self.target.fill.format(self(result), self(like)) if self.is_scalar(result) else self(result)
         self.tensors = scalars_before
-        return [*lines, *_wrapped(f"{pad}return ", text, pad)]
+        return [*lines, *_wrapped(self.target.syntax.give.format(value="{}"), text, pad)]
 
     def is_scalar(self, e: Expr) -> bool:
         """True for what is known without the arrays: numbers and parameters."""
@@ -113,7 +95,7 @@ class Emitter:
         return self._call(e), _ATOM
 
     def _number(self, e: Expr) -> tuple[str, int]:
-        if e.is_Integer:
+        if e.is_Integer and abs(e) < 2**53:
             return str(int(e)), _ATOM if e >= 0 else _UNARY
         value = repr(float(e))
         return value, _ATOM if float(e) >= 0 else _UNARY
@@ -137,9 +119,10 @@ class Emitter:
             if flip is None:
                 return f"-{self(-e, _PRODUCT)}", _SUM
             factors[flip], coefficient = -factors[flip], -coefficient
-        above, below = [], []
+        above: list[Expr] = []
+        below: list[Expr] = []
         for f in factors:
-            base, power = f.as_base_exp() if not isinstance(f, sympy.exp) else (f, sympy.S.One)
+            power = sympy.S.One if isinstance(f, sympy.exp) else f.as_base_exp()[1]
             (below if power.is_number and power.is_negative else above).append(f)
         top = [self(sympy.Integer(coefficient.p), _PRODUCT)] if coefficient.p != 1 or not above else []
         scalars = [f for f in above if self.is_scalar(f)]
@@ -156,8 +139,11 @@ class Emitter:
         if power == sympy.Rational(1, 2):
             return self._spell("sqrt", (base,)), _ATOM
         if power.is_number and power.is_negative:
-            return f"1 / {self(base ** -power, _UNARY)}", _PRODUCT
-        return f"{self(base, _ATOM)}**{self(power, _ATOM)}", _POWER
+            return f"1 / {self(base**-power, _UNARY)}", _PRODUCT
+        spelling = self.target.syntax.power
+        called = spelling.endswith(")")  # Math.pow(a, b) brings its own parentheses
+        inner = 0 if called else _ATOM
+        return spelling.format(self(base, inner), self(power, inner)), _ATOM if called else _POWER
 
     def _where(self, e: Expr) -> str:
         *branches, (last, _) = e.args
@@ -172,13 +158,15 @@ class Emitter:
 
     def condition(self, c: Expr) -> str:
         """A comparison, or several joined."""
+        syntax = self.target.syntax
         if isinstance(c, sympy.And | sympy.Or):
-            joint = (" and " if isinstance(c, sympy.And) else " or ") if self.is_scalar(c) else (
-                " & " if isinstance(c, sympy.And) else " | ")  # fmt: skip
+            plain, arrays = (syntax.both, syntax.either), self.target.joint
+            joint = (plain if self.is_scalar(c) else arrays)[isinstance(c, sympy.Or)]
             return joint.join(f"({self.condition(part)})" for part in c.args)
         if not c.is_Relational:
             raise LossproofError(f"lower: expected a comparison, got {c}.")
-        return f"{self(c.lhs, _SUM)} {c.rel_op} {self(c.rhs, _SUM)}"
+        sign = {"==": syntax.equal, "!=": syntax.unequal}.get(c.rel_op, c.rel_op)
+        return f"{self(c.lhs, _SUM)} {sign} {self(c.rhs, _SUM)}"
 
     def _call(self, e: Expr) -> str:
         name = type(e).__name__
@@ -188,31 +176,30 @@ class Emitter:
 
     def _spell(self, name: str, args: Sequence[Expr]) -> str:
         texts = [self(a) for a in args]
-        if all(self.is_scalar(a) for a in args) and name in _SCALAR:
-            if all(a.is_number for a in args):
-                function = sympy.sqrt if name == "sqrt" else None
-                exact = function(*args) if function else _rebuild(name, args)
-                if exact is not None:
-                    return repr(float(exact))
-            return _SCALAR[name].format(*texts)
+        if all(self.is_scalar(a) for a in args) and self.target.numbers:
+            exact = _rebuild(name, args) if all(a.is_number for a in args) else None
+            if exact is not None:
+                return repr(float(exact))
+            if name in self.target.numbers:
+                return self.target.numbers[name].format(*texts, args=", ".join(texts))
         if name in self.target.with_scalar and any(self.is_scalar(a) for a in args):
             ordered = sorted(args, key=self.is_scalar)  # these functions are symmetric
             return self.target.with_scalar[name].format(*(self(a) for a in ordered))
         if name in self.target.primitives:
             self.used.add(name)
         elif name not in self.target.functions:
-            raise LossproofError(f"lower: expected a function that {self.target.id} has, got {name}.")
-        if name == "where":
-            return self.target.where.format(*texts)
+            raise LossproofError(
+                f"lower: expected functions that {self.target.title} has, got {name}. Choose another target."
+            )
         return self.target.functions.get(name, name + "({args})").format(*texts, args=", ".join(texts))
 
 
 def _rebuild(name: str, args: Sequence[Expr]) -> Expr | None:
     from lossproof.formula import functions
 
-    maker = getattr(sympy, name, None) or getattr(functions, name, None)
-    value = maker(*args) if maker else None
-    return functions.to_elementary(value).evalf(30) if value is not None else None
+    maker = getattr(functions, name, None) or getattr(sympy, name, None)
+    value = functions.to_elementary(maker(*args)).evalf(30) if maker else None
+    return value if value is not None and value.is_Float else None
 
 
 class _readable_names:
@@ -223,7 +210,12 @@ class _readable_names:
         self.taken = set(taken)
 
     def __call__(self, e: Expr) -> str:
-        known = {sigmoid(Z): "p", sigmoid(-Z): "q", Y - sigmoid(Z): "r", Y - sympy.Symbol("p", real=True): "r"}
+        known = {
+            sigmoid(Z): "p",
+            sigmoid(-Z): "q",
+            Y - sigmoid(Z): "r",
+            Y - sympy.Symbol("p", real=True): "r",
+        }
         name = known.get(e, "")
         if not name or name in self.taken:
             while not name or name in self.taken:
@@ -233,10 +225,10 @@ class _readable_names:
         return name
 
 
-def _wrapped(head: str, text: str, pad: str, width: int = 100) -> list[str]:
+def _wrapped(statement: str, text: str, pad: str, width: int = 100) -> list[str]:
     """A statement on one line, or one term of its sum a line where that is too long."""
-    if len(head) + len(text) <= width:
-        return [head + text]
+    if len(pad) + len(statement) + len(text) <= width:
+        return [pad + statement.format(text)]
     terms, depth, start = [], 0, 0
     for i, char in enumerate(text):
         depth += (char in "([") - (char in ")]")
@@ -245,5 +237,6 @@ def _wrapped(head: str, text: str, pad: str, width: int = 100) -> list[str]:
             start = i + 1
     terms.append(text[start:].strip())
     if len(terms) == 1:
-        return [head + text]
-    return [head + "(", *(f"{pad}    {term}" for term in terms), f"{pad})"]
+        return [pad + statement.format(text)]
+    head, tail = statement.split("{}")
+    return [pad + head + "(", *(f"{pad}    {term}" for term in terms), pad + ")" + tail]

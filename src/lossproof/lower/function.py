@@ -89,7 +89,9 @@ class LossFunction:
             return np.asarray(self._functions[name](*arrays) + 0.0, dtype=np.float64)[()]
 
     def _target(self, y: npt.ArrayLike) -> Array:
-        return inside(_array(y, "target", self.definition), self.definition.target, "target", self.definition.label)
+        return inside(
+            _array(y, "target", self.definition), self.definition.target, "target", self.definition.label
+        )
 
     def _prediction(self, p: npt.ArrayLike) -> Array:
         a = _array(p, "prediction", self.definition)
@@ -110,7 +112,7 @@ def _array(x: npt.ArrayLike, name: str, loss: Loss) -> Array:
     return a
 
 
-def inside(a: Any, domain: Interval, name: str, label: str) -> Any:
+def inside(a: Array, domain: Interval, name: str, label: str) -> Array:
     """Return the array if it lies in the domain; else raise, naming the first value outside and the likely cause."""
     ok = domain.contains(a)
     if ok.all():
@@ -123,7 +125,7 @@ def inside(a: Any, domain: Interval, name: str, label: str) -> Any:
     )  # fmt: skip
 
 
-def outside_message(
+def outside_message(  # noqa: PLR0917 - the parts of one sentence, in its order
     label: str, name: str, domain: Interval, count: int, value: Any, index: tuple[int, ...], shape: tuple[int, ...],
     dtype: object, low: float, high: float,
 ) -> str:  # fmt: skip

@@ -26,6 +26,7 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "polygamma": lambda n, x: mpmath.psi(int(n), x),
     "xlogy": lambda x, y: _zero_times(x, lambda: mpmath.log(y)),
     "xlog1py": lambda x, y: _zero_times(x, lambda: mpmath.log(1 + y)),
+    "xtimes": lambda x, w: _zero_times(x, lambda: w),
     "xdivy": lambda x, y: _zero_times(x, lambda: 1 / y),
     "sigmoid": lambda x: 1 / (1 + mpmath.exp(-x)), "softplus": lambda x: mpmath.log(1 + mpmath.exp(x)),
     "logaddexp": lambda a, b: mpmath.log(mpmath.exp(a) + mpmath.exp(b)),

@@ -25,7 +25,7 @@ class Source:
         helpers = [target.primitives[name] for name in self.primitives]
         body = "\n\n".join([*helpers, *self.functions.values()])
         header = target.header if "math." in body else target.header.replace("import math\n\n", "")
-        return f"{header}\n\n{body}"
+        return f"{header}\n\n{body}".lstrip()
 
 
 def source(loss: Loss, target: str = "torch", *, link: Link = SIGMOID, bound: bool = False) -> Source:
@@ -52,7 +52,8 @@ def source(loss: Loss, target: str = "torch", *, link: Link = SIGMOID, bound: bo
     if lowered.floor is not None:
         plan.append(("floor", (Y,), lowered.floor, "Least loss over p."))
     functions = {
-        name: emitter.function(name, args, ", ".join(map(str, args)) + extra, expr, doc) for name, args, expr, doc in plan
+        name: emitter.function(name, args, ", ".join(map(str, args)) + extra, expr, doc)
+        for name, args, expr, doc in plan
     }
     order = tuple(name for name in TARGETS[target].primitives if name in emitter.used)
     return Source(functions, order, lowered, target)

@@ -8,10 +8,9 @@ from types import ModuleType
 from typing import Any
 
 import torch
-from torch import Tensor
-
 from lossproof.catalogue import resolve
 from lossproof.formula import Loss
+from torch import Tensor
 
 _NAMES = ("value", "gradient", "value_logits", "gradient_logits", "floor")
 
@@ -53,7 +52,9 @@ def _kernel(loss: Loss) -> Kernel:
     module = _committed(loss)
     if module is not None:
         given = {p.name: loss.values[p.name] for p in loss.params}
-        functions = {name: partial(getattr(module, name), **given) for name in _NAMES if hasattr(module, name)}
+        functions = {
+            name: partial(getattr(module, name), **given) for name in _NAMES if hasattr(module, name)
+        }
         source = f"lossproof.torch.kernels.{loss.id}"
     else:
         source, functions = _written(loss)
@@ -91,7 +92,9 @@ class Elementwise(torch.autograd.Function):
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(x: Tensor, y: Tensor, value: Callable[..., Tensor], gradient: Callable[..., Tensor]) -> Tensor:
+    def forward(
+        x: Tensor, y: Tensor, value: Callable[..., Tensor], gradient: Callable[..., Tensor]
+    ) -> Tensor:
         return value(y, x)
 
     @staticmethod
@@ -100,7 +103,7 @@ class Elementwise(torch.autograd.Function):
         ctx.save_for_backward(x, y)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
         x, y = ctx.saved_tensors
         return grad * ctx.gradient(y, x), None, None, None
 
@@ -112,7 +115,8 @@ def apply(k: Kernel, x: Tensor, y: Tensor, *, from_logits: bool = True) -> Tenso
     x, y = x.to(wide), y.to(wide)
     if y.requires_grad:  # the derived gradient is that of the prediction alone: let autograd do both
         return value(y, x)
-    return Elementwise.apply(x, y, value, gradient)  # type: ignore[no-any-return]
+    result: Tensor = Elementwise.apply(x, y, value, gradient)
+    return result
 
 
 def elementwise(spec: object, *, from_logits: bool = True) -> Callable[[Tensor, Tensor], Tensor]:

@@ -2,12 +2,12 @@
 
 from typing import Any, Literal, get_args
 
+import numpy as np
 import torch
-from torch import Tensor, nn
-
 from lossproof.formula import Interval, LossproofError
 from lossproof.formula.errors import nearest
 from lossproof.torch.kernel import Kernel, apply, kernel
+from torch import Tensor, nn
 
 Reduction = Literal["nats_per_image", "mean", "sum", "none"]
 Check = Literal["always", "first", "never"]
@@ -115,17 +115,23 @@ class ReconstructionLoss(nn.Module):
     def _check_form(self, input: Tensor, target: Tensor) -> None:
         for name, x in (("input", input), ("target", target)):
             if not isinstance(x, Tensor):
-                raise LossproofError(f"{self.label}: expected {name} as a torch tensor, got {type(x).__name__}.")
+                raise LossproofError(
+                    f"{self.label}: expected {name} as a torch tensor, got {type(x).__name__}."
+                )
             if not x.is_floating_point():
                 advice = " Scale images to [0, 1], as in target.float() / 255." if name == "target" else ""
-                raise LossproofError(f"{self.label}: expected {name} of a floating dtype, got {_brief(x)}.{advice}")
+                raise LossproofError(
+                    f"{self.label}: expected {name} of a floating dtype, got {_brief(x)}.{advice}"
+                )
         if input.shape != target.shape:
             raise LossproofError(
                 f"{self.label}: expected input and target of equal shape, got {tuple(input.shape)} and "
                 f"{tuple(target.shape)}. Nothing broadcasts here: reshape one of them."
             )
         if input.numel() == 0:
-            raise LossproofError(f"{self.label}: expected at least one element, got shape {tuple(input.shape)}.")
+            raise LossproofError(
+                f"{self.label}: expected at least one element, got shape {tuple(input.shape)}."
+            )
         if self.weight is not None and self.weight.shape not in (input.shape, input.shape[1:]):
             raise LossproofError(
                 f"{self.label}: expected weight of shape {tuple(input.shape[1:])} or {tuple(input.shape)}, got "
@@ -142,15 +148,15 @@ class ReconstructionLoss(nn.Module):
 
     def _inside(self, x: Tensor, domain: Interval, name: str) -> None:
         x = x.detach()
-        low, high = (v.item() for v in torch.aminmax(x))  # NaN comes through as NaN
-        if low == low and low in domain and high in domain:
+        low, high = (v.item() for v in torch.aminmax(x))
+        if low in domain and high in domain:  # NaN lies in no domain
             return
         from lossproof.lower.function import outside_message
 
         values = x.double().cpu().numpy()
-        nan = values != values
+        nan = np.isnan(values)
         if nan.any():
-            first = [int(i) for i in nan.nonzero()[:, 0]] if values.ndim == 0 else [int(i[0]) for i in nan.nonzero()]
+            first = [int(i) for i in np.argwhere(nan)[0]]
             raise LossproofError(
                 f"{self.label}: expected {name} without NaN, got {int(nan.sum())} of {values.size} NaN, first at "
                 f"{first} (shape {tuple(x.shape)}, {str(x.dtype).removeprefix('torch.')})."

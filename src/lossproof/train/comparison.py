@@ -8,7 +8,7 @@ import platform
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -54,7 +54,7 @@ SMALL_STEP = 2e8  # multiplications in a step below which a second thread costs 
 class Comparison:
     """A finished (or interrupted) comparison: its table, where its files are, and one line on each member."""
 
-    table: pd.DataFrame
+    table: pd.DataFrame = field(repr=False)
     directory: Path
     report: Path | None
     events: list[dict[str, Any]]
@@ -103,6 +103,12 @@ def compare(
 
     Raises `LossproofError` for a wrong option, an unknown loss, data a loss does not allow, or a folder that
     cannot be used.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     run = compare("digits", ["bce", "mse"], model="ae", epochs=1, seeds=1, out=folder, progress=False)
+    >>> sorted(run.table.loss.unique()), run.table.epoch.max() == 1, run.events
+    (['bce', 'mse'], np.True_, [])
     """
     images = data if isinstance(data, Images) else load(data, **(load_options or {}))
     resolved = resolve_all(losses, images)

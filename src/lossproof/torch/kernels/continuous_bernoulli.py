@@ -10,16 +10,17 @@ import torch
 
 def logexprel(x):
     """log((exp(x) - 1)/x), and 0 at 0."""
-    a = torch.where(x == 0, torch.ones_like(x), torch.abs(x))
-    return torch.where(x == 0, torch.zeros_like(x), torch.clamp(x, min=0) + torch.log(-torch.expm1(-a) / a))
+    a = torch.where(x == 0, 1.0, torch.abs(x))
+    return torch.where(x == 0, 0.0, torch.clamp(x, min=0) + torch.log(-torch.expm1(-a) / a))
 
 
 def meanexp(x):
     """1/(1 - exp(-x)) - 1/x, and 1/2 at 0; near 0 by a continued fraction, which does not cancel."""
     a = torch.clamp(x, -6, 6) / 2
     s = a * a
-    near = a / (3 + s / (5 + s / (7 + s / (9 + s / (11 + s / (13 + s / (15 + s / (17 + s / (19 + s / (21 + s / (23 + s / 25)))))))))))
-    b = torch.where(torch.abs(x) < 6, torch.full_like(x, 6), x)
+    tail = 11 + s / (13 + s / (15 + s / (17 + s / (19 + s / (21 + s / (23 + s / 25))))))
+    near = a / (3 + s / (5 + s / (7 + s / (9 + s / tail))))
+    b = torch.where(torch.abs(x) < 6, 6.0, x)
     return torch.where(torch.abs(x) < 6, 0.5 + near / 2, -1 / torch.expm1(-b) - 1 / b)
 
 

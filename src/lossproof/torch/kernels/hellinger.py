@@ -11,7 +11,7 @@ import torch
 def xdivy(x, y):
     """x / y, and 0 where x = 0."""
     zero = x == 0
-    return torch.where(zero, torch.zeros_like(x), x / torch.where(zero, torch.ones_like(y), y))
+    return torch.where(zero, 0.0, x / torch.where(zero, 1.0, y))
 
 
 def value(y, p):
@@ -21,7 +21,10 @@ def value(y, p):
 
 def gradient(y, p):
     """Derivative of the loss with respect to p."""
-    return xdivy(torch.sqrt(1 - y), torch.sqrt(1 - p)) / 2 - xdivy(torch.sqrt(y), torch.sqrt(p)) / 2
+    return (
+        xdivy(torch.sqrt(1 - y), torch.sqrt(1 - p)) / 2
+        - xdivy(torch.sqrt(y), torch.sqrt(p)) / 2
+    )
 
 
 def value_logits(y, z):

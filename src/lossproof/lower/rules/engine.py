@@ -1,0 +1,98 @@
+"""The engine of rewriting: rules with a name and a reason, applied bottom-up until nothing changes.
+
+A rule looks at one node of an expression and returns an equal node, or None. ``rewrite`` applies all rules
+bottom-up until nothing changes and records what it did.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import sympy
+
+from lossproof.formula.functions import sigmoid
+
+Expr = Any
+HALF = sympy.Rational(1, 2)
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A rewriting rule: one node in, an equal and more stable node out (or None)."""
+
+    name: str
+    reason: str
+    apply: Callable[[Expr], Expr | None]
+    last: bool = False  # only after derivatives are taken: it helps numbers, not algebra
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One application of a rule, kept for people to read."""
+
+    rule: str
+    before: str
+    after: str
+
+
+RULES: list[Rule] = []
+
+
+def rule(
+    reason: str, *, last: bool = False
+) -> Callable[[Callable[[Expr], Expr | None]], Callable[[Expr], Expr | None]]:
+    def register(apply: Callable[[Expr], Expr | None]) -> Callable[[Expr], Expr | None]:
+        RULES.append(Rule(apply.__name__, reason, apply, last))
+        return apply
+
+    return register
+
+
+def sigmoid_powers(e: Expr) -> dict[Expr, Expr]:
+    """u -> power, for the factors sigmoid(u)**power of a product."""
+    powers: dict[Expr, Expr] = {}
+    for factor in sympy.Mul.make_args(e):
+        base, power = factor.as_base_exp()
+        if isinstance(base, sigmoid):
+            powers[base.args[0]] = powers.get(base.args[0], 0) + power
+    return powers
+
+
+def sigmoid_terms(add: Expr) -> list[tuple[Expr, Expr, Expr]]:
+    """Terms k*sigmoid(u) of a sum as (term, k, u)."""
+    found = []
+    for term in add.args:
+        factors = [f for f in sympy.Mul.make_args(term) if isinstance(f, sigmoid)]
+        if len(factors) == 1:
+            found.append((term, term / factors[0], factors[0].args[0]))
+    return found
+
+
+def rewrite(expr: Expr, *, rules: list[Rule] | None = None, limit: int = 400) -> tuple[Expr, list[Step]]:
+    """Apply rules (all by default) bottom-up until none applies; returns the expression and the steps taken.
+
+    >>> from lossproof.formula.symbols import Y, Z
+    >>> rewrite(Y * softplus(-Z) + (1 - Y) * softplus(Z))[0]
+    -y*z + softplus(z)
+    """
+    active = RULES if rules is None else rules
+    steps: list[Step] = []
+
+    def visit(node: Expr) -> Expr:
+        if node.args and not node.is_Relational:
+            args = [visit(a) for a in node.args]
+            if any(new is not old for new, old in zip(args, node.args, strict=True)):
+                node = node.func(*args)
+        for rule in active:
+            new = rule.apply(node) if len(steps) < limit else None
+            if new is not None and new != node:
+                steps.append(Step(rule.name, str(node), str(new)))
+                return visit(new)
+        return node
+
+    while True:
+        count = len(steps)
+        new = visit(expr)
+        if new == expr or len(steps) == count or len(steps) >= limit:
+            return new, steps
+        expr = new

@@ -1,0 +1,16 @@
+"""NumPy."""
+
+from lossproof.lower.targets.spelling import Target, array_functions, array_primitives
+
+_PRIMITIVES = array_primitives("np")
+del _PRIMITIVES["softplus"]
+
+NUMPY = Target(
+    id="numpy",
+    title="NumPy",
+    header="import math\n\nimport numpy as np\n",
+    functions=array_functions("np") | {"softplus": "np.logaddexp(0, {0})"},
+    where="np.where({0}, {1}, {2})",
+    fill="np.full_like({1}, {0})",
+    primitives=_PRIMITIVES,
+)

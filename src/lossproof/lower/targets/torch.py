@@ -1,0 +1,75 @@
+"""torch: eager, and without a graph break under torch.compile."""
+
+from lossproof.lower.targets.spelling import Target
+
+_ONE_ARGUMENT = ("log", "log1p", "exp", "expm1", "sqrt", "sign", "sin", "cos", "tan", "sinh", "cosh", "tanh", "erf",
+                 "digamma", "sigmoid", "atan", "asinh", "atanh")  # fmt: skip
+
+TORCH = Target(
+    id="torch",
+    title="torch",
+    header="import math\n\nimport torch\n",
+    functions={name: f"torch.{name}({{0}})" for name in _ONE_ARGUMENT}
+    | {
+        "Abs": "torch.abs({0})",
+        "maximum": "torch.maximum({args})",
+        "minimum": "torch.minimum({args})",
+        "logaddexp": "torch.logaddexp({args})",
+        "loggamma": "torch.lgamma({0})",
+        "trigamma": "torch.polygamma(1, {0})",
+        "xlogy": "torch.xlogy({args})",
+        "xlog1py": "torch.special.xlog1py({args})",
+        # log1p(exp(x)) up to 40, x above: in float64 the rest is below half a unit in the last place
+        "softplus": "torch.nn.functional.softplus({0}, threshold=40.0)",
+    },
+    where="torch.where({0}, {1}, {2})",
+    fill="torch.full_like({1}, {0})",
+    with_scalar={"maximum": "torch.clamp({0}, min={1})", "minimum": "torch.clamp({0}, max={1})"},
+    primitives={
+        "xdivy": '''def xdivy(x, y):
+    """x / y, and 0 where x = 0."""
+    zero = x == 0
+    return torch.where(zero, 0.0, x / torch.where(zero, 1.0, y))
+''',
+        "xtimes": '''def xtimes(x, w):
+    """x w, and 0 where x = 0 even if w is infinite."""
+    zero = x == 0
+    return torch.where(zero, 0.0, x * torch.where(zero, 1.0, w))
+''',
+        "logcosh": '''def logcosh(x):
+    """log(cosh(x)) without overflow, and without cancellation at 0."""
+    a = torch.abs(x)
+    near = torch.log1p(2 * torch.sinh(torch.clamp(a, max=1) / 2) ** 2)
+    return torch.where(a < 1, near, a + torch.log1p(torch.exp(-2 * a)) - 0.6931471805599453)
+''',
+        "logsinhc": '''def logsinhc(x):
+    """log(sinh(x)/x), and 0 at 0."""
+    a = torch.abs(x)
+    b = torch.where(a == 0, 1.0, a)
+    return torch.where(a == 0, 0.0, a + torch.log(-torch.expm1(-2 * b) / (2 * b)))
+''',
+        "logexprel": '''def logexprel(x):
+    """log((exp(x) - 1)/x), and 0 at 0."""
+    a = torch.where(x == 0, 1.0, torch.abs(x))
+    return torch.where(x == 0, 0.0, torch.clamp(x, min=0) + torch.log(-torch.expm1(-a) / a))
+''',
+        "meanexp": '''def meanexp(x):
+    """1/(1 - exp(-x)) - 1/x, and 1/2 at 0; near 0 by a continued fraction, which does not cancel."""
+    a = torch.clamp(x, -6, 6) / 2
+    s = a * a
+    tail = 11 + s / (13 + s / (15 + s / (17 + s / (19 + s / (21 + s / (23 + s / 25))))))
+    near = a / (3 + s / (5 + s / (7 + s / (9 + s / tail))))
+    b = torch.where(torch.abs(x) < 6, 6.0, x)
+    return torch.where(torch.abs(x) < 6, 0.5 + near / 2, -1 / torch.expm1(-b) - 1 / b)
+''',
+        "langevin": '''def langevin(x):
+    """coth(x) - 1/x, and 0 at 0; near 0 by its continued fraction, which does not cancel."""
+    a = torch.clamp(x, -3, 3)
+    s = a * a
+    tail = 11 + s / (13 + s / (15 + s / (17 + s / (19 + s / (21 + s / (23 + s / 25))))))
+    near = a / (3 + s / (5 + s / (7 + s / (9 + s / tail))))
+    b = torch.where(torch.abs(x) < 3, 3.0, x)
+    return torch.where(torch.abs(x) < 3, near, 1 / torch.tanh(b) - 1 / b)
+''',
+    },
+)
