@@ -98,6 +98,16 @@ def test_a_stopped_member_leaves_a_gap(make_run: MakeRun) -> None:
     assert values[3:] == [None] * 18
 
 
+def test_one_epoch_is_no_excess_curve(make_run: MakeRun) -> None:
+    path = make_run(labels=("bce",), seeds=1)
+    table = pd.read_parquet(path / "results.parquet")
+    gone = table["epoch"] > 0
+    table.loc[gone, ["value", "reason"]] = [np.nan, "NaN in epoch 1"]
+    table.to_parquet(path / "results.parquet")
+    panel = figures.loss_panels(read(path))[0]
+    assert (panel.whole, panel.excess, panel.why) == (None, None, "NaN in epoch 1")
+
+
 def test_nothing_to_draw_is_said(make_run: MakeRun) -> None:
     path = make_run(labels=("bce", "cb"), seeds=1)
     table = pd.read_parquet(path / "results.parquet")

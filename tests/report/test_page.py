@@ -174,6 +174,17 @@ def test_best_marks_and_intervals_are_those_of_the_table(plain_page: Path) -> No
     assert f"{sample.mean():.5f} ± {half:.5f}" in cells[marked[0]]
 
 
+def test_an_exact_tie_has_two_best(make_run: MakeRun) -> None:
+    run = make_run(labels=("bce", "mse", "mae"))
+    table = pd.read_parquet(run / "results.parquet")
+    table.loc[(table["measure"] == "dead_pixels") & (table["loss"] != "mae"), "value"] = 0.0
+    table.to_parquet(run / "results.parquet")
+    html = report.write(run).read_text(encoding="utf-8")
+    row = re.search(r'<th scope="row">dead pixels.*?</tr>', html, re.S)
+    assert row
+    assert ["★" in cell for cell in re.findall(r"<td.*?</td>", row.group(), re.S)] == [True, True, False]
+
+
 def test_a_stopped_member_leaves_its_reason(make_run: MakeRun) -> None:
     message = "mae stopped in epoch 3, step 41: the reconstruction loss is nan at training image 3."
     page = Page(report.write(make_run(stopped="mae", message=message)))
@@ -215,7 +226,8 @@ def test_minimum_elsewhere_is_labelled(make_run: MakeRun) -> None:
 def test_a_plain_autoencoder_without_labels_has_no_samples(make_run: MakeRun) -> None:
     page = Page(report.write(make_run(model="ae", classes=None)))
     assert "Samples" not in page.text
-    assert "beta" not in page.text.split("How to reproduce")[0].replace("loss + beta rate", "")
+    assert "beta" not in page.text.split("How to reproduce")[0]
+    assert "rate (KL" not in page.text
 
 
 def test_a_run_with_table_and_configuration_alone_is_enough(make_run: MakeRun) -> None:

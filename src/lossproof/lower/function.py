@@ -157,13 +157,11 @@ def advice(low: float, high: float) -> str:
 
 def compile_numpy(loss: Loss) -> dict[str, Callable[..., Any]]:
     """Compile the emitted NumPy source of a loss at its parameter values."""
+    from lossproof.lower.kernels import run
     from lossproof.lower.source import source
 
     text = source(loss, "numpy", bound=True).text()
-    namespace: dict[str, Any] = {}
-    exec(compile(text, f"<lossproof {loss.label}>", "exec"), namespace)  # our own emitted text, not a user's
-    names = ("value", "gradient", "value_logits", "gradient_logits", "floor")
-    return {name: namespace[name] for name in names if name in namespace}
+    return run(text, f"<lossproof numpy {loss.label}>")
 
 
 @lru_cache(maxsize=256)

@@ -221,14 +221,14 @@ def loss_panels(run: Run) -> list[Panel]:
             curve(over, label, index, unit="nats", legend=False),
             layout("nats per image", log=True, legend=False),
         )
-        drawn = _finite(shown), _finite(over)
+        drawn = _epochs(shown) > 0, _epochs(over) > 1
         why = "" if all(drawn) else brief(run, why_empty(run.table, label, "excess" if drawn[0] else "loss"))
         panels.append(Panel(label, whole if drawn[0] else None, excess if drawn[1] else None, why))
     return panels
 
 
-def _finite(frame: pd.DataFrame) -> bool:
-    return bool(np.isfinite(frame.to_numpy(dtype="float64")).any())
+def _epochs(frame: pd.DataFrame) -> int:
+    return int(np.isfinite(frame.to_numpy(dtype="float64")).any(axis=1).sum())
 
 
 def _level(frame: pd.DataFrame | None) -> float | None:

@@ -54,13 +54,13 @@ def with_margin(value: float, margin: float) -> str:
 
     >>> with_margin(16.634, 0.4211), with_margin(0.01234, 0.00031), with_margin(5.0, float("nan"))
     ('16.63 ± 0.42', '0.01234 ± 0.00031', '5.00')
-    >>> with_margin(45.534, 1e-14)
-    '45.53'
+    >>> with_margin(45.534, 1e-14), with_margin(20.0, 0.0)
+    ('45.53', '20')
     """
     if not math.isfinite(margin) or not math.isfinite(value):
         return number(value)
     if margin <= 1e-9 * abs(value):
-        return number(value, 4)
+        return fixed(value, 0) if value.is_integer() else number(value, 4)
     places = decimals_for(margin, 2)
     if max(abs(value), margin) < 1e-4 or places > decimals_for(value, 5) > 0:
         return f"{number(value, 4)} ± {number(margin, 2)}"

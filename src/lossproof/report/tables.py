@@ -38,9 +38,14 @@ class Row:
 
 
 def measured(run: Run) -> list[Measure]:
-    """Measures that have a finite value somewhere, in the reader's order."""
+    """Measures that have a finite value somewhere, in the reader's order.
+
+    Without a rate (a plain autoencoder) the objective is the loss, and neither rate nor objective is listed.
+    """
     finite = run.table[np.isfinite(run.table["value"]) | (run.table["measure"].isin(["floor"]))]
-    return ordered(finite["measure"].drop_duplicates())
+    rated = bool((finite.loc[finite["measure"] == "rate", "value"] != 0).any())
+    names = finite["measure"].drop_duplicates()
+    return ordered(names if rated else names[~names.isin(["rate", "objective"])])
 
 
 def by_loss(run: Run, epoch: int) -> list[Row]:
@@ -92,7 +97,8 @@ def _cells(run: Run, measure: Measure, epoch: int) -> list[Cell]:
         text = with_margin(float(row["mean"]), float(row["high"] - row["mean"]))
         if count < every:
             text += f" ({count} of {every} seeds)"
-        cells.append(Cell(text, BEST if label == best else NEAR if label in near else ""))
+        tied = bool(best) and bool(row["mean"] == frame["mean"].get(best))
+        cells.append(Cell(text, BEST if tied else NEAR if label in near else ""))
     return cells
 
 

@@ -1,19 +1,15 @@
 """From a Loss to its torch functions: the committed kernel where there is one, else written on the spot."""
 
-import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache, partial
-from types import ModuleType
+from functools import lru_cache
 from typing import Any
 
 import torch
 from lossproof.catalogue import resolve
 from lossproof.formula import Loss
+from lossproof.lower.kernels import NAMES, load
 from torch import Tensor
-
-_NAMES = ("value", "gradient", "value_logits", "gradient_logits", "floor")
-
 
 @dataclass(frozen=True)
 class Kernel:
@@ -49,41 +45,8 @@ def kernel(spec: object, **params: float) -> Kernel:
 
 @lru_cache(maxsize=256)
 def _kernel(loss: Loss) -> Kernel:
-    module = _committed(loss)
-    if module is not None:
-        given = {p.name: loss.values[p.name] for p in loss.params}
-        functions = {
-            name: partial(getattr(module, name), **given) for name in _NAMES if hasattr(module, name)
-        }
-        source = f"lossproof.torch.kernels.{loss.id}"
-    else:
-        source, functions = _written(loss)
-    return Kernel(loss, **{name: functions.get(name) for name in _NAMES}, source=source)  # type: ignore[arg-type]
-
-
-def _committed(loss: Loss) -> ModuleType | None:
-    if not loss.id.isidentifier():
-        return None
-    try:
-        module = importlib.import_module(f"lossproof.torch.kernels.{loss.id}")
-    except ModuleNotFoundError:
-        return None
-    # a user's own loss may carry a catalogue id: the definition decides, not the name
-    return module if getattr(module, "DEFINITION", None) == loss.hash else None
-
-
-def _written(loss: Loss) -> tuple[str, dict[str, Any]]:
-    import linecache
-
-    from lossproof.lower.source import source
-
-    text = source(loss, "torch", bound=True).text()
-    name = f"<lossproof {loss.label}>"
-    # so that a traceback shows the generated line
-    linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)
-    namespace: dict[str, Any] = {}
-    exec(compile(text, name, "exec"), namespace)  # our own emitted text, not a user's
-    return text, {key: namespace[key] for key in _NAMES if key in namespace}
+    functions, source = load(loss, "torch", "lossproof.torch.kernels")
+    return Kernel(loss, **{name: functions.get(name) for name in NAMES}, source=source)  # type: ignore[arg-type]
 
 
 class Elementwise(torch.autograd.Function):
