@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lossproof.report.measures import ordered
 from lossproof.report.paired import why_empty
 from lossproof.report.readable import number
 from lossproof.report.run import Run, brief
+from lossproof.report.tables import measured
 
 TONES = 6
 DASHES = ("solid", "dash", "dashdot", "longdash", "longdashdot", "12px,3px,2px,3px,2px,3px")
@@ -264,7 +264,7 @@ def dead_pixels(run: Run) -> Figure | None:
 def chooser(run: Run) -> dict[str, Any] | None:
     """All curves of the table for the page's "any measure" plot: options, and curves by key."""
     options, values = [], {}
-    for measure in ordered(run.table["measure"].drop_duplicates()):
+    for measure in measured(run):
         for split in ("test", "train"):
             frames = series(run.table, measure.name, split)
             entry = []
