@@ -90,13 +90,16 @@ def command(  # noqa: PLR0917 - typer's options are this function's parameters
 
 def run(data: str, losses: list[Loss], *, load_options: dict[str, Any], **options: Any) -> bool:
     """Compare, print where the report is, and say whether it was interrupted."""
+    from lossproof.data import load
     from lossproof.report import write
     from lossproof.train import compare
 
+    images = load(data, **load_options)
+    for line in introduction(images):
+        typer.echo(line)
+    command_line = shlex.join(["lossproof", *sys.argv[1:]])
     try:
-        result = compare(
-            data, losses, report=write, command=shlex.join(["lossproof", *sys.argv[1:]]), **options
-        )
+        result = compare(images, losses, report=write, command=command_line, **options)
     except KeyboardInterrupt:
         typer.echo("stopped at once; --resume goes on from the last checkpoints.", err=True)
         raise typer.Exit(INTERRUPTED) from None
