@@ -10,7 +10,9 @@ BIN := $(VENV)/bin
 export PYTHONNOUSERSITE = 1
 unexport PYTHONPATH
 
-.PHONY: help demo test lint types unit generate bench bench-peers browser clean
+CLI_DOCS = $(BIN)/python -m typer lossproof.cli utils docs --name lossproof --title "Command line"
+
+.PHONY: help demo test lint types unit docs generate bench bench-peers bench-losses accuracy browser clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -38,12 +40,16 @@ lint: $(VENV)/.dev ## ruff, and that the generated kernels are not stale
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/python -m lossproof.lower.generate --check
+	diff <($(CLI_DOCS)) docs/cli.md || { echo "docs/cli.md is stale: run make docs"; exit 1; }
 
 types: $(VENV)/.dev ## mypy, strict on formula, catalogue and lower
 	$(BIN)/mypy
 
 unit: $(VENV)/.dev browser ## pytest, doctests included, warnings as errors
 	$(BIN)/pytest -q
+
+docs: $(VENV)/.dev ## write docs/cli.md from the program
+	$(CLI_DOCS) > docs/cli.md
 
 generate: $(VENV)/.dev ## write the catalogue's torch kernels anew
 	$(BIN)/python -m lossproof.lower.generate
@@ -53,6 +59,12 @@ bench: $(VENV)/.run ## training cost of a member against a bare torch loop
 
 bench-peers: $(VENV)/.run ## the same beside pythae, Keras and a DataLoader loop, where they are installed
 	$(BIN)/python benchmarks/training.py --peers
+
+bench-losses: $(VENV)/.dev ## speed of the losses beside torch, Keras and optax; writes docs/performance.md
+	$(BIN)/python benchmarks/losses.py
+
+accuracy: $(VENV)/.dev ## error of every loss in every target, in ulp; writes docs/accuracy.md
+	$(BIN)/python benchmarks/accuracy.py
 
 clean: ## remove the environment and caches
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
