@@ -8,7 +8,7 @@ from lossproof.train import compare
 def main(data: str, out: str, epochs: str) -> int:
     result = compare(
         data,
-        ("bce", "mae", "(y - p)**2 + 0.001*log(p - 0.1)"),
+        ("bce", "mae", "(y - p)**2 + 0.001*log(p - 0.2)"),
         hidden=(9,),
         latent=3,
         epochs=int(epochs),

@@ -180,6 +180,27 @@ def test_mean_image_stays_finite_where_a_pixel_never_occurs_in_training(tiny, sm
     assert np.isfinite(t.loc[t.measure == "mean_image_loss", "value"]).all()
 
 
+@pytest.mark.parametrize("spec", ["(y - p)**2 + 0.001*log(p + 0.1)", "focal", "bce"])
+def test_floors_of_many_values_are_those_of_each(spec, monkeypatch):
+    from lossproof.catalogue import resolve
+    from lossproof.lower import function
+    from lossproof.train import measure
+
+    values = np.sort(np.random.default_rng(0).random(1500))
+    exact = function(spec).floor(values)
+    monkeypatch.setattr(measure, "KNOTS", 1025)
+    assert np.allclose(measure.lowest_losses(resolve(spec), values), exact, rtol=0, atol=2e-6)
+
+
+def test_an_unbounded_floor_among_many_values(monkeypatch):
+    from lossproof.catalogue import resolve
+    from lossproof.train import measure
+
+    monkeypatch.setattr(measure, "KNOTS", 33)
+    values = np.linspace(0, 1, 100)
+    assert (measure.lowest_losses(resolve("continuous_bernoulli"), values) == -np.inf).all()
+
+
 def test_larger_images_use_the_usual_window(tmp_path):
     from lossproof.train.measure import ssim_function
     from lossproof.train.settings import Evaluation

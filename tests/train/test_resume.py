@@ -180,6 +180,7 @@ def test_killed_several_times_at_random_moments(data_file, tmp_path):
     stdout, stderr = last.communicate(timeout=300)
     assert stdout.split() == ["finished"], stderr
     same_runs(tmp_path / "whole", out)
+    assert json.loads((out / "events.json").read_text()), "no member stopped: the test should have one"
     assert not list(out.rglob(".writing-*")), delays
 
 

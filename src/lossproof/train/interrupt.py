@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import threading
 from collections.abc import Callable
@@ -37,6 +38,8 @@ class Interrupt:
         if self.requested:
             raise KeyboardInterrupt
         self.requested = True
-        self.notify(
-            "Interrupted: finishing this epoch, then the partial report. Press Ctrl-C again to stop at once."
-        )
+        # the signal may arrive inside a write to the same stream, which cannot be entered twice
+        with contextlib.suppress(RuntimeError):
+            self.notify(
+                "Interrupted: finishing this epoch, then the partial report. Ctrl-C again stops at once."
+            )
