@@ -134,14 +134,19 @@ class Monitor:
             p, value, gradient = x, self.kernel.value(y, x), self.kernel.gradient(y, x)
             slope = gradient * (x * (1 - x))
         dead = (slope.abs() < self.dead_below) & ((p - y).abs() > DEAD_ERROR)
-        wrong = ~(value.isfinite() & gradient.isfinite() & x.isfinite() & y.isfinite())
+        # nothing times 0 is NaN but NaN and infinity: a tenth of the time of four isfinite
+        probe = value * 0
+        for other in (gradient, x, y):
+            probe = probe.add_(other, alpha=0)
+        wrong = probe.isnan()
         place = wrong.flatten().to(torch.uint8).argmax().reshape(1)  # the first one; no wait for the device
         first = [a.expand_as(x).flatten().gather(0, place) for a in (y, x, value, gradient)]
         floor = self._floor(y)
         if (weight := self.loss.weight) is not None:
             value, floor = value * weight.to(value), floor * weight.to(floor)
         exact = _exact(x.device)
-        sums = torch.stack([a.sum(dtype=exact) for a in (value, floor, dead, wrong)])
+        totals = [value.sum(dtype=exact), floor.sum(dtype=exact)]
+        sums = torch.stack(totals + [mask.count_nonzero().to(exact) for mask in (dead, wrong)])
         return Step(sums, torch.cat(first).to(exact))
 
     def _add(self, step: Step) -> None:
