@@ -22,7 +22,7 @@ import platform
 import statistics
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -388,7 +388,7 @@ def plans(options: argparse.Namespace) -> list[Plan]:
                 f"--model: expected {pixels} pixels as in {images.name}, got {sizes.pixels}."
             )
         if options.images and options.images < len(images.train):
-            images = Images(**{**vars(images), "train": images.train[: options.images], "train_labels": None})
+            images = replace(images, train=images.train[: options.images], train_labels=None)
         epochs = options.epochs or (1 if sizes.pixels >= 400 else 10)
         found.append(Plan(images, sizes, epochs, options.pairs, device, options.threads))
     return found
