@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lossproof.formula.errors import LossproofError
-
 if TYPE_CHECKING:
     from lossproof.data import Images
     from lossproof.formula.loss import Loss
@@ -65,6 +63,8 @@ def command(  # noqa: PLR0917 - typer's options are this function's parameters
     ] = None,
 ) -> None:
     """Train one model under several losses from the same start, and report what differs."""
+    from lossproof.formula.errors import LossproofError
+
     specs = [part.strip() for part in loss] if loss else split_losses(losses)
     if resume and out is None:
         raise LossproofError("resume: expected --out with the run directory to go on with, got none.")
@@ -128,6 +128,8 @@ def split_losses(text: str) -> list[str]:
     >>> split_losses("bce, huber(delta=0.1),where(y > p, 1, 2)*(y - p)**2")
     ['bce', 'huber(delta=0.1)', 'where(y > p, 1, 2)*(y - p)**2']
     """
+    from lossproof.formula.errors import LossproofError
+
     parts, depth = [""], 0
     for sign in text:
         depth += (sign in "([{") - (sign in ")]}")
@@ -147,6 +149,8 @@ def parse_hidden(text: str) -> tuple[int, ...]:
     >>> parse_hidden("512, 256"), parse_hidden("")
     ((512, 256), ())
     """
+    from lossproof.formula.errors import LossproofError
+
     try:
         return tuple(int(part) for part in text.split(",")) if text.strip() else ()
     except ValueError:
@@ -158,6 +162,7 @@ def parse_hidden(text: str) -> tuple[int, ...]:
 def with_parameters(specs: list[str], given: list[str]) -> list[Loss]:
     """The losses, each with those of the NAME=NUMBER parameters that it has."""
     from lossproof.catalogue import CATALOGUE, resolve
+    from lossproof.formula.errors import LossproofError
 
     values = {}
     for text in given:
