@@ -18,9 +18,9 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
-from training import FUNCTIONALS, Bare, Loop, Member, Plan, against_bare, arguments, in_turns, kl, plans
 
 from lossproof.train.comparison import intra_op_threads, useful_threads
+from training import FUNCTIONALS, Bare, Loop, Member, Plan, against_bare, arguments, in_turns, kl, plans
 
 Epoch = Callable[[int], None]  # one epoch by its number
 
