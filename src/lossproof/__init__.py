@@ -7,6 +7,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from lossproof.api import Compiled as Compiled
+    from lossproof.api import compare as compare
+    from lossproof.api import compile as compile
     from lossproof.catalogue import CATALOGUE as CATALOGUE
     from lossproof.data import check as check
     from lossproof.data import load as load
@@ -16,14 +19,14 @@ if TYPE_CHECKING:
     from lossproof.formula import Param as Param
     from lossproof.formula import Reference as Reference
     from lossproof.lower import LossFunction as LossFunction
-    from lossproof.lower import function as loss
-    from lossproof.train import compare as compare
+    from lossproof.lower import function as loss  # noqa: F401
 
 __version__ = "0.1.0"
 
 #: public name -> (module, name there)
 _PUBLIC = {
     "CATALOGUE": ("lossproof.catalogue", "CATALOGUE"),
+    "Compiled": ("lossproof.api", "Compiled"),
     "Interval": ("lossproof.formula", "Interval"),
     "Loss": ("lossproof.formula", "Loss"),
     "LossFunction": ("lossproof.lower", "LossFunction"),
@@ -31,12 +34,13 @@ _PUBLIC = {
     "Param": ("lossproof.formula", "Param"),
     "Reference": ("lossproof.formula", "Reference"),
     "check": ("lossproof.data", "check"),
-    "compare": ("lossproof.train", "compare"),
+    "compare": ("lossproof.api", "compare"),
+    "compile": ("lossproof.api", "compile"),
     "load": ("lossproof.data", "load"),
     "loss": ("lossproof.lower", "function"),
 }
 
-__all__ = [*_PUBLIC, "__version__"]  # noqa: PLE0604
+__all__ = [*_PUBLIC, "__version__"]
 
 
 def __getattr__(name: str) -> Any:

@@ -8,9 +8,9 @@ import scipy.spatial.distance
 import scipy.special as sp
 import scipy.stats
 import sklearn.metrics
+import torch
 import torch.nn.functional as F
 
-import torch
 from lossproof.catalogue import CATALOGUE
 from lossproof.lower import function, oracle
 from lossproof.lower.search import least_value

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import scipy.special
-
 import torch
+
 from lossproof.formula import trace_torch
 from lossproof.formula.errors import LossproofError
 from lossproof.formula.trace import agreement, trace

@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 import sympy
-
 import torch
+
 from lossproof.catalogue import CATALOGUE
 from lossproof.formula.functions import maximum
 from lossproof.lower import function, oracle

@@ -62,18 +62,49 @@ def from_formula(text: str, params: Mapping[str, float]) -> Loss:
         params=declared,
         minimum="undeclared",
     )
-    names = {str(s) for s in parse(text, params=tuple(params)).free_symbols}
+    parsed = parse(text, params=tuple(params))
+    names = {str(s) for s in parsed.free_symbols}
     missing = [name for name in ("y", "p") if name not in names]
     if missing:
         raise LossproofError(
             f"formula: expected a formula in y (target) and p (prediction), got {text!r} without {' and '.join(missing)}."
         )
+    _must_be_real(text, parsed, params)
     unused = sorted(set(params) - names)
     if unused:
         raise LossproofError(
             f"formula: expected parameters that occur in {text!r}, got {', '.join(unused)}. Remove them."
         )
     return loss
+
+
+def _must_be_real(text: str, expr: Any, params: Mapping[str, float]) -> None:
+    """Refuse a formula that has no real, finite value anywhere: not in the unit square, and not around it."""
+    import numpy as np
+    import sympy
+
+    from lossproof.formula.symbols import P, Y, parameter
+    from lossproof.formula.trace_check import evaluate
+
+    found = (
+        "a complex constant"
+        if expr.has(sympy.I)
+        else "no finite value"
+        if expr.has(sympy.zoo, sympy.nan)
+        else ""
+    )
+    if not found:
+        inner, wide = np.linspace(0.02, 0.98, 25), np.linspace(-4.0, 9.0, 27)
+        for axis in (inner, wide):
+            y, p = (a.ravel() for a in np.meshgrid(axis, axis + 1e-3))
+            at = {Y: y, P: p} | {parameter(name): np.full_like(y, value) for name, value in params.items()}
+            with np.errstate(all="ignore"):
+                if np.isfinite(evaluate(expr, at)).any():
+                    return
+        found = "none at 1354 points in and around [0, 1]"
+    raise LossproofError(
+        f"formula: expected real, finite values, got {found}: {text!r}. Look at its logs and roots."
+    )
 
 
 def from_callable(

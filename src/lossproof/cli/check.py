@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from lossproof.data import DataReport, Part, Verdict
 
 
-def command(  # noqa: PLR0917 (typer reads options from the signature)
+def command(
     data: Annotated[
         str,
         typer.Argument(

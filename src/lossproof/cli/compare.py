@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 INTERRUPTED = 130  # what a shell reports for a command ended by SIGINT
 
 
-def command(  # noqa: PLR0917 - typer's options are this function's parameters
+def command(
     data: Annotated[
         str,
         typer.Argument(

@@ -126,8 +126,8 @@ class _Reader:
                 return -self(a, depth + 1)
             case ast.UnaryOp(op=ast.UAdd(), operand=a):
                 return self(a, depth + 1)
-            case ast.BinOp(left=a, op=op, right=b):
-                return self.binary(node, op, self(a, depth + 1), self(b, depth + 1))
+            case ast.BinOp():
+                return self.chain(node, depth)
             case ast.Call():
                 return self.call(node, depth)
             case ast.Compare():
@@ -147,12 +147,22 @@ class _Reader:
             "Give a parameter a value, as in --param delta=0.1. " + _HOW,
         )
 
+    def chain(self, node: ast.BinOp, depth: int) -> Expr:
+        # a + b + c ... nests to the left: walked, not recursed into, and each run of terms is added at once
+        spine = [node]
+        while isinstance(spine[-1].left, ast.BinOp):
+            spine.append(spine[-1].left)
+        terms = [self(spine[-1].left, depth + 1)]
+        for part in reversed(spine):
+            right = self(part.right, depth + 1)
+            if isinstance(part.op, ast.Add | ast.Sub):
+                terms.append(right if isinstance(part.op, ast.Add) else -right)
+            else:
+                terms = [self.binary(part, part.op, sympy.Add(*terms), right)]
+        return sympy.Add(*terms)
+
     def binary(self, node: ast.AST, op: ast.operator, a: Expr, b: Expr) -> Expr:
         match op:
-            case ast.Add():
-                return a + b
-            case ast.Sub():
-                return a - b
             case ast.Mult():
                 return a * b
             case ast.Div():

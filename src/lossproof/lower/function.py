@@ -125,7 +125,7 @@ def inside(a: Array, domain: Interval, name: str, label: str) -> Array:
     )  # fmt: skip
 
 
-def outside_message(  # noqa: PLR0917 - the parts of one sentence, in its order
+def outside_message(
     label: str, name: str, domain: Interval, count: int, value: Any, index: tuple[int, ...], shape: tuple[int, ...],
     dtype: object, low: float, high: float,
 ) -> str:  # fmt: skip

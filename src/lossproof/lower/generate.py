@@ -48,7 +48,9 @@ def expected() -> dict[str, str]:
 def stale(root: Path = ROOT) -> list[str]:
     """Kernel files that are missing, out of date or left over."""
     wanted = expected()
-    present = {str(path.relative_to(root)): path.read_text(encoding="utf-8") for path in root.glob("*/kernels/*.py")}
+    present = {
+        str(path.relative_to(root)): path.read_text(encoding="utf-8") for path in root.glob("*/kernels/*.py")
+    }
     return sorted(name for name in wanted.keys() | present.keys() if wanted.get(name) != present.get(name))
 
 

@@ -1,13 +1,17 @@
-"""A lowered loss as a module of source text: value, gradient and floor, plain and behind the link."""
+"""A lowered loss as source text: value, gradients and floor, plain and behind the link."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
 from lossproof.formula import SIGMOID, Link, Loss, LossproofError
+from lossproof.formula.errors import nearest
 from lossproof.formula.symbols import P, Y, Z
 from lossproof.lower.emit import Emitter
-from lossproof.lower.stable import Lowered, lower
+from lossproof.lower.stable import Lowered, lower, lower_naive
 from lossproof.lower.targets import FORMULA, TARGETS
+
+NAMES = ("value", "gradient", "value_logits", "gradient_logits", "floor")
 
 
 @dataclass(frozen=True)
@@ -24,43 +28,56 @@ class Source:
         target = TARGETS[self.target]
         helpers = [target.primitives[name] for name in self.primitives]
         body = "\n\n".join([*helpers, *self.functions.values()])
-        header = target.header if "math." in body else target.header.replace("import math\n\n", "")
+        header = target.header
+        for line in ("import math\n\n", "import jax\n"):
+            used = line.split()[1] + "."
+            if used not in body.replace("jax.numpy", ""):
+                header = header.replace(line, "")
         return f"{header}\n\n{body}".lstrip()
 
 
-def source(loss: Loss, target: str = "torch", *, link: Link = SIGMOID, bound: bool = False) -> Source:
+def source(
+    loss: Loss,
+    target: str = "torch",
+    *,
+    link: Link = SIGMOID,
+    bound: bool = False,
+    naive: bool = False,
+    names: Collection[str] = NAMES,
+) -> Source:
     """Write a loss's functions for a target. Parameters stay keyword arguments unless ``bound``.
+
+    ``naive`` leaves out every rewriting rule; ``names`` chooses among value, gradient, value_logits,
+    gradient_logits, curvature_logits and floor. Raises ``LossproofError`` for an unknown target, or a function
+    that the target lacks.
 
     >>> from lossproof.catalogue import CATALOGUE
     >>> print(source(CATALOGUE["bce"], "numpy").functions["value_logits"])
     def value_logits(y, z):
-        \"\"\"softplus(z) - y*z with p = sigmoid(z).\"\"\"
+        \"\"\"loss(y, sigmoid(z)).\"\"\"
         return np.logaddexp(0, z) - y * z
     <BLANKLINE>
     """
     if target not in TARGETS:
-        raise LossproofError(f"lower: expected a target of {', '.join(TARGETS)}, got {target!r}.")
-    lowered = lower(loss, link, bound=bound)
+        raise LossproofError(f"lower: expected a target, got {target!r}; {nearest(target, TARGETS)}.")
+    lowered = (lower_naive if naive else lower)(loss, link, bound=bound)
     emitter = Emitter(TARGETS[target])
-    extra = "" if bound else "".join(f", {p.name}={_default(p.default)}" for p in loss.params)
-    plan: list[tuple[str, tuple[Any, ...], Any, str]] = [
-        ("value", (Y, P), lowered.value, "loss(y, p)."),
-        ("gradient", (Y, P), lowered.gradient, "Derivative of the loss with respect to p."),
-        ("value_logits", (Y, Z), lowered.value_logits, f"loss(y, {link.forward})."),
-        ("gradient_logits", (Y, Z), lowered.gradient_logits, "Derivative of the loss with respect to z."),
+    extra = "" if bound else "".join(f", {name}={float(value)!r}" for name, value in loss.values.items())
+    plan: list[tuple[str, tuple[Any, ...], str]] = [
+        ("value", (Y, P), "loss(y, p)."),
+        ("gradient", (Y, P), "Derivative of the loss with respect to p."),
+        ("value_logits", (Y, Z), f"loss(y, {link.forward})."),
+        ("gradient_logits", (Y, Z), "Derivative of the loss with respect to z."),
+        ("curvature_logits", (Y, Z), "Second derivative of the loss with respect to z."),
+        ("floor", (Y,), "Least loss over p."),
     ]
-    if lowered.floor is not None:
-        plan.append(("floor", (Y,), lowered.floor, "Least loss over p."))
-    functions = {
-        name: emitter.function(name, args, ", ".join(map(str, args)) + extra, expr, doc)
-        for name, args, expr, doc in plan
-    }
+    functions = {}
+    for name, args, doc in plan:
+        expr = getattr(lowered, name) if name in names else None
+        if expr is not None:
+            functions[name] = emitter.function(name, args, ", ".join(map(str, args)) + extra, expr, doc)
     order = tuple(name for name in TARGETS[target].primitives if name in emitter.used)
     return Source(functions, order, lowered, target)
-
-
-def _default(value: float) -> str:
-    return repr(float(value))
 
 
 def readable(expr: Any) -> str:

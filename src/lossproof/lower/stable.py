@@ -1,5 +1,7 @@
 """From a loss's formula to the expressions that are computed: behind a link, rewritten, with derived gradients."""
 
+import time
+import warnings
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -7,12 +9,13 @@ from typing import Any
 import sympy
 
 from lossproof.formula import SIGMOID, Link, Loss
-from lossproof.formula.functions import derivative
+from lossproof.formula.functions import derivative, to_elementary
 from lossproof.formula.parse import parse
 from lossproof.formula.symbols import P, Z
-from lossproof.lower.rules import STRUCTURE, Step, rewrite
+from lossproof.lower.rules import STRUCTURE, Step, TooSlow, rewrite
 
 Expr = Any
+BUDGET = 10.0  # seconds that rewriting a formula may take
 
 
 @dataclass(frozen=True)
@@ -29,8 +32,12 @@ class Lowered:
     floor: Expr | None
     steps: tuple[Step, ...]
 
+    @property
+    def curvature_logits(self) -> Expr:
+        """Second derivative with respect to the logits, rewritten."""
+        return rewrite(derivative(self.gradient_logits, Z))[0]
 
-@lru_cache(maxsize=256)
+
 def lower(loss: Loss, link: Link = SIGMOID, *, bound: bool = False) -> Lowered:
     """Derive the stable expressions of a loss; parameters stay symbols unless ``bound``.
 
@@ -38,21 +45,55 @@ def lower(loss: Loss, link: Link = SIGMOID, *, bound: bool = False) -> Lowered:
     >>> lower(CATALOGUE["bce"]).value_logits, lower(CATALOGUE["bce"]).gradient_logits
     (-y*z + softplus(z), -y + sigmoid(z))
     """
+    made = _in_time(loss, link, bound)
+    if made is not None:
+        return made
+    warnings.warn(
+        f"{loss.label[:60]}: expected to rewrite the formula within {BUDGET:g} s, it takes longer. Its plain form "
+        "is used, which may overflow for large logits. Simplify the formula.",
+        stacklevel=2,
+    )
+    return lower_naive(loss, link, bound=bound)
+
+
+@lru_cache(maxsize=256)
+def _in_time(loss: Loss, link: Link, bound: bool) -> Lowered | None:
+    try:
+        return _rewritten(loss, link, bound, time.monotonic() + BUDGET)
+    except TooSlow:
+        return None
+
+
+def _rewritten(loss: Loss, link: Link, bound: bool, deadline: float) -> Lowered:
     formula = loss.expression(bound=bound)
     forward = parse(link.forward, symbols=("z",))
-    behind, steps = rewrite(formula.xreplace({P: forward}), rules=STRUCTURE)
-    value_logits, more = rewrite(behind)
-    gradient_logits, last = rewrite(derivative(behind, Z))
-    value, _ = rewrite(formula)
+    behind, steps = rewrite(formula.xreplace({P: forward}), rules=STRUCTURE, deadline=deadline)
+    value_logits, more = rewrite(behind, deadline=deadline)
+    gradient_logits, last = rewrite(derivative(behind, Z), deadline=deadline)
+    value, _ = rewrite(formula, deadline=deadline)
     if any(isinstance(c, sympy.Eq) and c.has(P) for pw in formula.atoms(sympy.Piecewise) for _, c in pw.args):
         # a formula patched at a point cancels around it: there the way through the logits is the stable one
         inverse = parse(link.inverse, symbols=("p",))
         slope = sympy.factor(derivative(inverse, P))
         gradient = gradient_logits.xreplace({Z: rewrite(sympy.expand_log(inverse, force=True))[0]}) * slope
     else:
-        gradient, _ = rewrite(derivative(formula, P))
-    steps = [*steps, *more, *last]
-    return Lowered(value, gradient, value_logits, gradient_logits, floor_of(loss, bound=bound), tuple(steps))
+        gradient, _ = rewrite(derivative(formula, P), deadline=deadline)
+    floor = floor_of(loss, bound=bound)
+    return Lowered(value, gradient, value_logits, gradient_logits, floor, (*steps, *more, *last))
+
+
+@lru_cache(maxsize=256)
+def lower_naive(loss: Loss, link: Link = SIGMOID, *, bound: bool = False) -> Lowered:
+    """The same expressions with no rule applied: a baseline for tests, and what people write first.
+
+    >>> from lossproof.catalogue import CATALOGUE
+    >>> lower_naive(CATALOGUE["mae"]).value_logits
+    Abs(y - 1/(1 + exp(-z)))
+    """
+    formula = to_elementary(loss.expression(bound=bound))
+    behind = formula.xreplace({P: to_elementary(parse(link.forward, symbols=("z",)))})
+    floor = floor_of(loss, bound=bound)
+    return Lowered(formula, derivative(formula, P), behind, derivative(behind, Z), floor, ())
 
 
 def floor_of(loss: Loss, *, bound: bool = False) -> Expr | None:

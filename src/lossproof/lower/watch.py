@@ -59,7 +59,7 @@ def summary(sums: npt.ArrayLike, images: float, pixels: float) -> dict[str, floa
     }
 
 
-def describe(  # noqa: PLR0917 - the numbers at one element, in the order they arise
+def describe(
     loss: Loss, target: float, input: float, value: float, gradient: float, from_logits: bool
 ) -> str:
     """Say which term is not finite at one element: input, target, loss (and which part of it) or gradient.

@@ -6,10 +6,12 @@ from functools import lru_cache
 from typing import Any
 
 import torch
+from torch import Tensor
+
 from lossproof.catalogue import resolve
 from lossproof.formula import Loss
 from lossproof.lower.kernels import NAMES, load
-from torch import Tensor
+
 
 @dataclass(frozen=True)
 class Kernel:

@@ -3,10 +3,11 @@
 from collections.abc import Callable
 from typing import Any
 
+from torch import Tensor
+
 from lossproof.formula import LossproofError
 from lossproof.lower.watch import Alarm
 from lossproof.torch.monitor import Monitor
-from torch import Tensor
 
 try:
     from lightning.pytorch import Callback
@@ -61,7 +62,7 @@ class MonitorCallback(Callback):  # type: ignore[misc]
         if self.monitors:
             self.monitors["train"](self._logits(outputs), self.target(batch))
 
-    def on_validation_batch_end(  # noqa: PLR0917 - Lightning's own signature
+    def on_validation_batch_end(
         self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
         """Add a validation step, if it returned the logits."""

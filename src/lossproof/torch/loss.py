@@ -4,10 +4,11 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
+from torch import Tensor, nn
+
 from lossproof.formula import Interval, LossproofError
 from lossproof.formula.errors import nearest
 from lossproof.torch.kernel import Kernel, apply, kernel
-from torch import Tensor, nn
 
 Reduction = Literal["nats_per_image", "mean", "sum", "none"]
 Check = Literal["always", "first", "never"]

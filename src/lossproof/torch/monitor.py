@@ -4,6 +4,8 @@ from math import isnan
 from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
+
 from lossproof.lower.watch import (
     DEAD_ERROR,
     DEAD_GRADIENT,
@@ -16,7 +18,6 @@ from lossproof.lower.watch import (
 )
 from lossproof.torch.kernel import Kernel
 from lossproof.torch.loss import ReconstructionLoss
-from torch import Tensor
 
 LEVELS_AT_ONCE = 4096  # a search looks at some 800 logits for each grey level
 

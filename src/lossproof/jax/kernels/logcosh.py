@@ -12,8 +12,7 @@ import jax.numpy as jnp
 def logcosh(x):
     """log(cosh(x)) without overflow, and without cancellation at 0."""
     a = jnp.abs(x)
-    near = jnp.log1p(2 * jnp.sinh(jnp.minimum(a, 1.0) / 2) ** 2)
-    return jnp.where(a < 1, near, a + jnp.log1p(jnp.exp(-2 * a)) - 0.6931471805599453)
+    return jnp.log1p(2 * jnp.sinh(jnp.minimum(a, 20.0) / 2) ** 2) + jnp.maximum(a - 20.0, 0.0)
 
 
 def value(y, p, a=1.0):

@@ -18,8 +18,7 @@ def value(y, p, tau=0.5):
 def gradient(y, p, tau=0.5):
     """Derivative of the loss with respect to p."""
     t1 = p - y
-    t2 = tau / 2
-    return (0.5 - t2) * (1 + jnp.sign(t1)) + t2 * (jnp.sign(t1) - 1)
+    return (1 - tau) * (1 + jnp.sign(t1)) / 2 + tau * (jnp.sign(t1) - 1) / 2
 
 
 def value_logits(y, z, tau=0.5):

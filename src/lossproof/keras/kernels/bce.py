@@ -10,7 +10,7 @@ from keras import ops
 
 def softplus(x):
     """log(1 + exp(x)) without overflow."""
-    return ops.maximum(x, 0.0) + ops.log1p(ops.exp(-ops.abs(x)))
+    return ops.relu(x) + ops.log1p(ops.exp(-ops.abs(x)))
 
 
 def xlogy(x, y):

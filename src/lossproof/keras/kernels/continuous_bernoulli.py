@@ -24,7 +24,7 @@ def logexprel(x):
     """log((exp(x) - 1)/x), and 0 at 0."""
     zero = ops.equal(x, 0)
     a = ops.where(zero, 1.0, ops.abs(x))
-    return ops.where(zero, 0.0, ops.maximum(x, 0.0) + ops.log(-ops.expm1(-a) / a))
+    return ops.where(zero, 0.0, ops.relu(x) + ops.log(-ops.expm1(-a) / a))
 
 
 def meanexp(x):

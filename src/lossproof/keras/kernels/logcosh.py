@@ -11,8 +11,7 @@ from keras import ops
 def logcosh(x):
     """log(cosh(x)) without overflow, and without cancellation at 0."""
     a = ops.abs(x)
-    near = ops.log1p(2 * ops.sinh(ops.minimum(a, 1.0) / 2) ** 2)
-    return ops.where(a < 1, near, a + ops.log1p(ops.exp(-2 * a)) - 0.6931471805599453)
+    return ops.log1p(2 * ops.sinh(ops.minimum(a, 20.0) / 2) ** 2) + ops.maximum(a - 20.0, 0.0)
 
 
 def value(y, p, a=1.0):

@@ -5,26 +5,27 @@ loss(y, sigmoid(z)) = (1 - tau)*maximum(sigmoid(z) - y, 0) + tau*maximum(y - sig
 d/dz = (1 - tau)*(1 + sign(sigmoid(z) - y))*sigmoid(z)*sigmoid(-z)/2 - tau*(1 + sign(y - sigmoid(z)))*sigmoid(z)*sigmoid(-z)/2
 """
 
+import math
+
 from keras import ops
 
 
 def value(y, p, tau=0.5):
     """loss(y, p)."""
     t1 = p - y
-    return (1 - tau) * ops.maximum(t1, 0) + tau * ops.maximum(-t1, 0)
+    return (1 - tau) * ops.clip(t1, 0, math.inf) + tau * ops.clip(-t1, 0, math.inf)
 
 
 def gradient(y, p, tau=0.5):
     """Derivative of the loss with respect to p."""
     t1 = p - y
-    t2 = tau / 2
-    return (0.5 - t2) * (1 + ops.sign(t1)) + t2 * (ops.sign(t1) - 1)
+    return (1 - tau) * (1 + ops.sign(t1)) / 2 + tau * (ops.sign(t1) - 1) / 2
 
 
 def value_logits(y, z, tau=0.5):
     """loss(y, sigmoid(z))."""
     r = y - ops.sigmoid(z)
-    return (1 - tau) * ops.maximum(-r, 0) + tau * ops.maximum(r, 0)
+    return (1 - tau) * ops.clip(-r, 0, math.inf) + tau * ops.clip(r, 0, math.inf)
 
 
 def gradient_logits(y, z, tau=0.5):

@@ -4,6 +4,7 @@ A rule looks at one node of an expression and returns an equal node, or None. ``
 bottom-up until nothing changes and records what it did.
 """
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -68,31 +69,50 @@ def sigmoid_terms(add: Expr) -> list[tuple[Expr, Expr, Expr]]:
     return found
 
 
-def rewrite(expr: Expr, *, rules: list[Rule] | None = None, limit: int = 400) -> tuple[Expr, list[Step]]:
+class TooSlow(Exception):
+    """Rewriting took longer than it may."""
+
+
+def rewrite(
+    expr: Expr, *, rules: list[Rule] | None = None, limit: int = 2_000, deadline: float | None = None
+) -> tuple[Expr, list[Step]]:
     """Apply rules (all by default) bottom-up until none applies; returns the expression and the steps taken.
 
+    Raises ``TooSlow`` past ``deadline`` (a ``time.monotonic()``), or after more than ``limit`` steps.
+
+    >>> from lossproof.formula.functions import softplus
     >>> from lossproof.formula.symbols import Y, Z
     >>> rewrite(Y * softplus(-Z) + (1 - Y) * softplus(Z))[0]
     -y*z + softplus(z)
     """
     active = RULES if rules is None else rules
     steps: list[Step] = []
+    settled: dict[Expr, Expr] = {}
 
     def visit(node: Expr) -> Expr:
+        if node in settled:
+            return settled[node]
+        before = node
         if node.args and not node.is_Relational:
             args = [visit(a) for a in node.args]
             if any(new is not old for new, old in zip(args, node.args, strict=True)):
                 node = node.func(*args)
-        for rule in active:
-            new = rule.apply(node) if len(steps) < limit else None
+        for one in active:
+            if deadline is not None and time.monotonic() > deadline:
+                raise TooSlow
+            new = one.apply(node)
             if new is not None and new != node:
-                steps.append(Step(rule.name, str(node), str(new)))
-                return visit(new)
+                steps.append(Step(one.name, str(node), str(new)))
+                if len(steps) > limit:
+                    raise TooSlow
+                node = visit(new)
+                break
+        settled[before] = node
         return node
 
     while True:
-        count = len(steps)
+        settled.clear()
         new = visit(expr)
-        if new == expr or len(steps) == count or len(steps) >= limit:
+        if new == expr:
             return new, steps
         expr = new

@@ -106,14 +106,21 @@ def content(e: Expr) -> Expr | None:
     for factor in e.args:
         if factor.is_Add:
             c, primitive = factor.primitive()
-            rest = e / factor
-            if rest.is_number:
+            others = [f for f in e.args if f is not factor]
+            if sympy.Mul(*others).is_number:
                 continue
             if c != 1:
-                return c * rest * primitive
-            if rest.as_coeff_Mul()[0].is_negative and factor.could_extract_minus_sign():
-                return sympy.Mul(-rest, -factor, evaluate=True)
+                return sympy.Mul(c, *others, primitive)
+            flipped = sympy.Mul(-1, *others, -factor)
+            if _minus_signs(flipped) < _minus_signs(e):
+                return flipped
     return None
+
+
+def _minus_signs(e: Expr) -> int:
+    coefficient, rest = e.as_coeff_Mul()
+    factors = [f for f in sympy.Mul.make_args(rest) if f.is_Add]
+    return int(coefficient.is_negative) + sum(f.could_extract_minus_sign() for f in factors)
 
 
 def _exp_or_powers(u: Expr, a: Expr, b: Expr) -> Expr:

@@ -2,8 +2,17 @@
 
 from lossproof.lower.targets.spelling import Target, array_functions, array_primitives
 
-_PRIMITIVES = array_primitives("ops")
-del _PRIMITIVES["sigmoid"]
+# ops.maximum and ops.minimum with a number turn float64 into float32 on Keras's torch backend; these do not
+_KEEPS_DTYPE = {"ops.maximum(x, 0.0)": "ops.relu(x)", "ops.minimum(a, 1.0)": "ops.clip(a, 0.0, 1.0)"}
+
+
+def _primitives() -> dict[str, str]:
+    texts = array_primitives("ops")
+    del texts["sigmoid"]
+    for old, new in _KEEPS_DTYPE.items():
+        texts = {name: text.replace(old, new) for name, text in texts.items()}
+    return texts
+
 
 KERAS = Target(
     id="keras",
@@ -12,6 +21,7 @@ KERAS = Target(
     functions=array_functions("ops") | {"sigmoid": "ops.sigmoid({0})", "erf": "ops.erf({0})"},
     where="ops.where({0}, {1}, {2})",
     fill="ops.full_like({1}, {0})",
-    primitives=_PRIMITIVES,
+    primitives=_primitives(),
+    with_scalar={"maximum": "ops.clip({0}, {1}, math.inf)", "minimum": "ops.clip({0}, -math.inf, {1})"},
     joint=(" & ", " | "),
 )

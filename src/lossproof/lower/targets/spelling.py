@@ -99,8 +99,7 @@ def array_primitives(module: str) -> dict[str, str]:
         "logcosh": '''def logcosh(x):
     """log(cosh(x)) without overflow, and without cancellation at 0."""
     a = np.abs(x)
-    near = np.log1p(2 * np.sinh(np.minimum(a, 1.0) / 2) ** 2)
-    return np.where(a < 1, near, a + np.log1p(np.exp(-2 * a)) - 0.6931471805599453)
+    return np.log1p(2 * np.sinh(np.minimum(a, 20.0) / 2) ** 2) + np.maximum(a - 20.0, 0.0)
 ''',
         "logsinhc": '''def logsinhc(x):
     """log(sinh(x)/x), and 0 at 0."""

@@ -11,8 +11,7 @@ import torch
 def logcosh(x):
     """log(cosh(x)) without overflow, and without cancellation at 0."""
     a = torch.abs(x)
-    near = torch.log1p(2 * torch.sinh(torch.clamp(a, max=1) / 2) ** 2)
-    return torch.where(a < 1, near, a + torch.log1p(torch.exp(-2 * a)) - 0.6931471805599453)
+    return torch.log1p(2 * torch.sinh(torch.clamp(a, max=20) / 2) ** 2) + torch.relu(a - 20)
 
 
 def value(y, p, a=1.0):
