@@ -40,7 +40,7 @@ _PUBLIC = {
     "loss": ("lossproof.lower", "function"),
 }
 
-__all__ = [*_PUBLIC, "__version__"]
+__all__ = [*_PUBLIC, "__version__"]  # noqa: PLE0604
 
 
 def __getattr__(name: str) -> Any:

@@ -311,7 +311,7 @@ REFUSED = [
     (lambda y, p: p + np.log(np.zeros_like(p)), r"expected a finite value, got log\(...\)"),
     (lambda y, p: p ** 1e9, "expected an exponent of at most 1000 in size"),
     (lambda y, p: np.log(p, where=p > 0), "expected arguments of log that a formula has, got an unexpected keyword"),
-    (lambda y, p: undefined(p), "NameError: name 'undefined' is not defined at line"),
+    (lambda y, p: undefined(p), "NameError: name 'undefined' is not defined at line"),  # noqa: F821
     (lambda y, p: p + np.random.default_rng().uniform(), "formula to agree with the function"),
     (lambda y, p: np.log(p, dtype=int), "expected a cast to a floating type"),
     (lambda y, p: torch.log(other=p), "got a missing argument"),

@@ -47,7 +47,7 @@ def curve(start: float, end: float, epochs: int) -> np.ndarray:
     return end + (start - end) * np.exp(-4.0 * np.arange(epochs + 1) / max(epochs, 1))
 
 
-def rows_of(  # noqa: PLR0917
+def rows_of(
     label: str, member: str, seed: int, epochs: int, labels: Sequence[str], variational: bool
 ) -> list[tuple[Any, ...]]:
     noise = np.random.default_rng([seed, len(label)])

@@ -5,9 +5,9 @@ import pickle
 
 import numpy as np
 import pytest
+import torch
 import torch.nn.functional as F
 
-import torch
 from lossproof.catalogue import CATALOGUE
 from lossproof.formula import LossproofError
 from lossproof.lower import function

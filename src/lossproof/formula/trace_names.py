@@ -288,10 +288,10 @@ def _formula_name(name: str) -> Callable[..., Expr]:
     if name in ("gammaln", "digamma"):
         return lambda x: function(_moderate(x))
     if arity == 1:
-        return lambda x: function(x)
+        return lambda x: function(x)  # noqa: PLW0108 - the arity is what a call is checked against
     if arity == 2:
-        return lambda a, b: function(a, b)
-    return lambda a, b, c: function(a, b, c)
+        return lambda a, b: function(a, b)  # noqa: PLW0108
+    return lambda a, b, c: function(a, b, c)  # noqa: PLW0108
 
 
 _COMMON = {name: _formula_name(name) for name in fn.NAMES}

@@ -5,7 +5,7 @@ try:
 except ModuleNotFoundError as error:  # pragma: no cover - needs an environment without jax
     raise ModuleNotFoundError('lossproof.jax needs jax: pip install "lossproof[jax]"') from error
 
-from lossproof.jax.kernel import Kernel, kernel
 from lossproof.jax.functions import logit_gradient, loss, reconstruction_loss
+from lossproof.jax.kernel import Kernel, kernel
 
 __all__ = ["Kernel", "kernel", "logit_gradient", "loss", "reconstruction_loss"]

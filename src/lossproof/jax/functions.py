@@ -10,6 +10,7 @@ import numpy as np
 from jax import Array
 from jax.custom_derivatives import SymbolicZero
 from jax.typing import ArrayLike
+
 from lossproof.formula import LossproofError
 from lossproof.formula.errors import nearest
 from lossproof.jax.kernel import Kernel, kernel

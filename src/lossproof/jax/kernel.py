@@ -6,6 +6,7 @@ from functools import lru_cache
 from typing import Any
 
 from jax import Array
+
 from lossproof.catalogue import resolve
 from lossproof.formula import Loss
 from lossproof.lower.kernels import NAMES, load

@@ -8,10 +8,10 @@ import keras
 import numpy as np
 from keras import ops
 
-from lossproof.catalogue import resolve
 from lossproof.formula import Loss, LossproofError
+from lossproof.keras.kernel import Kernel, kernel
+from lossproof.keras.loss import ReconstructionLoss
 from lossproof.lower.function import function
-from lossproof.lower.kernels import load
 from lossproof.lower.watch import (
     DEAD_ERROR,
     DEAD_GRADIENT,
@@ -64,13 +64,14 @@ class MonitorCallback(keras.callbacks.Callback):
         prefix: str = "",
     ) -> None:
         super().__init__()
-        self.loss: Loss = resolve(getattr(loss, "definition", loss))
-        self.from_logits = bool(getattr(loss, "from_logits", True)) if from_logits is None else from_logits
+        self.kernel: Kernel = loss.kernel if isinstance(loss, ReconstructionLoss) else kernel(loss)
+        self.loss: Loss = self.kernel.loss
+        default = loss.from_logits if isinstance(loss, ReconstructionLoss) else True
+        self.from_logits = default if from_logits is None else from_logits
         check_options(self.loss.label, every, alarm)
         self.x, self.y = x, np.asarray(x if y is None else y)
         self.output = output or _call
         self.batch_size, self.every, self.alarm, self.prefix = batch_size, every, alarm, prefix
-        self._kernel, _ = load(self.loss, "keras", "lossproof.keras.kernels")
         self._floor = float(np.sum(function(self.loss).floor(self.y)))  # depends on the targets alone
         self._dead_below = DEAD_GRADIENT * largest_slope(self.loss)
         self._sounded = False
@@ -79,7 +80,7 @@ class MonitorCallback(keras.callbacks.Callback):
         """Measure, and add to ``logs``."""
         if epoch % self.every or logs is None:
             return
-        found, wrong = self.measure()
+        found, wrong = self._measure(self.model)
         logs.update({self.prefix + name: found[name] for name in NAMES})
         if wrong and not self._sounded:
             self._sounded = True
@@ -89,15 +90,18 @@ class MonitorCallback(keras.callbacks.Callback):
                 f"{found['non_finite']:.0f} of {self.y.size} elements of the sample.",
             )
 
-    def measure(self) -> tuple[dict[str, float], str]:
-        """The numbers of the model's present state, and what is not finite first, "" if all is."""
+    def measure(self, model: Any) -> dict[str, float]:
+        """The numbers of a model's present state: what goes into ``logs``, and ``loss`` and ``images``."""
+        return self._measure(model)[0]
+
+    def _measure(self, model: Any) -> tuple[dict[str, float], str]:
+        """The numbers, and what is not finite first, "" if all is."""
         sums, wrong = np.array([0.0, self._floor, 0.0, 0.0]), ""
         for start in range(0, len(self.y), self.batch_size):
             part = slice(start, start + self.batch_size)
             target = self.y[part].astype("float32")
-            x, value, gradient = self._look(
-                keras.tree.map_structure(lambda a, part=part: a[part], self.x), target
-            )
+            x = keras.tree.map_structure(lambda a, part=part: a[part], self.x)
+            x, value, gradient = self._look(model, x, target)
             with np.errstate(all="ignore"):
                 p = 1 / (1 + np.exp(-x)) if self.from_logits else x
                 slope = gradient if self.from_logits else gradient * (p * (1 - p))
@@ -110,19 +114,20 @@ class MonitorCallback(keras.callbacks.Callback):
                 wrong = describe(self.loss, *here, self.from_logits)
         return summary(sums, images=len(self.y), pixels=self.y.size), wrong
 
-    def _look(self, x: Any, target: Any) -> tuple[Any, Any, Any]:
+    def _look(self, model: Any, x: Any, target: Any) -> list[Any]:
         """Output, element-wise loss and gradient of a batch as float32 arrays, by the kernels of training."""
-        value, gradient = ("value_logits", "gradient_logits") if self.from_logits else ("value", "gradient")
+        k = self.kernel
+        value, gradient = (k.value_logits, k.gradient_logits) if self.from_logits else (k.value, k.gradient)
         with _no_gradient():
-            z = ops.cast(self.output(self.model, x), "float32")
+            z = ops.cast(self.output(model, x), "float32")
             if tuple(z.shape) != target.shape:
                 raise LossproofError(
                     f"{self.loss.label}: expected the model's output in the target's shape {target.shape}, got "
                     f"{tuple(z.shape)}. Give output=lambda model, x: ... that returns the logits."
                 )
             y = ops.convert_to_tensor(target)
-            arrays = [ops.broadcast_to(self._kernel[name](y, z), z.shape) for name in (value, gradient)]
-            return ops.convert_to_numpy(z), *(ops.convert_to_numpy(a) for a in arrays)  # type: ignore[return-value]
+            arrays = [z, *(ops.broadcast_to(f(y, z), z.shape) for f in (value, gradient))]
+            return [ops.convert_to_numpy(a) for a in arrays]
 
 
 def _call(model: Any, x: Any) -> Any:

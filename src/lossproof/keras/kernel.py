@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 from keras import ops
+
 from lossproof.catalogue import resolve
 from lossproof.formula import Loss
 from lossproof.lower.kernels import NAMES, load

@@ -5,6 +5,7 @@ from typing import Any, Literal, get_args
 import keras
 import numpy as np
 from keras import ops
+
 from lossproof.formula import Interval, LossproofError
 from lossproof.formula.errors import nearest
 from lossproof.keras.config import from_config, to_config

@@ -1,7 +1,7 @@
 """Reconstruction losses for torch: generated kernels, derived gradients, checked inputs."""
 
 try:
-    import torch as _torch
+    import torch as _torch  # noqa: F401
 except ModuleNotFoundError as error:  # pragma: no cover - needs an environment without torch
     raise ModuleNotFoundError('lossproof.torch needs torch: pip install "lossproof[torch]"') from error
 

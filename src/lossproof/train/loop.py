@@ -197,7 +197,7 @@ def first(bad: Tensor) -> tuple[int, ...]:
     return tuple(int(i) for i in bad.nonzero()[0])
 
 
-def pixel_event(  # noqa: PLR0917 - private, called three times above
+def pixel_event(
     term: str,
     step: int,
     indices: Tensor,
