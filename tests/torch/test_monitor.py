@@ -4,6 +4,7 @@ import copy
 import json
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -254,14 +255,17 @@ def test_wrong_tensors():
 
 def test_two_processes_add_up(tmp_path):
     script = Path(__file__).parent / "two_processes.py"
-    started = [
-        subprocess.Popen(
-            [sys.executable, str(script), str(rank), str(tmp_path / "meet")], stdout=subprocess.PIPE
-        )
-        for rank in range(2)
-    ]
-    answers = [json.loads(p.communicate(timeout=120)[0].decode().splitlines()[-1]) for p in started]
-    assert [p.returncode for p in started] == [0, 0]
+    command = [sys.executable, str(script)]
+    with ExitStack() as stack:
+        started = []
+        for rank in range(2):
+            process = subprocess.Popen([*command, str(rank), str(tmp_path / "meet")], stdout=subprocess.PIPE)
+            stack.enter_context(process)
+            stack.callback(process.kill)  # one alone would wait for the other for ever
+            started.append(process)
+        outputs = [process.communicate(timeout=120)[0].decode() for process in started]
+    assert [process.returncode for process in started] == [0, 0]
+    answers = [json.loads(output.splitlines()[-1]) for output in outputs]
     assert answers[0]["reduced"] == answers[1]["reduced"]
     alone = Monitor("mse")
     for z, y in (batch(4, 0), batch(6, 1)):

@@ -110,8 +110,8 @@ class MonitorCallback(keras.callbacks.Callback):
                 sums += [value.sum(dtype=np.float64), 0.0, dead.sum(), bad.sum()]
             if bad.any() and not wrong:
                 at = tuple(np.argwhere(bad)[0])
-                here = (float(a[at]) for a in (target, x, value, gradient))
-                wrong = describe(self.loss, *here, self.from_logits)
+                y, z, v, g = (float(a[at]) for a in (target, x, value, gradient))
+                wrong = describe(self.loss, y, z, v, g, self.from_logits)
         return summary(sums, images=len(self.y), pixels=self.y.size), wrong
 
     def _look(self, model: Any, x: Any, target: Any) -> list[Any]:

@@ -23,7 +23,7 @@ NAMES = {"loss": "nats_per_image", "excess": "excess", "floor": "floor", "dead_p
          "non_finite": "non_finite"}  # fmt: skip
 
 
-class MonitorCallback(Callback):  # type: ignore[misc]
+class MonitorCallback(Callback):
     """Logs, at the end of each epoch, what a ``Monitor`` collected in its training and validation steps.
 
     ``MonitorCallback(loss)``: ``training_step`` returns ``{"loss": ..., "logits": ...}`` (``outputs`` names the key,
