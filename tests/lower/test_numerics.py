@@ -82,9 +82,20 @@ def test_numpy_float64(name, kind):
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("kind", ["value_logits", "gradient_logits"])
+@pytest.mark.parametrize("together", [False, True])
 @pytest.mark.parametrize("name", IDS)
-def test_torch(name, kind, dtype):
-    k = getattr(kernel(name), kind)
+def test_torch(name, kind, dtype, together):
+    def k(y, z):
+        if not together:
+            return getattr(kernel(name), kind)(y, z)
+        # in one call for all points, and in the calls for moderate logits, which take another way
+        index = 0 if kind == "value_logits" else 1
+        tame = z < 12
+        got = torch.empty_like(z)
+        got[tame] = kernel(name).both_logits(y[tame], z[tame])[index]
+        got[~tame] = kernel(name).both_logits(y[~tame], z[~tame])[index]
+        return got
+
     to = getattr(torch, dtype)
     error, place = worst(
         kind,

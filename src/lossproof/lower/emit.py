@@ -50,7 +50,7 @@ class Emitter:
         return self._statements(expr, like, pad)
 
     def _statements(self, expr: Expr, like: Expr, pad: str) -> list[str]:
-        names = _readable_names({str(s) for s in expr.free_symbols} | {"y", "z"})
+        names = readable_names({str(s) for s in expr.free_symbols} | {"y", "z"})
         shared, (result,) = sympy.cse([expr], symbols=(sympy.Symbol(f"_c{i}", real=True) for i in range(10_000)),
                                       order="none")  # fmt: skip
         renamed: dict[Expr, Expr] = {}
@@ -58,18 +58,18 @@ class Emitter:
         scalars_before = set(self.tensors)
         for symbol, value in shared:
             plain = value.xreplace(renamed)
-            if plain.is_Symbol or (-plain).is_Symbol:  # a sign is no work to share
+            if plain.is_Symbol or plain.is_Relational or (-plain).is_Symbol:  # a sign is no work to share
                 renamed[symbol] = plain
                 continue
             new = sympy.Symbol(names(plain), real=True)
             renamed[symbol] = new
             if not self.is_scalar(plain):
                 self.tensors.add(new)
-            lines += _wrapped(self.target.syntax.assign.format(name=new, value="{}"), self(plain), pad)
+            lines += wrapped(self.target.syntax.assign.format(name=new, value="{}"), self(plain), pad)
         result = result.xreplace(renamed)
         text = self.target.fill.format(self(result), self(like)) if self.is_scalar(result) else self(result)
         self.tensors = scalars_before
-        return [*lines, *_wrapped(self.target.syntax.give.format(value="{}"), text, pad)]
+        return [*lines, *wrapped(self.target.syntax.give.format(value="{}"), text, pad)]
 
     def is_scalar(self, e: Expr) -> bool:
         """True for what is known without the arrays: numbers and parameters."""
@@ -202,7 +202,7 @@ def _rebuild(name: str, args: Sequence[Expr]) -> Expr | None:
     return value if value is not None and value.is_Float else None
 
 
-class _readable_names:
+class readable_names:
     """Names for shared parts: p and q for sigmoid(z) and sigmoid(-z), r for the residual, else t1, t2..."""
 
     def __init__(self, taken: Iterable[str]) -> None:
@@ -225,7 +225,7 @@ class _readable_names:
         return name
 
 
-def _wrapped(statement: str, text: str, pad: str, width: int = 100) -> list[str]:
+def wrapped(statement: str, text: str, pad: str, width: int = 100) -> list[str]:
     """A statement on one line, or one term of its sum a line where that is too long."""
     if len(pad) + len(statement) + len(text) <= width:
         return [pad + statement.format(text)]

@@ -8,7 +8,7 @@ from typing import Any
 
 from lossproof.formula import Loss
 
-NAMES = ("value", "gradient", "value_logits", "gradient_logits", "floor")
+NAMES = ("value", "gradient", "value_logits", "gradient_logits", "both_logits", "floor")
 
 
 def load(loss: Loss, target: str, package: str) -> tuple[dict[str, Callable[..., Any]], str]:
@@ -23,7 +23,7 @@ def load(loss: Loss, target: str, package: str) -> tuple[dict[str, Callable[...,
         return found, f"{package}.{loss.id}"
     from lossproof.lower.source import source
 
-    text = source(loss, target, bound=True).text()
+    text = source(loss, target, bound=True, names=NAMES).text()
     return run(text, f"<lossproof {target} {loss.label}>"), text
 
 

@@ -76,6 +76,12 @@ def source(
         expr = getattr(lowered, name) if name in names else None
         if expr is not None:
             functions[name] = emitter.function(name, args, ", ".join(map(str, args)) + extra, expr, doc)
+    if target == "torch" and "both_logits" in names and not naive:
+        from lossproof.lower.inplace import both_logits
+
+        text, used = both_logits(lowered.value_logits, lowered.gradient_logits, "y, z" + extra)
+        functions["both_logits"] = text
+        emitter.used.update(used)
     order = tuple(name for name in TARGETS[target].primitives if name in emitter.used)
     return Source(functions, order, lowered, target)
 

@@ -1,5 +1,6 @@
 """From a Loss to its torch functions: the committed kernel where there is one, else written on the spot."""
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -12,10 +13,15 @@ from lossproof.catalogue import resolve
 from lossproof.formula import Loss
 from lossproof.lower.kernels import NAMES, load
 
+Both = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+
 
 @dataclass(frozen=True)
 class Kernel:
     """Torch functions of a loss at its parameter values; all take the target first. ``floor`` may be None.
+
+    ``both_logits`` gives value and gradient together, with what they share computed once; it is for eager use
+    without a graph.
 
     ``source`` is the text the functions were made from.
     """
@@ -25,6 +31,7 @@ class Kernel:
     gradient: Callable[..., Tensor]
     value_logits: Callable[..., Tensor]
     gradient_logits: Callable[..., Tensor]
+    both_logits: Callable[..., tuple[Tensor, Tensor]]
     floor: Callable[..., Tensor] | None
     source: str
 
@@ -71,6 +78,88 @@ class Elementwise(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
         x, y = ctx.saved_tensors
         return grad * ctx.gradient(y, x), None, None, None
+
+
+# torch looks the signature up at every call of a function with setup_context
+Elementwise.forward.__signature__ = inspect.signature(Elementwise.forward)  # type: ignore[attr-defined]
+
+
+class Total(torch.autograd.Function):
+    """Scaled sum of a loss behind the sigmoid; the way there already computes the gradient, in cache-sized pieces.
+
+    Only the two inputs and the gradient are kept; the gradient is handed out by the first way back.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, z: Tensor, y: Tensor, k: Kernel, scale: float, both: Both | None) -> Tensor:
+        ctx.k, ctx.scale, ctx.grad = k, scale, None
+        ctx.save_for_backward(z, y)
+        if both is not None:
+            total, ctx.grad = both(z, y)
+        elif ctx.needs_input_grad[0]:
+            total, ctx.grad = _in_pieces(k, z, y)
+        else:
+            wide = torch.promote_types(z.dtype, torch.float32)
+            total = k.value_logits(y.to(wide), z.to(wide)).sum()
+        return total * scale
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        ready, ctx.grad = ctx.grad, None
+        if (
+            ready is None or torch.is_grad_enabled()
+        ):  # a second way back, or one that will be differentiated itself
+            z, y = ctx.saved_tensors
+            wide = torch.promote_types(z.dtype, torch.float32)
+            return (
+                (grad * ctx.scale * ctx.k.gradient_logits(y.to(wide), z.to(wide))).to(z.dtype),
+                None,
+                None,
+                None,
+                None,
+            )
+        if ready.device.type == "cpu":
+            factor = grad.item() * ctx.scale
+            return (ready if factor == 1 else ready.mul_(factor)), None, None, None, None
+        return ready.mul_(grad * ctx.scale), None, None, None, None
+
+
+#: elements whose temporaries stay in the caches of a CPU
+PIECE = 1 << 17
+
+
+def _in_pieces(k: Kernel, z: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    wide = torch.promote_types(z.dtype, torch.float32)
+    if z.device.type != "cpu" or z.numel() <= PIECE or not (z.is_contiguous() and y.is_contiguous()):
+        value, gradient = k.both_logits(y.to(wide), z.to(wide))
+        return value.sum(), gradient.to(z.dtype)
+    gradient = torch.empty_like(z)
+    sums = []
+    for a, b, out in zip(*(t.view(-1).split(PIECE) for t in (z, y, gradient)), strict=True):
+        value, part = k.both_logits(b.to(wide), a.to(wide))
+        out.copy_(part)
+        sums.append(value.sum())
+    return torch.stack(sums).sum(), gradient
+
+
+def total(k: Kernel, z: Tensor, y: Tensor, scale: float, both: Both | None = None) -> Tensor:
+    """Scaled sum over all elements of the loss of logits z; differentiable in z. ``both`` may be a compiled pair."""
+    plain = y.requires_grad or torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
+    if plain:
+        return apply(k, z, y).sum() * scale
+    result: Tensor = Total.apply(z, y, k, scale, both)
+    return result
+
+
+def compiled_pair(k: Kernel) -> Both:
+    """Sum and gradient of a loss behind the sigmoid as one compiled pass over the data."""
+
+    def pair(z: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        wide = torch.promote_types(z.dtype, torch.float32)
+        a, b = z.to(wide), y.to(wide)
+        return k.value_logits(b, a).sum(), k.gradient_logits(b, a).to(z.dtype)
+
+    return torch.compile(pair, fullgraph=True)
 
 
 def apply(k: Kernel, x: Tensor, y: Tensor, *, from_logits: bool = True) -> Tensor:

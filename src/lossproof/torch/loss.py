@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from lossproof.formula import Interval, LossproofError
 from lossproof.formula.errors import nearest
-from lossproof.torch.kernel import Kernel, apply, kernel
+from lossproof.torch.kernel import Both, Kernel, apply, compiled_pair, kernel, total
 
 Reduction = Literal["nats_per_image", "mean", "sum", "none"]
 Check = Literal["always", "first", "never"]
@@ -26,6 +26,10 @@ class ReconstructionLoss(nn.Module):
 
     The range of the target is looked at on the ``"first"`` call by default, which costs one device
     synchronisation; ``check="always"`` or ``"never"`` as you wish. Shapes and dtypes are always checked.
+
+    ``compile=True`` compiles value and gradient into one pass over the data (``torch.compile``; needs a C++
+    compiler on a CPU); it serves the reductions other than ``"none"`` on logits without ``weight``. Under a
+    ``torch.compile`` of your own leave it off.
 
     Half-precision inputs are computed in float32 and return float32; their gradients have the input's dtype.
 
@@ -55,6 +59,7 @@ class ReconstructionLoss(nn.Module):
         excess: bool = False,
         weight: Tensor | None = None,
         check: Check = "first",
+        compile: bool = False,
     ) -> None:
         super().__init__()
         self.kernel: Kernel = kernel(loss)
@@ -63,6 +68,8 @@ class ReconstructionLoss(nn.Module):
         self.check: Check = _one_of(check, Check, "check", self.label)
         self.from_logits = from_logits
         self.excess = excess
+        self.compile_pair = compile
+        self._pair: Both | None = None
         self._checked = False
         if weight is not None and not (weight.is_floating_point() and bool(torch.isfinite(weight).all())):
             raise LossproofError(f"{self.label}: expected weight as finite floats, got {_brief(weight)}.")
@@ -73,6 +80,7 @@ class ReconstructionLoss(nn.Module):
         parts = [repr(self.label), f"reduction={self.reduction!r}"]
         parts += ["from_logits=False"] if not self.from_logits else []
         parts += ["excess=True"] if self.excess else []
+        parts += ["compile=True"] if self.compile_pair else []
         return ", ".join(parts)
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
@@ -80,12 +88,29 @@ class ReconstructionLoss(nn.Module):
         self._check_form(input, target)
         if self.check == "always" or (self.check == "first" and not self._checked):
             self._check_range(input, target)
+        if self.from_logits and self.weight is None and self.reduction != "none":
+            return self._fused(input, target)
         values = apply(self.kernel, input, target, from_logits=self.from_logits)
         if self.excess:
             values = values - self.floor(target).to(values)
         if self.weight is not None:
             values = values * self.weight.to(values)
         return self._reduce(values)
+
+    def _fused(self, input: Tensor, target: Tensor) -> Tensor:
+        """Value and gradient in one pass, without a tensor of element-wise losses."""
+        scale = 1.0
+        if self.reduction == "mean":
+            scale = 1 / input.numel()
+        elif self.reduction == "nats_per_image" and input.ndim:
+            scale = 1 / input.shape[0]
+        if self.compile_pair and self._pair is None and not torch.compiler.is_compiling():
+            self._pair = compiled_pair(self.kernel)
+        result = total(self.kernel, input, target, scale, self._pair)
+        return result - self.floor(target).sum().to(result) * scale if self.excess else result
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_pair": None}  # what is compiled is compiled again where it is needed
 
     def floor(self, target: Tensor) -> Tensor:
         """Least possible loss of each element; the target's shape."""

@@ -2,7 +2,18 @@
 
 import sympy
 
-from lossproof.formula.functions import expm1, log1p, sigmoid, softplus, xdivy, xlog1py, xlogy, xtimes
+from lossproof.formula.functions import (
+    expm1,
+    log1p,
+    maximum,
+    minimum,
+    sigmoid,
+    softplus,
+    xdivy,
+    xlog1py,
+    xlogy,
+    xtimes,
+)
 from lossproof.formula.symbols import P, Y, Z
 from lossproof.lower.rules.engine import HALF, Expr, rule
 
@@ -116,3 +127,41 @@ def _may_overflow(f: Expr) -> bool:
         return bool(argument.has(Z)) and not isinstance(-argument, softplus | sympy.Abs | sympy.Pow)
     base, power = f.as_base_exp()
     return isinstance(base, sigmoid) and bool(power.is_number and power.is_negative)
+
+
+def _bounded_residual(e: Expr) -> tuple[Expr, Expr, Expr, Expr] | None:
+    """(inner, outer, r, d) of a where that asks whether |r| <= d."""
+    if not (isinstance(e, sympy.Piecewise) and len(e.args) == 2 and e.args[0][1].is_Relational):
+        return None
+    (inner, condition), (outer, _) = e.args
+    large, small = (
+        (condition.lhs, condition.rhs) if condition.rel_op in (">=", ">") else (condition.rhs, condition.lhs)
+    )
+    if not isinstance(small, sympy.Abs) or large.free_symbols & {Y, P, Z} or large.is_negative:
+        return None
+    return inner, outer, small.args[0], large
+
+
+@rule("r where |r| <= d, else d sign(r), is a clip: no branch to predict wrongly", last=True)
+def clip_from_where(e: Expr) -> Expr | None:
+    found = _bounded_residual(e)
+    if found is None:
+        return None
+    inner, outer, r, d = found
+    ratio = inner / r
+    if sympy.expand(outer / (d * sympy.sign(r)) - ratio) != 0 or ratio.has(sympy.Abs):
+        return None
+    return ratio * minimum(maximum(r, -d), d)
+
+
+@rule("r**2 where |r| <= d, else d (2|r| - d), is 2c (r - c/2) with c the clipped r", last=True)
+def huber_from_where(e: Expr) -> Expr | None:
+    found = _bounded_residual(e)
+    if found is None:
+        return None
+    inner, outer, r, d = found
+    k = sympy.cancel(inner / r**2)
+    if k.free_symbols & {Y, P, Z} or sympy.expand(outer - k * d * (2 * sympy.Abs(r) - d)) != 0:
+        return None
+    c = minimum(maximum(r, -d), d)
+    return 2 * k * c * (r - c / 2)

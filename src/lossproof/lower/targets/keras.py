@@ -1,16 +1,21 @@
 """Keras 3: the same text on TensorFlow, JAX and torch."""
 
+import re
+
 from lossproof.lower.targets.spelling import Target, array_functions, array_primitives
 
 # ops.maximum and ops.minimum with a number turn float64 into float32 on Keras's torch backend; these do not
-_KEEPS_DTYPE = {"ops.maximum(x, 0.0)": "ops.relu(x)", "ops.minimum(a, 1.0)": "ops.clip(a, 0.0, 1.0)"}
+_KEEPS_DTYPE = (
+    (re.compile(r"ops\.maximum\(([^(),]+), 0\.0\)"), r"ops.relu(\1)"),
+    (re.compile(r"ops\.minimum\(([^(),]+), ([\d.]+)\)"), r"ops.clip(\1, -math.inf, \2)"),
+)
 
 
 def _primitives() -> dict[str, str]:
     texts = array_primitives("ops")
     del texts["sigmoid"]
-    for old, new in _KEEPS_DTYPE.items():
-        texts = {name: text.replace(old, new) for name, text in texts.items()}
+    for old, new in _KEEPS_DTYPE:
+        texts = {name: old.sub(new, text) for name, text in texts.items()}
     return texts
 
 

@@ -26,6 +26,12 @@ TORCH = Target(
     fill="torch.full_like({1}, {0})",
     with_scalar={"maximum": "torch.clamp({0}, min={1})", "minimum": "torch.clamp({0}, max={1})"},
     primitives={
+        "slope": '''def slope(x, p, z):
+    """x p (1 - p) of p = sigmoid(z), in one pass; for large z without the cancellation in 1 - p."""
+    if z.device.type == "cpu" and z.numel() and z.amax() < 12:
+        return torch.ops.aten.sigmoid_backward(x, p)
+    return torch.ops.aten.softplus_backward(x.mul(p), z, -1, 40)
+''',
         "xdivy": '''def xdivy(x, y):
     """x / y, and 0 where x = 0."""
     zero = x == 0

@@ -8,6 +8,13 @@ d/dz = (1 - tau)*(1 + sign(sigmoid(z) - y))*sigmoid(z)*sigmoid(-z)/2 - tau*(1 + 
 import torch
 
 
+def slope(x, p, z):
+    """x p (1 - p) of p = sigmoid(z), in one pass; for large z without the cancellation in 1 - p."""
+    if z.device.type == "cpu" and z.numel() and z.amax() < 12:
+        return torch.ops.aten.sigmoid_backward(x, p)
+    return torch.ops.aten.softplus_backward(x.mul(p), z, -1, 40)
+
+
 def value(y, p, tau=0.5):
     """loss(y, p)."""
     t1 = p - y
@@ -37,6 +44,15 @@ def gradient_logits(y, z, tau=0.5):
 def floor(y, tau=0.5):
     """Least loss over p."""
     return torch.full_like(y, 0)
+
+
+def both_logits(y, z, tau=0.5):
+    """Loss and its derivative with respect to z, together."""
+    p = torch.sigmoid(z)
+    r = y - p
+    t1 = 1 - tau
+    value = (-r).clamp_(min=0).mul_(t1).add_(torch.clamp(r, min=0), alpha=tau)
+    return value, slope(1 - torch.sign(r), p, z).mul_(t1 / 2).add_(slope(torch.sign(r).add_(1), p, z), alpha=-tau / 2)
 
 
 DEFINITION = "77488256790488473d97ba9d097095b4da151525d057dab0cefe34e1303c6566"

@@ -40,4 +40,11 @@ def floor(y, eps=0.1):
     return torch.xlogy(t3, t1 - t2 * y) - (2 - eps + 2 * t2 * y) * torch.log1p(t3) / 2
 
 
+def both_logits(y, z, eps=0.1):
+    """Loss and its derivative with respect to z, together."""
+    t1 = 2 * y
+    value = torch.nn.functional.softplus(z, threshold=40.0).addcmul_(z, eps - eps * t1 + t1, value=-0.5)
+    return value, (eps * y).add_(torch.sigmoid(z)).sub_(eps / 2).sub_(y)
+
+
 DEFINITION = "94868350b395f3d9ba25b47df9a5d67735d8dd81fe4cebfb8c31aac7cb298462"
