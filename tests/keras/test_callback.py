@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -17,22 +18,36 @@ BIAS = np.array([-20.0, -9.0, -1.0, 0.0, 9.0, 20.0])
 IMAGES = np.random.default_rng(0).random((10, 6)).astype("float32")
 
 
-@pytest.fixture(scope="module", params=["tensorflow", "jax", "torch"])
-def answer(request, tmp_path_factory):
-    if importlib.util.find_spec(request.param) is None:
-        pytest.skip(f"{request.param} is not installed")
+BACKENDS = ("tensorflow", "jax", "torch")
+
+
+def run(backend: str, folder: Path) -> dict:
     script = Path(__file__).parent / "fit_with_monitor.py"
-    environment = os.environ | {
-        "KERAS_BACKEND": request.param,
-        "TF_CPP_MIN_LOG_LEVEL": "3",
-        "OMP_NUM_THREADS": "1",
-    }
+    environment = os.environ | {"KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
-        [sys.executable, str(script), str(tmp_path_factory.mktemp(request.param))],
+        [sys.executable, str(script), str(folder)],
         capture_output=True, text=True, env=environment, timeout=240, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
-    found = json.loads(done.stdout.splitlines()[-1])
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.fixture(scope="module")
+def answers(tmp_path_factory):
+    """All backends, two at a time: most of their time goes into imports."""
+    with ThreadPoolExecutor(2) as pool:
+        yield {
+            backend: pool.submit(run, backend, tmp_path_factory.mktemp(backend))
+            for backend in BACKENDS
+            if importlib.util.find_spec(backend) is not None
+        }
+
+
+@pytest.fixture(params=BACKENDS)
+def answer(request, answers):
+    if request.param not in answers:
+        pytest.skip(f"{request.param} is not installed")
+    found = answers[request.param].result()
     assert found["backend"] == request.param
     return found
 

@@ -127,7 +127,7 @@ class MonitorCallback(keras.callbacks.Callback):
                 )
             y = ops.convert_to_tensor(target)
             arrays = [z, *(ops.broadcast_to(f(y, z), z.shape) for f in (value, gradient))]
-            return [ops.convert_to_numpy(a) for a in arrays]
+            return [_numpy(a) for a in arrays]
 
 
 def _call(model: Any, x: Any) -> Any:
@@ -140,3 +140,8 @@ def _no_gradient() -> AbstractContextManager[Any]:
     import torch
 
     return torch.no_grad()
+
+
+def _numpy(x: Any) -> Any:
+    # Keras's own conversion of a torch tensor draws a DeprecationWarning from NumPy 2
+    return x.cpu().numpy() if keras.backend.backend() == "torch" else ops.convert_to_numpy(x)
