@@ -1,4 +1,3 @@
-
 """Tracing: formulas against hand-written ones, values against numpy, scipy and torch, refusals by their words."""
 
 import math

@@ -14,8 +14,9 @@ import numpy.typing as npt
 import sympy
 
 from lossproof.formula import functions as fn
+from lossproof.formula.errors import LossproofError
 from lossproof.formula.symbols import P, Y, Z
-from lossproof.formula.trace_refuse import LossproofError, call_user, refuse
+from lossproof.formula.trace_refuse import call_user, refuse
 
 Array = npt.NDArray[np.float64]
 _Pairs = tuple[Array, Array]

@@ -183,7 +183,7 @@ class Proxy:
     __mod__, __rmod__ = _operator("remainder"), _operator("remainder", True)
     __lt__, __le__ = _operator("less"), _operator("less_equal")
     __gt__, __ge__ = _operator("greater"), _operator("greater_equal")
-    __eq__, __ne__ = _operator("equal"), _operator("not_equal")  # type: ignore[assignment]
+    __eq__, __ne__ = _operator("equal"), _operator("not_equal")
     __and__, __rand__ = _operator("logical_and"), _operator("logical_and", True)
     __or__, __ror__ = _operator("logical_or"), _operator("logical_or", True)
     __xor__, __rxor__ = _operator("logical_xor"), _operator("logical_xor", True)

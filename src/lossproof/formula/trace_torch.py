@@ -1,4 +1,3 @@
-
 """What ``torch.nn.functional`` computes, as formulas, for the tracer; no torch is needed for it.
 
 Source of each formula: the PyTorch 2.13 documentation of the function of the same name.

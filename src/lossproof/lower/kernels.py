@@ -19,7 +19,9 @@ def load(loss: Loss, target: str, package: str) -> tuple[dict[str, Callable[...,
     module = _committed(loss, package)
     if module is not None:
         given = {p.name: loss.values[p.name] for p in loss.params}
-        found = {name: partial(getattr(module, name), **given) for name in NAMES if hasattr(module, name)}
+        found: dict[str, Callable[..., Any]] = {
+            name: partial(getattr(module, name), **given) for name in NAMES if hasattr(module, name)
+        }
         return found, f"{package}.{loss.id}"
     from lossproof.lower.source import source
 

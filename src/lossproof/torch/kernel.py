@@ -104,7 +104,7 @@ class Total(torch.autograd.Function):
         return total * scale
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         ready, ctx.grad = ctx.grad, None
         if (
             ready is None or torch.is_grad_enabled()

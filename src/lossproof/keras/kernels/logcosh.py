@@ -5,13 +5,15 @@ loss(y, sigmoid(z)) = logcosh(a*(y - sigmoid(z)))/a
 d/dz = -sigmoid(z)*sigmoid(-z)*tanh(a*(y - sigmoid(z)))
 """
 
+import math
+
 from keras import ops
 
 
 def logcosh(x):
     """log(cosh(x)) without overflow, and without cancellation at 0."""
     a = ops.abs(x)
-    return ops.log1p(2 * ops.sinh(ops.minimum(a, 20.0) / 2) ** 2) + ops.maximum(a - 20.0, 0.0)
+    return ops.log1p(2 * ops.sinh(ops.clip(a, -math.inf, 20.0) / 2) ** 2) + ops.relu(a - 20.0)
 
 
 def value(y, p, a=1.0):

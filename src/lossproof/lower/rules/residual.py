@@ -120,7 +120,7 @@ def content(e: Expr) -> Expr | None:
 def _minus_signs(e: Expr) -> int:
     coefficient, rest = e.as_coeff_Mul()
     factors = [f for f in sympy.Mul.make_args(rest) if f.is_Add]
-    return int(coefficient.is_negative) + sum(f.could_extract_minus_sign() for f in factors)
+    return int(coefficient.is_negative) + sum(bool(f.could_extract_minus_sign()) for f in factors)
 
 
 def _exp_or_powers(u: Expr, a: Expr, b: Expr) -> Expr:
