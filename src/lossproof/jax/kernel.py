@@ -9,7 +9,7 @@ from jax import Array
 
 from lossproof.catalogue import resolve
 from lossproof.formula import Loss
-from lossproof.lower.kernels import NAMES, load
+from lossproof.lower.kernels import load
 
 
 @dataclass(frozen=True)
@@ -44,4 +44,5 @@ def kernel(spec: object, **params: float) -> Kernel:
 @lru_cache(maxsize=256)
 def _kernel(loss: Loss) -> Kernel:
     functions, source = load(loss, "jax", "lossproof.jax.kernels")
-    return Kernel(loss, **{name: functions.get(name) for name in NAMES}, source=source)  # type: ignore[arg-type]
+    names = ("value", "gradient", "value_logits", "gradient_logits", "floor")
+    return Kernel(loss, *(functions.get(name) for name in names), source=source)  # type: ignore[arg-type]

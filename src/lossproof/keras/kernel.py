@@ -11,7 +11,7 @@ from keras import ops
 
 from lossproof.catalogue import resolve
 from lossproof.formula import Loss
-from lossproof.lower.kernels import NAMES, load
+from lossproof.lower.kernels import load
 
 Tensor = Any  # whatever the backend's is
 _WITHOUT_GRADIENTS = ("numpy", "openvino")
@@ -51,7 +51,8 @@ def kernel(spec: object, **params: float) -> Kernel:
 @lru_cache(maxsize=256)
 def _kernel(loss: Loss) -> Kernel:
     functions, source = load(loss, "keras", "lossproof.keras.kernels")
-    return Kernel(loss, **{name: functions.get(name) for name in NAMES}, source=source)  # type: ignore[arg-type]
+    names = ("value", "gradient", "value_logits", "gradient_logits", "floor")
+    return Kernel(loss, *(functions.get(name) for name in names), source=source)  # type: ignore[arg-type]
 
 
 def apply(k: Kernel, y: Tensor, x: Tensor, *, from_logits: bool = True) -> Tensor:

@@ -22,8 +22,9 @@ class ReconstructionLoss(keras.losses.Loss):
     """A reconstruction loss of a decoder's output ``y_pred`` against the images ``y_true``.
 
     ``loss`` is a catalogue id, ``"id(param=...)"``, a formula in y and p, ``"module:function"``, a function or
-    a ``Loss``; the saved configuration holds its formula, so that a user's own comes back too. ``y_pred`` holds
-    logits, or predictions with ``from_logits=False``; shapes (batch, ...) equal.
+    a ``Loss``. ``y_pred`` holds logits, or predictions with ``from_logits=False``; shapes (batch, ...) equal.
+    A saved model holds the loss's formula, so that a user's own comes back too; ``load_model`` needs
+    ``import lossproof.keras`` before.
 
     ``reduction``, in nats: ``"nats_per_image"`` (default) sums over an image and averages over the batch;
     ``"mean"`` averages over elements, ``"sum"`` sums, ``"none"`` or None keeps the shape. Keras's names keep
