@@ -11,7 +11,7 @@ from torch import nn
 
 import lossproof
 from lossproof.torch import ReconstructionLoss, kernel
-from lossproof.torch.monitor import Monitor
+from lossproof.torch import Monitor
 
 
 def main() -> None:

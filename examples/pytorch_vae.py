@@ -10,7 +10,7 @@ from torch import nn
 
 import lossproof
 from lossproof.torch import ReconstructionLoss
-from lossproof.torch.monitor import Monitor
+from lossproof.torch import Monitor
 
 
 class VAE(nn.Module):

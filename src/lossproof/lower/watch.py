@@ -17,22 +17,22 @@ ALARMS = ("raise", "warn", "off")
 
 
 def largest_slope(loss: Loss, gradient_logits: Callable[..., Any] | None = None) -> float:
-    """The largest |dl/dz| over targets in [0, 1] and logits in [-12, 12]: a loss's own scale of gradients.
+    """The largest |dl/dz| over targets in [0, 1] and logits in [-4, 4]: a loss's own scale of gradients.
 
-    Losses differ in scale (a squared error may carry a half or a hundred), and Adam undoes such factors; what
+    Beyond, the sigmoid saturates, and some losses explode there. Losses differ in scale (a squared error may carry a half or a hundred), and Adam undoes such factors; what
     makes a pixel dead is a gradient that is small beside those of the same loss elsewhere. ``gradient_logits``
     is the loss's dl/dz(y, z) on float64 arrays, for who has it already; else it is made from the definition.
 
     >>> from lossproof.catalogue import resolve
     >>> round(largest_slope(resolve("bce")), 4), round(largest_slope(resolve("mse")), 4)
-    (1.0, 0.2963)
+    (0.982, 0.2963)
     """
     if gradient_logits is None:
         from lossproof.lower.function import function
 
         gradient_logits = function(loss).gradient_logits
     targets = np.linspace(0.0, 1.0, 21)
-    y, z = np.meshgrid(targets[loss.target.contains(targets)], np.linspace(-12.0, 12.0, 241), indexing="ij")
+    y, z = np.meshgrid(targets[loss.target.contains(targets)], np.linspace(-4.0, 4.0, 161), indexing="ij")
     slopes = np.abs(np.asarray(gradient_logits(y, z), dtype=np.float64))
     finite = slopes[np.isfinite(slopes)]
     return float(finite.max()) if finite.size else math.nan

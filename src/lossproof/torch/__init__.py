@@ -7,5 +7,6 @@ except ModuleNotFoundError as error:  # pragma: no cover - needs an environment 
 
 from lossproof.torch.kernel import Kernel, elementwise, kernel, logit_gradient
 from lossproof.torch.loss import ReconstructionLoss
+from lossproof.torch.monitor import Monitor
 
-__all__ = ["Kernel", "ReconstructionLoss", "elementwise", "kernel", "logit_gradient"]
+__all__ = ["Kernel", "Monitor", "ReconstructionLoss", "elementwise", "kernel", "logit_gradient"]

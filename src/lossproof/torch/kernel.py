@@ -73,6 +73,12 @@ class Elementwise(torch.autograd.Function):
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
         x, y, _, ctx.gradient = inputs
         ctx.save_for_backward(x, y)
+        ctx.save_for_forward(x, y)
+
+    @staticmethod
+    def jvp(ctx: Any, tangent: Tensor, *_others: object) -> Tensor:
+        x, y = ctx.saved_tensors
+        return tangent * ctx.gradient(y, x)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
@@ -91,37 +97,31 @@ class Total(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, z: Tensor, y: Tensor, k: Kernel, scale: float, both: Both | None) -> Tensor:
+    def forward(
+        ctx: Any, z: Tensor, y: Tensor, k: Kernel, scale: float, wanted: bool, both: Both | None
+    ) -> Tensor:
         ctx.k, ctx.scale, ctx.grad = k, scale, None
         ctx.save_for_backward(z, y)
-        if both is not None:
-            total, ctx.grad = both(z, y)
-        elif ctx.needs_input_grad[0]:
-            total, ctx.grad = _in_pieces(k, z, y)
-        else:
+        if not wanted:
             wide = torch.promote_types(z.dtype, torch.float32)
-            total = k.value_logits(y.to(wide), z.to(wide)).sum()
+            return k.value_logits(y.to(wide), z.to(wide)).sum() * scale
+        total, ctx.grad = both(z, y) if both is not None else _in_pieces(k, z, y)
         return total * scale
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         ready, ctx.grad = ctx.grad, None
-        if (
-            ready is None or torch.is_grad_enabled()
-        ):  # a second way back, or one that will be differentiated itself
+        if ready is None or torch.is_grad_enabled():  # a second way back, or one to be differentiated itself
             z, y = ctx.saved_tensors
             wide = torch.promote_types(z.dtype, torch.float32)
-            return (
-                (grad * ctx.scale * ctx.k.gradient_logits(y.to(wide), z.to(wide))).to(z.dtype),
-                None,
-                None,
-                None,
-                None,
-            )
-        if ready.device.type == "cpu":
+            slope = ctx.k.gradient_logits(y.to(wide), z.to(wide))
+            ready = (grad * ctx.scale * slope).to(z.dtype)
+        elif ready.device.type == "cpu":
             factor = grad.item() * ctx.scale
-            return (ready if factor == 1 else ready.mul_(factor)), None, None, None, None
-        return ready.mul_(grad * ctx.scale), None, None, None, None
+            ready = ready if factor == 1 else ready.mul_(factor)
+        else:
+            ready.mul_(grad * ctx.scale)
+        return ready, None, None, None, None, None
 
 
 #: elements whose temporaries stay in the caches of a CPU
@@ -147,7 +147,8 @@ def total(k: Kernel, z: Tensor, y: Tensor, scale: float, both: Both | None = Non
     plain = y.requires_grad or torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
     if plain:
         return apply(k, z, y).sum() * scale
-    result: Tensor = Total.apply(z, y, k, scale, both)
+    wanted = z.requires_grad and torch.is_grad_enabled()
+    result: Tensor = Total.apply(z, y, k, scale, wanted, both)
     return result
 
 

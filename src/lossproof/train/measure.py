@@ -17,6 +17,7 @@ from torch import Tensor
 from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 
 from lossproof.lower import function
+from lossproof.lower.watch import largest_slope
 from lossproof.torch import kernel
 from lossproof.train.loop import forward, rate_per_image
 from lossproof.train.member import Member, Row
@@ -213,19 +214,6 @@ def lowest_losses(loss: Loss, values: NDArray[np.float64]) -> NDArray[np.float64
         return np.full_like(values, lowest.min())
     between: NDArray[np.float64] = np.interp(values, at, lowest)
     return between
-
-
-def largest_slope(loss: Loss) -> float:
-    """The largest |dl/dz| over targets in [0, 1] and logits in [-12, 12]: a loss's own scale of gradients.
-
-    Losses differ in scale (a squared error may carry a half or a hundred), and Adam undoes such factors; what
-    makes a pixel dead is a gradient that is small beside those of the same loss elsewhere.
-    """
-    targets = np.linspace(0.0, 1.0, 21)
-    y, z = np.meshgrid(targets[loss.target.contains(targets)], np.linspace(-12.0, 12.0, 241), indexing="ij")
-    slopes = np.abs(np.asarray(function(loss).gradient_logits(y, z), dtype=np.float64))
-    finite = slopes[np.isfinite(slopes)]
-    return float(finite.max()) if finite.size else math.nan
 
 
 def ssim_function(evaluation: Evaluation) -> Callable[[Tensor, Tensor], Tensor]:

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from lossproof.formula.errors import LossproofError, nearest
+from lossproof.lower.watch import DEAD_ERROR, DEAD_GRADIENT
 from lossproof.models import MODELS
 
 if TYPE_CHECKING:
@@ -29,8 +30,8 @@ class Evaluation:
         str  # "gaussian 11x11, sigma 1.5" (Wang et al. 2004) or "uniform KxK" where that would not fit
     )
     gradient_images: int
-    dead_error: float = 0.1
-    dead_gradient: float = 1e-3  # of the loss's largest |dl/dz| over y in [0, 1], z in [-12, 12]
+    dead_error: float = DEAD_ERROR
+    dead_gradient: float = DEAD_GRADIENT  # of the loss's largest |dl/dz| before the sigmoid saturates
     active_variance: float = 1e-2  # Burda et al., arXiv 1509.00519, section 5
     mean_image_clip: str = "[1/(2n), 1 - 1/(2n)], n training images"
 

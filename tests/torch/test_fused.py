@@ -1,0 +1,200 @@
+"""The fused reductions: same numbers and gradients as the element-wise road, in every way torch may call them."""
+
+import os
+import shutil
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from lossproof.catalogue import CATALOGUE
+from lossproof.torch import ReconstructionLoss, kernel
+from lossproof.torch import kernel as kernel_function
+from lossproof.torch.kernel import PIECE, total
+
+IDS = sorted(CATALOGUE)
+needs_compiler = pytest.mark.skipif(
+    not (shutil.which(os.environ.get("CXX", "g++")) or shutil.which("clang++")),
+    reason="torch.compile on a CPU needs a C++ compiler",
+)
+compiles = pytest.mark.filterwarnings(
+    "ignore::DeprecationWarning", "ignore::UserWarning", "ignore::FutureWarning"
+)
+
+
+def pair(
+    n: int = 300, dtype: torch.dtype = torch.float64, seed: int = 0
+) -> tuple[torch.Tensor, torch.Tensor]:
+    g = torch.Generator().manual_seed(seed)
+    z = torch.randn(n, generator=g, dtype=torch.float64) * 6
+    y = torch.randint(0, 256, (n,), generator=g).double() / 255
+    return z.to(dtype).requires_grad_(), y.to(dtype)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("name", IDS)
+def test_total_is_the_sum_and_its_gradient_the_derived_one(name, dtype):
+    z, y = pair(dtype=dtype)
+    k = kernel(name)
+    got = total(k, z, y, 0.5)
+    tolerance = {"rtol": 1e-12, "atol": 1e-12} if dtype == torch.float64 else {"rtol": 3e-6, "atol": 2e-6}
+    torch.testing.assert_close(got, k.value_logits(y, z.detach()).sum() * 0.5, **tolerance)
+    (grad,) = torch.autograd.grad(got, z)
+    torch.testing.assert_close(grad, k.gradient_logits(y, z.detach()) * 0.5, **tolerance)
+
+
+@pytest.mark.parametrize("name", ["bce", "huber", "focal"])
+def test_large_tensors_are_done_in_pieces_with_the_same_result(name):
+    z, y = pair(2 * PIECE + 17, torch.float32)
+    k = kernel(name)
+    (grad,) = torch.autograd.grad(total(k, z, y, 1.0), z)
+    torch.testing.assert_close(grad, k.gradient_logits(y, z.detach()), rtol=3e-6, atol=2e-6)
+    torch.testing.assert_close(total(k, z, y, 1.0).double(), k.value_logits(y.double(), z.detach().double()).sum(), rtol=1e-6,
+                               atol=0.0)  # fmt: skip
+
+
+def test_non_contiguous_and_zero_dimensional_tensors():
+    z, y = pair(2 * PIECE, torch.float32)
+    z2, y2 = z.detach().view(2, PIECE).t().requires_grad_(), y.view(2, PIECE).t()
+    (grad,) = torch.autograd.grad(ReconstructionLoss("bce", reduction="sum")(z2, y2), z2)
+    torch.testing.assert_close(grad, torch.sigmoid(z2.detach()) - y2)
+    scalar = torch.tensor(0.5, requires_grad=True)
+    ReconstructionLoss("bce")(scalar, torch.tensor(1.0)).backward()
+    assert scalar.grad.item() == pytest.approx(torch.sigmoid(torch.tensor(0.5)).item() - 1)
+
+
+def test_a_second_way_back_gives_the_same_gradient():
+    z, y = pair()
+    value = ReconstructionLoss("mse", reduction="sum")(z, y)
+    (first,) = torch.autograd.grad(value, z, retain_graph=True)
+    kept = first.clone()
+    (second,) = torch.autograd.grad(value * 3, z, retain_graph=True)
+    torch.testing.assert_close(first, kept)
+    torch.testing.assert_close(second, 3 * kept)
+
+
+@pytest.mark.parametrize("name", ["bce", "mse", "continuous_bernoulli"])
+def test_double_backward_of_a_reduction(name):
+    z, y = pair(20)
+    f = ReconstructionLoss(name, reduction="sum", check="never")
+    assert torch.autograd.gradgradcheck(lambda x: f(x, y), z)
+
+
+def test_the_upstream_gradient_is_applied():
+    z, y = pair()
+    (grad,) = torch.autograd.grad(ReconstructionLoss("bce")(z, y) * -2.5, z)
+    torch.testing.assert_close(grad, -2.5 * (torch.sigmoid(z.detach()) - y) / 300)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_gradients_have_the_inputs_dtype(dtype):
+    z, y = pair(2 * PIECE, dtype)
+    value = ReconstructionLoss("bce", reduction="mean")(z, y)
+    assert value.dtype == torch.float32
+    value.backward()
+    assert z.grad.dtype == dtype
+    exact = (torch.sigmoid(z.detach().float()) - y.float()) / z.numel()
+    torch.testing.assert_close(z.grad.float(), exact.to(dtype).float(), rtol=1e-2, atol=1e-7)
+
+
+def test_what_is_kept_between_the_ways_is_two_inputs_and_one_gradient():
+    z, y = pair(1000, torch.float32)
+    value = ReconstructionLoss("mse", reduction="sum")(z, y)
+    kept = [t for t in value.grad_fn.next_functions[0][0].saved_tensors] if hasattr(
+        value.grad_fn.next_functions[0][0], "saved_tensors") else list(value.grad_fn.saved_tensors)  # fmt: skip
+    assert {t.data_ptr() for t in kept} <= {z.data_ptr(), y.data_ptr()}
+
+
+def test_no_gradient_is_computed_when_none_is_asked_for(monkeypatch):
+    z, y = pair()
+    k = kernel("bce")
+    object.__setattr__(k, "both_logits", None)  # would fail if it were called
+    try:
+        with torch.no_grad():
+            total(k, z, y, 1.0)
+        total(k, z.detach(), y, 1.0)
+    finally:
+        kernel_function.__globals__["_kernel"].cache_clear()
+
+
+@needs_compiler
+@compiles
+@pytest.mark.parametrize("name", ["bce", "huber", "continuous_bernoulli"])
+def test_compiled_pairs_give_the_same_numbers(name):
+    z, y = pair(500, torch.float32)
+    plain, compiled = (ReconstructionLoss(name, compile=c, check="never") for c in (False, True))
+    assert "compile=True" in repr(compiled)
+    a, b = plain(z, y), compiled(z, y)
+    torch.testing.assert_close(b, a, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(torch.autograd.grad(b, z), torch.autograd.grad(a, z), rtol=1e-5, atol=1e-6)
+    z2, y2 = pair(
+        321, torch.float32, seed=1
+    )  # another batch size: compiled anew or for any size, still right
+    torch.testing.assert_close(compiled(z2, y2), plain(z2, y2), rtol=1e-5, atol=1e-5)
+
+
+@needs_compiler
+@compiles
+@pytest.mark.parametrize("name", ["bce", "mae", "barron(alpha=0)"])
+def test_no_graph_break_inside_a_users_compiled_step(name):
+    loss = ReconstructionLoss(name)
+
+    @torch.compile(fullgraph=True)
+    def step(z, y):
+        return loss(z * 2, y)
+
+    z, y = pair(64, torch.float32)
+    value = step(z, y)
+    torch.testing.assert_close(value, loss(z * 2, y), rtol=1e-5, atol=1e-5)
+    (grad,) = torch.autograd.grad(value, z)
+    torch.testing.assert_close(grad, torch.autograd.grad(loss(z * 2, y), z)[0], rtol=1e-5, atol=1e-6)
+
+
+@compiles
+def test_export():
+    program = torch.export.export(ReconstructionLoss("bce"), pair(12, torch.float32))
+    z, y = pair(12, torch.float32, seed=3)
+    torch.testing.assert_close(program.module()(z, y), ReconstructionLoss("bce")(z, y))
+
+
+def test_functional_call_and_deterministic_mode():
+    z, y = pair(64, torch.float32)
+    loss = ReconstructionLoss("bce", weight=torch.rand(64))
+    doubled = torch.func.functional_call(loss, {"weight": loss.weight * 2}, (z, y))
+    torch.testing.assert_close(doubled, 2 * loss(z, y))
+    torch.use_deterministic_algorithms(True)
+    try:
+        for name in IDS:
+            first, second = (ReconstructionLoss(name, check="never")(z, y) for _ in range(2))
+            assert torch.equal(first, second)
+            first.backward()
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
+@compiles
+def test_gradients_of_functional_transforms_take_the_plain_road():
+    z, y = pair(32)
+    f = ReconstructionLoss("mse", check="never")
+    per_pixel = torch.func.vmap(torch.func.grad(lambda a, b: f(a[None], b[None])))(z.detach(), y)
+    torch.testing.assert_close(per_pixel, kernel("mse").gradient_logits(y, z.detach()))
+    hessian = torch.func.hessian(lambda a: f(a, y))(z.detach())
+    assert hessian.shape == (32, 32)
+
+
+def test_it_trains_as_torchs_own():
+    torch.manual_seed(0)
+    y = torch.rand(64, 30)
+    ours, theirs = torch.nn.Linear(30, 30), torch.nn.Linear(30, 30)
+    theirs.load_state_dict(ours.state_dict())
+    loss = ReconstructionLoss("bce")
+    for model, f in (
+        (ours, loss),
+        (theirs, lambda z, t: F.binary_cross_entropy_with_logits(z, t, reduction="sum") / 64),
+    ):
+        optimiser = torch.optim.SGD(model.parameters(), lr=0.1)
+        for _ in range(20):
+            optimiser.zero_grad()
+            f(model(y), y).backward()
+            optimiser.step()
+    torch.testing.assert_close(ours.weight, theirs.weight, rtol=1e-4, atol=1e-5)
