@@ -60,7 +60,7 @@ class Cell:
     @property
     def where(self) -> str:
         """The worst point in words."""
-        return f"y = {self.y:.9g}, {self.x:.9g}: got {self.got:.9g}, exact {self.exact:.9g}"
+        return f"y = {self.y!r}, {self.x!r}: got {self.got:.9g}, exact {self.exact:.9g}"
 
 
 def jumps(name: str) -> bool:
@@ -309,7 +309,8 @@ still had: prefer logits.
 ## The same for torch, Keras and optax
 
 The frameworks' own functions on the same points, behind the framework's sigmoid where they take predictions. Torch in
-bfloat16 computes in bfloat16. Largest term and goal as above.
+bfloat16 computes in bfloat16. Largest term and goal as above: a function that adds larger terms, as torch's
+cross-entropy adds (1 - y) z and log sigmoid(z), shows the digits that it loses when they cancel.
 
 {table(cells["theirs"], losses, list(target.THEIRS))}
 

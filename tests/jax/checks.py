@@ -176,7 +176,7 @@ def check_half_precision_is_computed_in_float32():
             assert jnp.isfinite(gradient).all()
 
 
-def train(spec, y, start, *, steps):
+def train(spec, y, start, *, steps, rate=0.03):
     """A small autoencoder in an optax loop; returns the losses and the last logits."""
     f = lossproof.jax.reconstruction_loss(spec)
     sizes = (y.shape[1], 16, 4, 16, y.shape[1])
@@ -184,7 +184,7 @@ def train(spec, y, start, *, steps):
     weights = [jax.random.normal(k, (a, b)) / a**0.5 for k, a, b in zip(keys, sizes[:-1], sizes[1:], strict=True)]
     params = [(w, jnp.zeros(w.shape[1])) for w in weights]
     params[-1] = (params[-1][0], jnp.asarray(start, params[-1][0].dtype))
-    optimiser = optax.adam(0.03)
+    optimiser = optax.adam(rate)
 
     def logits(params, x):
         for w, b in params[:-1]:

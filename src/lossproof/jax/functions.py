@@ -166,7 +166,8 @@ def _arrays(input: ArrayLike, target: ArrayLike, label: str) -> tuple[Array, Arr
     if x.size == 0:
         raise LossproofError(f"{label}: expected at least one element, got shape {x.shape}.")
     wide = jnp.promote_types(x.dtype, jnp.float32)
-    return x.astype(wide), y.astype(wide)
+    # times 1: JAX cannot bring a NumPy array that vmap took in under jit through a custom derivative
+    return tuple(v * 1 if isinstance(v, jax.core.Tracer) else v for v in (x.astype(wide), y.astype(wide)))  # type: ignore[return-value]
 
 
 def _weight(weight: ArrayLike, values: Array, label: str) -> Array:

@@ -73,17 +73,25 @@ class Elementwise(torch.autograd.Function):
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
         x, y, _, ctx.gradient = inputs
         ctx.save_for_backward(x, y)
-        ctx.save_for_forward(x, y)
-
-    @staticmethod
-    def jvp(ctx: Any, tangent: Tensor, *_others: object) -> Tensor:
-        x, y = ctx.saved_tensors
-        return tangent * ctx.gradient(y, x)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
         x, y = ctx.saved_tensors
         return grad * ctx.gradient(y, x), None, None, None
+
+
+class ElementwiseBothModes(Elementwise):
+    """The same with a forward-mode derivative, which torch.compile does not take."""
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        Elementwise.setup_context(ctx, inputs, output)
+        ctx.save_for_forward(*inputs[:2])
+
+    @staticmethod
+    def jvp(ctx: Any, tangent: Tensor, *_others: object) -> Tensor:
+        x, y = ctx.saved_tensors
+        return tangent * ctx.gradient(y, x)
 
 
 # torch looks the signature up at every call of a function with setup_context
@@ -170,7 +178,8 @@ def apply(k: Kernel, x: Tensor, y: Tensor, *, from_logits: bool = True) -> Tenso
     x, y = x.to(wide), y.to(wide)
     if y.requires_grad:  # the derived gradient is that of the prediction alone: let autograd do both
         return value(y, x)
-    result: Tensor = Elementwise.apply(x, y, value, gradient)
+    function = Elementwise if torch.compiler.is_compiling() else ElementwiseBothModes
+    result: Tensor = function.apply(x, y, value, gradient)
     return result
 
 
