@@ -301,7 +301,8 @@ class maximum(RealFunction):
         return (1 + sympy.sign(a - b if argindex == 1 else b - a)) / 2
 
     def elementary(self) -> Expr:
-        return sympy.Max(*self.args)
+        a, b = self.args
+        return (a + b + sympy.Abs(a - b)) / 2
 
 
 class minimum(RealFunction):
@@ -320,7 +321,8 @@ class minimum(RealFunction):
         return (1 + sympy.sign(b - a if argindex == 1 else a - b)) / 2
 
     def elementary(self) -> Expr:
-        return sympy.Min(*self.args)
+        a, b = self.args
+        return (a + b - sympy.Abs(a - b)) / 2
 
 
 def where(condition: Expr, a: Expr, b: Expr) -> Expr:

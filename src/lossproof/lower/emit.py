@@ -97,6 +97,8 @@ class Emitter:
     def _number(self, e: Expr) -> tuple[str, int]:
         if e.is_Integer and abs(e) < 2**53:
             return str(int(e)), _ATOM if e >= 0 else _UNARY
+        if self.target.rational and e.is_Rational:
+            return self.target.rational.format(e.p, e.q), _ATOM
         value = repr(float(e))
         return value, _ATOM if float(e) >= 0 else _UNARY
 

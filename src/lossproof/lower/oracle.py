@@ -64,8 +64,12 @@ def holds(c: Any, at: dict[Any, Any]) -> bool:
     """Truth of a comparison at exact numbers."""
     if c in (sympy.true, sympy.false):
         return bool(c)
-    if isinstance(c, sympy.And):
-        return all(holds(part, at) for part in c.args)
+    if isinstance(c, sympy.And | sympy.Or):
+        return (all if isinstance(c, sympy.And) else any)(holds(part, at) for part in c.args)
+    if isinstance(c, sympy.Not):
+        return not holds(c.args[0], at)
+    if isinstance(c, sympy.ITE):
+        return holds(c.args[1] if holds(c.args[0], at) else c.args[2], at)
     a, b = evaluate(c.lhs, at), evaluate(c.rhs, at)
     return bool({"<": a < b, "<=": a <= b, ">": a > b, ">=": a >= b, "==": a == b, "!=": a != b}[c.rel_op])
 

@@ -23,6 +23,7 @@ MPMATH = Target(
     fill="mp.mpf({0})",
     syntax=Syntax(),
     joint=(" and ", " or "),
+    rational="(mp.mpf({0}) / {1})",
     lazy=True,
     primitives={
         "xlogy": "def xlogy(x, y):\n    return x * mp.log(y) if x else mp.mpf(0)\n",

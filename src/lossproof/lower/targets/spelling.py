@@ -51,6 +51,7 @@ class Target:
     numbers: Mapping[str, str] = field(default_factory=lambda: PYTHON_NUMBERS)
     syntax: Syntax = field(default_factory=Syntax)
     joint: tuple[str, str] = (" & ", " | ")  # and, or of conditions on arrays
+    rational: str = ""  # spelling of an exact p/q; a decimal float if empty
     lazy: bool = False  # the where of the target evaluates only the branch it takes
 
 
