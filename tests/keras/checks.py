@@ -40,7 +40,7 @@ def value_and_gradient(f, x, *, jit=False):
     if BACKEND == "jax":
         import jax
 
-        both = jax.value_and_grad(lambda v: (lambda r: (r.sum(), r))(f(v)), has_aux=True)
+        both = jax.value_and_grad(lambda v: (lambda r: (r.sum(), r))(f(v)), has_aux=True)  # noqa: PLC3002
         (_, value), gradient = (jax.jit(both) if jit else both)(jax.numpy.asarray(x))
         return np.asarray(value), np.asarray(gradient)
     if BACKEND == "tensorflow":
@@ -77,7 +77,7 @@ def raises(match, f, *args, **kwargs):
     try:
         f(*args, **kwargs)
     except LossproofError as error:
-        assert re.search(match, str(error)), f"expected {match!r}, got {error}"
+        assert re.search(match, str(error)), f"expected {match!r}, got {error}"  # noqa: PT017 - pytest is not loaded here
     else:
         raise AssertionError(f"no error; expected {match!r}")
 
