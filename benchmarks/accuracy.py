@@ -28,7 +28,6 @@ sys.path.insert(0, str(Path(__file__).parent))
 import accuracy_exact as exact
 import accuracy_targets as target
 from accuracy_exact import EPS, KINDS, Array, Exact, Points
-
 from lossproof.catalogue import CATALOGUE
 from lossproof.lower import function
 
@@ -70,7 +69,7 @@ def jumps(name: str) -> bool:
     (True, False)
     """
     f = function(name)
-    return bool(abs(f.gradient(0.5, 0.5 + 1e-9) - f.gradient(0.5, 0.5 - 1e-9)) > 1e-3)  # noqa: PLR2004
+    return bool(abs(f.gradient(0.5, 0.5 + 1e-9) - f.gradient(0.5, 0.5 - 1e-9)) > 1e-3)
 
 
 def worst(
@@ -85,7 +84,16 @@ def worst(
     error = np.where(np.isfinite(got), error, np.where(right, 0.0, np.inf))
     error = np.where(skip, 0.0, error)
     i = int(np.argmax(error))
-    return Cell(name, title, kind, float(error[i]), float(points.y[i]), float(points.x[i]), float(got[i]), float(high[i]))
+    return Cell(
+        name,
+        title,
+        kind,
+        float(error[i]),
+        float(points.y[i]),
+        float(points.x[i]),
+        float(got[i]),
+        float(high[i]),
+    )
 
 
 def measure(
@@ -108,19 +116,25 @@ def measure(
                 eps = EPS[inside if kind == "value" or half_output else dtype]
                 skip = near if kind == "gradient" else np.zeros(count, bool)
                 answers = store.get(name, kind, points, processes=processes)
-                cell = worst(title, name, kind, points, got[:count], answers, eps, skip, terms, exact.LARGEST[dtype])
+                cell = worst(
+                    title, name, kind, points, got[:count], answers, eps, skip, terms, exact.LARGEST[dtype]
+                )
                 tail = got[count:]
                 bad = np.isnan(tail) if kind == "value" else ~np.isfinite(tail)
                 cells.append(Cell(**{**vars(cell), "at_ends": int(bad.sum()) if ends and len(far.y) else 0}))
     return cells
 
 
-def measure_predictions(columns: Columns, losses: Sequence[str], store: Exact, n: int, processes: int = 1) -> list[Cell]:
+def measure_predictions(
+    columns: Columns, losses: Sequence[str], store: Exact, n: int, processes: int = 1
+) -> list[Cell]:
     """On predictions inside (0, 1)."""
     cells = []
     for title, (_, compute, dtype, inside) in columns.items():
         points = exact.prediction_points(dtype, n)
-        terms = np.maximum.reduce([np.ones_like(points.y), points.y / points.x, (1 - points.y) / (1 - points.x)])
+        terms = np.maximum.reduce(
+            [np.ones_like(points.y), points.y / points.x, (1 - points.y) / (1 - points.x)]
+        )
         for name in losses:
             found = compute(name, points.y, points.x, dtype)
             if found is None:
@@ -130,7 +144,9 @@ def measure_predictions(columns: Columns, losses: Sequence[str], store: Exact, n
                 answers = store.get(name, kind, points, logits=False, processes=processes)
                 no = skip if kind == "gradient" else np.zeros(len(points.y), bool)
                 size = np.ones_like(terms) if kind == "value" else terms
-                cells.append(worst(title, name, kind, points, got, answers, EPS[dtype], no, size, exact.LARGEST[dtype]))
+                cells.append(
+                    worst(title, name, kind, points, got, answers, EPS[dtype], no, size, exact.LARGEST[dtype])
+                )
     return cells
 
 
@@ -159,9 +175,11 @@ def masses() -> list[tuple[str, list[float]]]:
     """The total mass of the continuous Bernoulli at each logit, ours and torch's."""
     name, rows = "continuous_bernoulli", []
     for title, compute, dtype in (
-        ("lossproof, numpy float64", target.numpy_ours, "float64"), ("lossproof, torch float64", target.torch_ours, "float64"),
+        ("lossproof, numpy float64", target.numpy_ours, "float64"),
+        ("lossproof, torch float64", target.torch_ours, "float64"),
         ("lossproof, torch float32", target.torch_ours, "float32"),
-        ("torch.distributions, float64", target.torch_theirs, "float64"), ("torch.distributions, float32", target.torch_theirs, "float32"),
+        ("torch.distributions, float64", target.torch_theirs, "float64"),
+        ("torch.distributions, float32", target.torch_theirs, "float32"),
     ):  # fmt: skip
 
         def value(y: Array, z: Array, compute: target.Compute = compute, dtype: str = dtype) -> Array:
@@ -184,7 +202,9 @@ def versions() -> str:
             continue
     node = shutil.which("node") or shutil.which("nodejs")
     if node:
-        parts.append(f"node {subprocess.run([node, '--version'], capture_output=True, text=True, check=True).stdout.strip()[1:]}")
+        parts.append(
+            f"node {subprocess.run([node, '--version'], capture_output=True, text=True, check=True).stdout.strip()[1:]}"
+        )
     return ", ".join(parts)
 
 
@@ -199,7 +219,11 @@ def table(cells: Sequence[Cell], losses: Sequence[str], columns: Sequence[str]) 
         row = [f"`{name}`"]
         for t in columns:
             both = [known.get((t, name, kind)) for kind in KINDS]
-            row.append(" / ".join(("**{}**" if c.ulp > GOAL else "{}").format(c) if c else "" for c in both) if both[0] else "-")
+            row.append(
+                " / ".join(("**{}**" if c.ulp > GOAL else "{}").format(c) if c else "" for c in both)
+                if both[0]
+                else "-"
+            )
         rows.append(row)
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
@@ -207,9 +231,16 @@ def table(cells: Sequence[Cell], losses: Sequence[str], columns: Sequence[str]) 
 def failures(cells: Sequence[Cell], space: str) -> list[str]:
     """A line for every cell beyond the goal, worst first, and for every bad answer at the ends."""
     over = sorted((c for c in cells if c.ulp > GOAL), key=lambda c: -c.ulp)
-    lines = [f"- `{c.loss}` {c.kind}, {c.title}: {c} ulp at {c.where.replace(', ', f', {space} = ', 1)}" for c in over]
+    lines = [
+        f"- `{c.loss}` {c.kind}, {c.title}: {c} ulp at {c.where.replace(', ', f', {space} = ', 1)}"
+        for c in over
+    ]
     what = {"value": "NaN", "gradient": "not finite"}
-    lines += [f"- `{c.loss}` {c.kind}, {c.title}: {c.at_ends} answers {what[c.kind]} at the largest logits" for c in cells if c.at_ends]
+    lines += [
+        f"- `{c.loss}` {c.kind}, {c.title}: {c.at_ends} answers {what[c.kind]} at the largest logits"
+        for c in cells
+        if c.at_ends
+    ]
     return lines
 
 
@@ -234,16 +265,24 @@ def compute_all(losses: Sequence[str], n: int, store: Exact, processes: int) -> 
     return result
 
 
-def page(cells: Mapping[str, list[Cell]], rows: list[tuple[str, list[float]]], losses: Sequence[str], n: int) -> str:
+def page(
+    cells: Mapping[str, list[Cell]], rows: list[tuple[str, list[float]]], losses: Sequence[str], n: int
+) -> str:
     """docs/accuracy.md."""
-    over, prediction_over, raw_over = failures(cells["ours"], "z"), failures(cells["predictions"], "p"), failures(cells["raw"], "z")
+    over, prediction_over, raw_over = (
+        failures(cells["ours"], "z"),
+        failures(cells["predictions"], "p"),
+        failures(cells["raw"], "z"),
+    )
     met = (
         f"Every cell of the table is within {GOAL:g} ulp, no value is NaN and no gradient is infinite."
         if not over
         else f"{len(over)} cells miss the goal of {GOAL:g} ulp:\n\n" + "\n".join(over)
     )
     mass_head = "| | " + " | ".join(f"{z:g}" for z in MASS_AT) + " |\n|---|" + "---:|" * len(MASS_AT)
-    mass_rows = "\n".join(f"| {title} | " + " | ".join(_from_one(v) for v in values) + " |" for title, values in rows)
+    mass_rows = "\n".join(
+        f"| {title} | " + " | ".join(_from_one(v) for v in values) + " |" for title, values in rows
+    )
     jumping = ", ".join(f"`{name}`" for name in losses if jumps(name))
     none = "None."
     peers_bad = [c for c in cells["theirs"] if c.at_ends]
@@ -272,7 +311,8 @@ digit of an ulp.
 {table(cells["ours"], losses, list(target.OURS))}
 
 Half types: `lossproof.torch`, `lossproof.keras` and `lossproof.jax` compute half-precision inputs in float32 and return
-float32; the gradient is then rounded to the input's dtype. So the value is in ulp of float32, the gradient in ulp of the half type.
+float32; the gradient is then rounded to the input's dtype. So the value is in ulp of float32, the gradient in ulp of
+the half type.
 
 {met}
 
@@ -302,8 +342,8 @@ Beyond the goal:
 
 {chr(10).join(prediction_over) or none}
 
-Left out: p = 0 and p = 1. There a loss that is infinite answers inf, and `continuous_bernoulli` gives NaN, as its entropy term and
-its normaliser are both infinite; from logits neither is. Near p = 0 and p = 1 a prediction has lost digits that the logit
+Left out: p = 0 and p = 1. There a loss that is infinite answers inf, and `continuous_bernoulli` gives NaN, as its
+entropy term and its normaliser are both infinite; from logits neither is. Near p = 0 and p = 1 a prediction has lost digits that the logit
 still had: prefer logits.
 
 ## The same for torch, Keras and optax
@@ -328,13 +368,15 @@ float32 the loss at logit 1e4 is a difference of two terms of 1e4, whose last pl
 
 def _from_one(value: float) -> str:
     off = value - 1
-    return "0" if abs(off) < 1e-9 else f"{off:.1e}"  # noqa: PLR2004 - the quadrature's own error
+    return "0" if abs(off) < 1e-9 else f"{off:.1e}"
 
 
 def check(losses: Sequence[str], store: Exact) -> list[str]:
     """NumPy and torch at few points: what is worse than the page says, by more than the second digit."""
     columns = {t: c for t, c in target.OURS.items() if t.startswith(("numpy", "torch"))}
-    found = measure(columns, losses, store, 60, target.in_process(columns, list(losses), given_points(EPS, 60)))
+    found = measure(
+        columns, losses, store, 60, target.in_process(columns, list(losses), given_points(EPS, 60))
+    )
     text = PAGE.read_text(encoding="utf-8")
     absent = [f"`{name}` is not on the page" for name in losses if f"| `{name}` |" not in text]
     admitted = set(re.findall(r"^- (`\w+` \w+, [^:]+):", text, re.MULTILINE))
@@ -343,8 +385,12 @@ def check(losses: Sequence[str], store: Exact) -> list[str]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line; exit status 1 if --check finds something."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true", help="write nothing; compare a cheap part with the page")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--check", action="store_true", help="write nothing; compare a cheap part with the page"
+    )
     parser.add_argument("--points", type=int, default=2000, help="drawn points (default 2000)")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="for exact answers")
     default = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "lossproof" / "exact.json"

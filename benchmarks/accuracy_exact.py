@@ -178,7 +178,7 @@ def _answer(name: str, kind: str, y: float, x: float, logits: bool) -> tuple[flo
         value = (oracle.loss_at if kind == "value" else oracle.slope_at)(loss, y, x)
     elif kind == "value":
         value = oracle.loss_at_logits(loss, y, x)
-    elif abs(x) <= 200:  # noqa: PLR2004 - drawn logits end there
+    elif abs(x) <= 200:
         value = oracle.slope_at_logits(loss, y, x)
     else:
         value = _far_slope(name, y, x)

@@ -204,7 +204,9 @@ def keras_theirs(name: str, y: Array, z: Array, dtype: str) -> Both | None:
 
     def cross_entropy(smoothing: float = 0.0) -> Callable[[Any, Any], Any]:
         own = keras.losses.binary_crossentropy
-        return mean_of_one(lambda b, a: own(b, a, from_logits=True, label_smoothing=smoothing), activate=False)
+        return mean_of_one(
+            lambda b, a: own(b, a, from_logits=True, label_smoothing=smoothing), activate=False
+        )
 
     known = {
         "bce": cross_entropy(),
@@ -261,7 +263,7 @@ def in_process(
     points: Mapping[str, tuple[Array, Array]],
     group: str | None = None,
 ) -> dict[str, Both]:
-    """"title|loss" -> value and gradient, of the columns that belong to a group."""
+    """ "title|loss" -> value and gradient, of the columns that belong to a group."""
     answers = {}
     for title, (of, compute, dtype, _) in table.items():
         if of != group:
@@ -273,7 +275,9 @@ def in_process(
     return answers
 
 
-def in_group(group: str, losses: list[str], points: Mapping[str, tuple[Array, Array]], folder: Path) -> dict[str, Both]:
+def in_group(
+    group: str, losses: list[str], points: Mapping[str, tuple[Array, Array]], folder: Path
+) -> dict[str, Both]:
     """The answers of a group from a process of its own, keyed "table|title|loss"; empty if it is not installed."""
     needs, environment = GROUPS[group]
     import importlib.util

@@ -1,0 +1,112 @@
+"""The accuracy program measures what it says it measures, and its page names every loss."""
+
+import importlib
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lossproof.catalogue import CATALOGUE
+
+ROOT = Path(__file__).parent.parent
+FOLDER = ROOT / "benchmarks"
+PAGE = ROOT / "docs" / "accuracy.md"
+
+
+@pytest.fixture
+def programs(monkeypatch):
+    """accuracy, accuracy_exact and accuracy_targets as modules, their folder on the path."""
+    monkeypatch.setattr(sys, "path", [str(FOLDER), *sys.path])
+    return [importlib.import_module(name) for name in ("accuracy", "accuracy_exact", "accuracy_targets")]
+
+
+def cells_of(programs, names, title="numpy float64", compute=None):
+    accuracy, exact, target = programs
+    group, own, dtype, inside = target.OURS[title]
+    columns = {title: (group, compute or own, dtype, inside)}
+    answers = target.in_process(columns, names, accuracy.given_points([dtype], 8))
+    return accuracy.measure(columns, names, exact.Exact(), 8, answers)
+
+
+def test_two_losses_at_few_points_are_within_the_goal(programs, monkeypatch):
+    monkeypatch.setattr(programs[1], "FAR", 300.0)  # at 1e4 the oracle takes seconds
+    accuracy = programs[0]
+    for title in ("numpy float64", "torch float32"):
+        cells = cells_of(programs, ["mse", "huber"], title)
+        assert [(c.loss, c.kind) for c in cells] == [
+            (n, k) for n in ("mse", "huber") for k in ("value", "gradient")
+        ]
+        assert all(0 < c.ulp <= accuracy.GOAL and c.at_ends == 0 for c in cells)
+
+
+def test_a_wrong_answer_is_seen_with_its_place(programs, monkeypatch):
+    monkeypatch.setattr(programs[1], "FAR", 300.0)
+    accuracy, _, target = programs
+
+    def off(name, y, z, dtype):
+        value, gradient = target.numpy_ours(name, y, z, dtype)
+        return value + np.where(z == 17.0, 1e-12, 0.0), np.where(np.abs(z) > 1e300, np.nan, gradient)
+
+    value, gradient = cells_of(programs, ["mse"], compute=off)
+    assert value.ulp == pytest.approx(1e-12 / 2**-52, rel=1e-2)
+    assert value.x == 17.0
+    assert gradient.at_ends > 0
+    lines = accuracy.failures([value, gradient], "z")
+    assert lines[0].startswith("- `mse` value, numpy float64: 4.5e3 ulp at y = ")
+    assert "z = 17.0" in lines[0]
+    assert "not finite at the largest logits" in lines[1]
+    assert "**4.5e3** / " in accuracy.table([value, gradient], ["mse"], ["numpy float64"])
+
+
+def test_points_are_numbers_of_their_dtype(programs):
+    import torch
+
+    _, exact, _ = programs
+    for dtype in exact.EPS:
+        for points in (
+            exact.corner_points(dtype),
+            exact.drawn_points(dtype, 50),
+            exact.end_points(dtype),
+            exact.prediction_points(dtype, 20),
+        ):
+            for a in (points.y, points.x):
+                held = torch.tensor(a).to(getattr(torch, dtype)).double().numpy()
+                np.testing.assert_array_equal(held, a)
+    both = exact.drawn_points("float16", 50)
+    np.testing.assert_array_equal(both.x, exact.drawn_points("float32", 50).x[:50])
+
+
+def test_exact_answers_are_kept(programs, tmp_path):
+    _, exact, _ = programs
+    points = exact.Points(np.array([0.25]), np.array([0.0]))
+    store = exact.Exact(tmp_path / "exact.json")
+    high, low = store.get("mse", "value", points)
+    assert (high[0], low[0]) == (0.0625, 0.0)
+    store.save()
+    again = exact.Exact(tmp_path / "exact.json")
+    assert again.known == store.known
+
+
+def test_the_wide_step_far_out_agrees_with_the_oracles(programs):
+    from lossproof.lower import oracle
+
+    near = programs[1]._far_slope("focal", 0.5, 20.0)
+    assert float(near) == float(oracle.slope_at_logits(CATALOGUE["focal"], 0.5, 20.0))
+
+
+def test_mass_of_a_density_that_is_known(programs):
+    accuracy = programs[0]
+    assert accuracy.mass(lambda y, z: np.zeros_like(y), 1.0) == pytest.approx(1.0, abs=1e-12)
+    assert accuracy.mass(lambda y, z: np.log(2.0) + 0 * y, -1.0) == pytest.approx(0.5, abs=1e-12)
+    for logit in (-100.0, 50.0, 1e4):
+        value = lambda y, z: programs[2].numpy_ours("continuous_bernoulli", y, z, "float64")[0]  # noqa: E731
+        assert accuracy.mass(value, logit) == pytest.approx(1.0, abs=1e-6)
+
+
+def test_the_page_names_every_loss_and_target(programs):
+    text = PAGE.read_text(encoding="utf-8")
+    for name in CATALOGUE:
+        assert f"| `{name}` |" in text
+    for title in programs[2].OURS:
+        assert title in text
