@@ -167,7 +167,7 @@ def _arrays(input: ArrayLike, target: ArrayLike, label: str) -> tuple[Array, Arr
         raise LossproofError(f"{label}: expected at least one element, got shape {x.shape}.")
     wide = jnp.promote_types(x.dtype, jnp.float32)
     # times 1: JAX cannot bring a NumPy array that vmap took in under jit through a custom derivative
-    return tuple(v * 1 if isinstance(v, jax.core.Tracer) else v for v in (x.astype(wide), y.astype(wide)))  # type: ignore[return-value]
+    return tuple(v * 1 if isinstance(v, jax.core.Tracer) else v for v in (x.astype(wide), y.astype(wide)))
 
 
 def _weight(weight: ArrayLike, values: Array, label: str) -> Array:
