@@ -45,4 +45,4 @@ def kernel(spec: object, **params: float) -> Kernel:
 def _kernel(loss: Loss) -> Kernel:
     functions, source = load(loss, "jax", "lossproof.jax.kernels")
     names = ("value", "gradient", "value_logits", "gradient_logits", "floor")
-    return Kernel(loss, *(functions.get(name) for name in names), source)  # type: ignore[arg-type]
+    return Kernel(loss, *(functions.get(name) for name in names), source)  # type: ignore[arg-type, call-arg]

@@ -52,7 +52,7 @@ def kernel(spec: object, **params: float) -> Kernel:
 def _kernel(loss: Loss) -> Kernel:
     functions, source = load(loss, "keras", "lossproof.keras.kernels")
     names = ("value", "gradient", "value_logits", "gradient_logits", "floor")
-    return Kernel(loss, *(functions.get(name) for name in names), source)  # type: ignore[arg-type]
+    return Kernel(loss, *(functions.get(name) for name in names), source)  # type: ignore[arg-type, call-arg]
 
 
 def apply(k: Kernel, y: Tensor, x: Tensor, *, from_logits: bool = True) -> Tensor:
