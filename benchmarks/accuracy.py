@@ -343,7 +343,8 @@ Beyond the goal:
 {chr(10).join(prediction_over) or none}
 
 Left out: p = 0 and p = 1. There a loss that is infinite answers inf, and `continuous_bernoulli` gives NaN, as its
-entropy term and its normaliser are both infinite; from logits neither is. Near p = 0 and p = 1 a prediction has lost digits that the logit
+entropy term and its normaliser are both infinite; from logits neither is. Near p = 0 and p = 1 a
+prediction has lost digits that the logit
 still had: prefer logits.
 
 ## The same for torch, Keras and optax

@@ -3,7 +3,8 @@
     python benchmarks/losses.py                  every size; writes the losses section of docs/performance.md
     python benchmarks/losses.py --rounds 5 --sizes 128x784 --out FILE
 
-Contenders take turns in one process: A B C A B C ..., after turns that are not counted. A ratio is the median over
+Contenders take turns in one process, in an order drawn anew every round, after turns that are not counted. A ratio
+is the median over
 rounds of torch's own eager time in a round over the contender's time in the same round, so that a busy machine slows
 both. Above 1 the contender is faster than torch's eager functional.
 """
@@ -15,6 +16,7 @@ import contextlib
 import importlib.util
 import os
 import platform
+import random
 import statistics
 import sys
 import time
@@ -152,10 +154,12 @@ def take_turns(steps: dict[str, Step], rounds: int, warm: int = 2) -> dict[str, 
         for _ in range(warm):
             step()
     seconds: dict[str, list[float]] = {title: [] for title in steps}
+    order, shuffled = list(steps), random.Random(0)
     for _ in range(rounds):
-        for title, step in steps.items():
+        shuffled.shuffle(order)  # what ran just before leaves its memory and caches behind
+        for title in order:
             start = time.perf_counter()
-            step()
+            steps[title]()
             seconds[title].append(time.perf_counter() - start)
     return seconds
 
@@ -246,13 +250,14 @@ def section(rows: Sequence[Row], threads: int, rounds: dict[str, int]) -> str:
 
 
 _INTRODUCTION = """Written by `benchmarks/losses.py` (`make bench-losses`). Forward and backward of one loss of logits,
-mean over elements; milliseconds (median), and in brackets how many times faster than torch's own eager functional (median over rounds of
+mean over elements; milliseconds (median), and in brackets how many times faster than torch's own eager functional
+(median over rounds of
 the ratio within a round), then the peak of extra memory in input tensors (the logits' gradient is 1 of them; torch's
 profiler, allocations of torch only). Rounds: {rounds}. torch has no log-cosh: there the formula by hand stands in.
 The bound is the time to read logits and target and write the gradient at the rate of `Tensor.copy_`; a copy's own
 tensors stay in the cache where they fit, so at small sizes it is the cache's rate.
 
-Machine: {machine}; {threads} threads for torch, JAX uses what it finds."""
+Machine: {machine}; torch has {threads} of its threads, JAX takes what it finds."""
 
 
 def _cell(row: Row | None) -> str:
@@ -314,7 +319,10 @@ def machine() -> str:
     with contextlib.suppress(OSError):
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         name = next((x.split(":", 1)[1].strip() for x in lines if x.startswith("model name")), name)
-    return f"{name}, {os.cpu_count()} cores, torch {torch.__version__}, Python {platform.python_version()}"
+    load = f", load {os.getloadavg()[0]:.1f} at the end" if hasattr(os, "getloadavg") else ""
+    return (
+        f"{name}, {os.cpu_count()} cores{load}, torch {torch.__version__}, Python {platform.python_version()}"
+    )
 
 
 def write_section(text: str, path: Path) -> None:
