@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+# doctests run in this process: Keras is not to load TensorFlow into it
+os.environ.setdefault("KERAS_BACKEND", "torch")
 sys.path.insert(0, str(Path(__file__).parent))  # tests import tests/tolerance.py
 
 

@@ -41,7 +41,7 @@ WEIGHTED_BCE = Loss(
 SMOOTHED_BCE = Loss(
     id="smoothed_bce",
     title="label-smoothed BCE",
-    formula="-((y*(1 - eps) + eps/2)*log(p) + (1 - y*(1 - eps) - eps/2)*log(1 - p))",
+    formula="-((y*(1 - eps) + eps/2)*log(p) + ((1 - y)*(1 - eps) + eps/2)*log(1 - p))",
     minimum="elsewhere",
     minimiser="y*(1 - eps) + eps/2",
     params=(Param("eps", Interval(0, 1, low_open=True, high_open=True), 0.1, "share of the label given to both classes"),),
