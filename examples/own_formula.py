@@ -10,8 +10,7 @@ import torch
 from torch import nn
 
 import lossproof
-from lossproof.torch import ReconstructionLoss, kernel
-from lossproof.torch import Monitor
+from lossproof.torch import Monitor, ReconstructionLoss, kernel
 
 
 def main() -> None:

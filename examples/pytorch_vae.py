@@ -9,8 +9,7 @@ import torch
 from torch import nn
 
 import lossproof
-from lossproof.torch import ReconstructionLoss
-from lossproof.torch import Monitor
+from lossproof.torch import Monitor, ReconstructionLoss
 
 
 class VAE(nn.Module):

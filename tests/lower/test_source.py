@@ -4,16 +4,19 @@ import json
 import math
 import shutil
 import subprocess
+import time
 
 import mpmath
 import numpy as np
 import pytest
 import sympy
+import torch
 from typer.testing import CliRunner
 
 from lossproof.catalogue import CATALOGUE, resolve
 from lossproof.cli import app
 from lossproof.formula import LossproofError
+from lossproof.formula.functions import NAMES
 from lossproof.formula.symbols import P, Y, Z
 from lossproof.formula.trace import trace
 from lossproof.lower import function, oracle
@@ -21,6 +24,7 @@ from lossproof.lower.kernels import run
 from lossproof.lower.latex import latex_source
 from lossproof.lower.source import source
 from lossproof.lower.stable import lower, lower_naive
+from lossproof.torch import kernel
 
 IDS = sorted(CATALOGUE)
 OWN = [
@@ -135,9 +139,23 @@ def test_latex_has_every_line():
 
 def test_a_function_that_a_target_lacks_is_named():
     with pytest.raises(
-        LossproofError, match="expected functions that NumPy has, got loggamma. Choose another target"
+        LossproofError, match="expected functions that Keras 3 has, got gammaln. Choose another target"
     ):
-        source(resolve("gammaln(y+1) - gammaln(p+1)"), "numpy")
+        source(resolve("gammaln(y+1) - gammaln(p+1)"), "keras")
+
+
+@pytest.mark.parametrize("name", sorted(set(NAMES) - {"where"}))
+def test_every_name_of_the_grammar_has_values_gradients_and_a_floor(name):
+    call = {1: f"{name}((y - p)/4 + 1/2)", 2: f"{name}((y - p)/4 + 1/2, 2)", 3: f"{name}((y - p)/4, 0, 1/3)"}
+    loss = function(f"(y - p)**2 + {call[NAMES[name][1]]}/100")
+    y, z = np.array([0.0, 0.3, 1.0]), np.array([0.5, -2.0, 1.0])
+    exact = [float(oracle.loss_at_logits(loss.definition, a, b)) for a, b in zip(y, z, strict=True)]
+    np.testing.assert_allclose(loss.value_logits(y, z), exact, rtol=1e-13)
+    slopes = [float(oracle.slope_at_logits(loss.definition, a, b)) for a, b in zip(y, z, strict=True)]
+    np.testing.assert_allclose(loss.gradient_logits(y, z), slopes, rtol=1e-11, atol=1e-14)
+    assert np.isfinite(loss.floor(y)).all()
+    k = kernel(loss.definition)
+    np.testing.assert_allclose(k.value_logits(torch.tensor(y), torch.tensor(z)).numpy(), exact, rtol=1e-12)
 
 
 def test_rewriting_that_takes_too_long_falls_back_with_a_warning(monkeypatch):
@@ -164,6 +182,20 @@ def test_show_prints_every_target(target, options):
         exec(result.output, namespace)
         assert ("gradient_logits" in namespace) or options == []
         assert ("value" in namespace) == ("--gradient" not in options)
+
+
+@pytest.mark.parametrize(
+    "formula",
+    [
+        "((((y-p)**2+1)**7+y)**7+p)**7*sin(y*p)*exp(p*y)", "((((y-p)**2+1)**7+y)**7+p)**7",
+        "(y*(y+1)**90*(y+2)**90*(y+sin(y)+1)**50-p)**2", "((y+1)**300*(y+sin(y))**300-p)**2",
+        "(y*(1+y+y*y)**2000-p)**2",
+    ],
+)  # fmt: skip
+def test_formulas_that_would_explode_when_multiplied_out_are_not(formula):
+    began = time.monotonic()
+    assert np.isfinite(function(formula).value_logits(0.01, 0.2))
+    assert time.monotonic() - began < 30
 
 
 def test_show_takes_formulas_with_parameters():

@@ -1,6 +1,7 @@
 """What a user may write for a loss, and how it becomes a Loss record."""
 
 import ast
+import math
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -8,7 +9,14 @@ from typing import Any
 from lossproof.formula import REALS, Loss, LossproofError, Param
 from lossproof.formula.errors import nearest
 
-_IDENTIFIER = re.compile(r"[A-Za-z_]\w*")
+#: what people call a loss elsewhere; for suggestions only
+ALIASES = {
+    "binary_crossentropy": "bce", "binary_cross_entropy": "bce", "cross_entropy": "bce", "crossentropy": "bce",
+    "log_loss": "bce", "logloss": "bce", "bernoulli": "bce", "l2": "mse", "mean_squared_error": "mse", "gaussian": "mse",
+    "squared_error": "mse", "l1": "mae", "mean_absolute_error": "mae", "laplace": "mae", "absolute_error": "mae",
+    "log_cosh": "logcosh", "smooth_l1": "huber", "pseudo_huber": "charbonnier", "quantile": "pinball",
+    "kl": "bce", "cb": "continuous_bernoulli", "cbernoulli": "continuous_bernoulli", "js": "jensen_shannon",
+}  # fmt: skip
 _MODULE_FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 
 
@@ -27,21 +35,20 @@ def resolve_in(catalogue: Mapping[str, Loss], spec: object, params: Mapping[str,
         from lossproof.formula.trace import resolve_callable
 
         return from_callable(resolve_callable(text), params, name=text)
-    called = _as_call(text)
-    if called is not None and called[0] in catalogue:
+    called = _as_call(text, catalogue)
+    if called is not None:
         return catalogue[called[0]].bind(**{**called[1], **params})
-    if _IDENTIFIER.fullmatch(text) and text not in ("y", "p"):
-        raise LossproofError(
-            f"loss: expected a catalogue id, a formula in y and p, or 'module:function', got {text!r}; "
-            f"{nearest(text, catalogue)}"
+    head = re.match(r"([A-Za-z_]\w*)(\(|$)", text)
+    if head and not _mentions_y_or_p(text) and head[1] not in ("y", "p"):
+        known = {alias: name for alias, name in ALIASES.items() if name in catalogue}
+        advice = (
+            f"did you mean {known[head[1].lower()]}?"
+            if head[1].lower() in known
+            else nearest(head[1], catalogue)
         )
-    if called is not None and not _mentions_y_or_p(text):
-        from lossproof.formula.functions import NAMES
-
-        if called[0] not in NAMES:
-            raise LossproofError(
-                f"loss: expected a known loss, got {called[0]!r}; {nearest(called[0], catalogue)}"
-            )
+        raise LossproofError(
+            f"loss: expected a catalogue id, a formula in y and p, or 'module:function', got {text!r}; {advice}"
+        )
     return from_formula(text, params)
 
 
@@ -127,29 +134,43 @@ def from_callable(
     )
 
 
-def _as_call(text: str) -> tuple[str, dict[str, float]] | None:
-    """Read ``id`` or ``id(name=number, ...)``; None for anything else."""
+def _as_call(text: str, catalogue: Mapping[str, Loss]) -> tuple[str, dict[str, float]] | None:
+    """Read ``id`` or ``id(name=number, ...)`` of a catalogue loss; None for anything else, such as a formula."""
     try:
         node = ast.parse(text, mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
-    if isinstance(node, ast.Name):
+    if isinstance(node, ast.Name) and node.id in catalogue:
         return node.id, {}
-    if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name)) or node.args:
+    if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in catalogue):
         return None
+    if _mentions_y_or_p(text):  # logcosh(y - p) is the function of formulas, not the loss
+        return None
+    loss = catalogue[node.func.id]
+    known = ", ".join(f"{p.name}={p.default:g}" for p in loss.params) or "no parameters"
     values: dict[str, float] = {}
     for keyword in node.keywords:
         try:
             value = ast.literal_eval(keyword.value)
         except (ValueError, TypeError):
-            return None
-        if keyword.arg is None or isinstance(value, bool) or not isinstance(value, int | float):
+            value = None
+        number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        if keyword.arg is None or not number:
             raise LossproofError(
-                f"loss: expected {keyword.arg}=NUMBER, got {ast.unparse(keyword)} in {text!r}."
+                f"{loss.id}: expected a finite number for {keyword.arg}, got {ast.unparse(keyword)} in {text!r}. "
+                f"It takes {known}."
             )
         values[keyword.arg] = value
-    return node.func.id, values
+    if node.args:
+        raise LossproofError(
+            f"{loss.id}: expected NAME=NUMBER, got {ast.unparse(node.args[0])} in {text!r}. It takes {known}."
+        )
+    return loss.id, values
 
 
 def _mentions_y_or_p(text: str) -> bool:
-    return any(isinstance(n, ast.Name) and n.id in ("y", "p") for n in ast.walk(ast.parse(text, mode="eval")))
+    try:
+        tree = ast.parse(text, mode="eval")
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return True  # a malformed formula: the parser of formulas says where
+    return any(isinstance(n, ast.Name) and n.id in ("y", "p") for n in ast.walk(tree))

@@ -18,10 +18,12 @@ def nearest(name: str, known: Iterable[str], *, count: int = 3) -> str:
     """Say which known names are near to a wrong one, or list all of them.
 
     >>> nearest("bec", ["bce", "mse"])
-    'did you mean bce, mse?'
+    'did you mean bce?'
     >>> nearest("zzz", ["bce", "mse"])
-    'known: bce, mse'
+    'known: bce, mse.'
     """
-    names = sorted(known)
-    close = difflib.get_close_matches(name, names, n=count, cutoff=0.3)
-    return f"did you mean {', '.join(close)}?" if close else f"known: {', '.join(names)}"
+    names = {n.lower(): n for n in sorted(known)}
+    close = difflib.get_close_matches(name.lower(), names, n=count, cutoff=0.4)
+    if close:
+        return f"did you mean {', '.join(names[c] for c in close)}?"
+    return f"known: {', '.join(names.values())}."

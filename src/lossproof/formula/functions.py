@@ -406,7 +406,7 @@ def derivative(expr: Expr, x: Expr) -> Expr:
 
     >>> from lossproof.formula.symbols import P, Y
     >>> derivative(sympy.Abs(Y - P), P)
-    -sign(-p + y)
+    sign(p - y)
     """
     if not expr.has(x):
         return sympy.S.Zero

@@ -74,8 +74,8 @@ class Loss:
         by_name = {p.name: p for p in self.params}
         for name, value in given.items():
             if name not in by_name:
-                advice = nearest(name, by_name) if by_name else "it takes none"
-                raise LossproofError(f"{self.id}: expected a known parameter, got {name!r}; {advice}.")
+                advice = nearest(name, by_name) if by_name else "it takes none."
+                raise LossproofError(f"{self.id}: expected a known parameter, got {name!r}; {advice}")
             if not isinstance(value, int | float) or value not in by_name[name].interval:
                 raise LossproofError(
                     f"{self.id}: expected {name} in {by_name[name].interval}, got {value!r}. "

@@ -53,7 +53,7 @@ def parse(
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         at = getattr(error, "offset", None)
         where = f" at column {at}" if at else ""
-        reason = getattr(error, "msg", None) or type(error).__name__
+        reason = getattr(error, "msg", None) or "too long or too deeply nested for Python's parser; split it"
         raise LossproofError(
             f"formula: expected one expression, got {_short(text)!r}: {reason}{where}. {_HOW}"
         ) from None
@@ -91,6 +91,19 @@ def free_names(text: str) -> list[str]:
     called = {id(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
     names = [n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and id(n) not in called]
     return sorted({n for n in names if n not in ("y", "p", "pi") and n not in NAMES})
+
+
+_KINDS = {
+    "Attribute": "an attribute", "BinOp": "arithmetic", "BoolOp": "and/or", "Call": "a call", "Constant": "a number",
+    "Dict": "a dictionary", "GeneratorExp": "a comprehension", "IfExp": "if ... else (write where(...))",
+    "JoinedStr": "an f-string", "Lambda": "a lambda", "List": "a list", "ListComp": "a comprehension", "Name": "a name",
+    "NamedExpr": ":=", "Set": "a set", "Starred": "a star", "Subscript": "an index", "Tuple": "a tuple",
+    "UnaryOp": "a sign or not",
+}  # fmt: skip
+
+
+def _kind(node: ast.AST) -> str:
+    return _KINDS.get(type(node).__name__, f"Python syntax ({type(node).__name__})")
 
 
 def _short(text: str, limit: int = 120) -> str:
@@ -132,7 +145,7 @@ class _Reader:
                 return self.call(node, depth)
             case ast.Compare():
                 raise self.fail(node, "a comparison only as the first argument of where", "one outside")
-        raise self.fail(node, "arithmetic", f"a {type(node).__name__}")
+        raise self.fail(node, "arithmetic", _kind(node))
 
     def name(self, node: ast.AST, name: str) -> Expr:
         if name in self.names:
@@ -181,10 +194,10 @@ class _Reader:
 
     def call(self, node: ast.Call, depth: int) -> Expr:
         if not isinstance(node.func, ast.Name):
-            raise self.fail(node, "a known function", f"a call of a {type(node.func).__name__}")
+            raise self.fail(node, "a known function", f"a call of {_kind(node.func)}")
         name = node.func.id
         if name not in NAMES:
-            raise self.fail(node, "a known function", repr(name), f"{nearest(name, NAMES)}. {_HOW}")
+            raise self.fail(node, "a known function", repr(name), f"{nearest(name, NAMES)} {_HOW}")
         function, arity = NAMES[name]
         if node.keywords or any(isinstance(a, ast.Starred) for a in node.args) or len(node.args) != arity:
             raise self.fail(node, f"{arity} positional argument(s) for {name}", f"{len(node.args)} and keywords"
@@ -201,7 +214,7 @@ class _Reader:
 
     def condition(self, node: ast.AST, depth: int) -> Expr:
         if not isinstance(node, ast.Compare):
-            raise self.fail(node, "a comparison as the first argument of where", f"a {type(node).__name__}")
+            raise self.fail(node, "a comparison as the first argument of where", _kind(node))
         sides = [self(n, depth + 1) for n in (node.left, *node.comparators)]
         parts = []
         for op, a, b in zip(node.ops, sides, sides[1:], strict=False):

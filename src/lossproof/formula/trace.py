@@ -193,7 +193,7 @@ def _bind(signature: _Signature, asked: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _known(name: str, signature: _Signature) -> str:
-    return f"{nearest(name, signature.defaults)}." if signature.defaults else f"{signature.name} has none."
+    return nearest(name, signature.defaults) if signature.defaults else f"{signature.name} has none."
 
 
 # ---- the run

@@ -350,9 +350,7 @@ def apply(library: str, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]
             "Each pixel's loss may depend on that pixel's target and prediction alone.",
         )
     if plain not in table:
-        raise refuse(
-            f"a function that a formula may use, from {library}", repr(plain), f"{nearest(plain, table)}."
-        )
+        raise refuse(f"a function that a formula may use, from {library}", repr(plain), nearest(plain, table))
     function = table[plain]
     if function not in _RAW:
         booleans = [is_condition(a) for a in args]

@@ -277,7 +277,7 @@ class Condition(Proxy):
 
 
 def _near(name: str) -> str:
-    return f"{nearest(name, _METHODS)}."
+    return nearest(name, _METHODS)
 
 
 def _method(self: Proxy, name: str) -> Callable[..., Any]:

@@ -39,7 +39,7 @@ def resolve_callable(spec: str) -> Callable[..., Any]:
     Traceback (most recent call last):
         ...
     lossproof.formula.errors.LossproofError: math:hypotenuse: expected a function of module math, got no
-    'hypotenuse' there; did you mean hypot, ...?
+    'hypotenuse' there; did you mean hypot...
     """
     module_name, colon, attribute = spec.partition(":")
     if (

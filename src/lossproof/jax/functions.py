@@ -129,7 +129,9 @@ def _loss(k: Kernel, from_logits: bool, excess: bool) -> ElementWise:
         return values - _floor(k, y) if excess else values
 
     f.__name__ = f.__qualname__ = "".join(c if c.isalnum() else "_" for c in k.loss.label)
-    f.__doc__ = f"{k.loss.label}: f({'logits' if from_logits else 'prediction'}, target), element-wise, in nats."
+    f.__doc__ = (
+        f"{k.loss.label}: f({'logits' if from_logits else 'prediction'}, target), element-wise, in nats."
+    )
     return f
 
 

@@ -75,7 +75,9 @@ def apply(k: Kernel, y: Tensor, x: Tensor, *, from_logits: bool = True) -> Tenso
     return core(x, y)
 
 
-def elementwise(spec: object, *, from_logits: bool = True, **params: float) -> Callable[[Tensor, Tensor], Tensor]:
+def elementwise(
+    spec: object, *, from_logits: bool = True, **params: float
+) -> Callable[[Tensor, Tensor], Tensor]:
     """f(y_true, y_pred) -> element-wise loss in nats, with the derived gradient in y_pred and none in y_true.
 
     No checks; half precision is computed in float32 and gives float32.

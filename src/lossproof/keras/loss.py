@@ -11,9 +11,7 @@ from lossproof.formula.errors import nearest
 from lossproof.keras.config import from_config, to_config
 from lossproof.keras.kernel import Kernel, Tensor, apply, at_least_float32, is_concrete, kernel, to_numpy
 
-Reduction = Literal[
-    "nats_per_image", "mean", "sum", "none", "sum_over_batch_size", "mean_with_sample_weight"
-]
+Reduction = Literal["nats_per_image", "mean", "sum", "none", "sum_over_batch_size", "mean_with_sample_weight"]
 Check = Literal["always", "first", "never"]
 
 
@@ -81,9 +79,7 @@ class ReconstructionLoss(keras.losses.Loss):
         self._checked = False
         policy = keras.dtype_policies.get(dtype or keras.config.floatx())
         keras_reduction = "sum_over_batch_size" if self.unit == "nats_per_image" else self.unit
-        super().__init__(
-            name=name, reduction=keras_reduction, dtype=at_least_float32(policy.compute_dtype)
-        )
+        super().__init__(name=name, reduction=keras_reduction, dtype=at_least_float32(policy.compute_dtype))
         if excess and self.kernel.floor is None:
             raise LossproofError(
                 f"{self.label}: expected a loss whose floor has a closed form for excess=True, got one without. "

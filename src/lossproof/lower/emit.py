@@ -15,6 +15,10 @@ Expr = Any
 _SUM, _PRODUCT, _UNARY, _POWER, _ATOM = range(1, 6)
 
 
+# what SymPy calls otherwise than formulas do
+_WRITTEN = {"loggamma": "gammaln", "Abs": "abs", "atan": "arctan", "asinh": "arcsinh", "atanh": "arctanh"}
+
+
 class Emitter:
     """Writes functions for one target; remembers which primitives they use."""
 
@@ -190,8 +194,9 @@ class Emitter:
         if name in self.target.primitives:
             self.used.add(name)
         elif name not in self.target.functions:
+            written = _WRITTEN.get(name, name)
             raise LossproofError(
-                f"lower: expected functions that {self.target.title} has, got {name}. Choose another target."
+                f"lower: expected functions that {self.target.title} has, got {written}. Choose another target."
             )
         return self.target.functions.get(name, name + "({args})").format(*texts, args=", ".join(texts))
 

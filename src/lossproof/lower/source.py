@@ -1,5 +1,6 @@
 """A lowered loss as source text: value, gradients and floor, plain and behind the link."""
 
+import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
@@ -28,11 +29,8 @@ class Source:
         target = TARGETS[self.target]
         helpers = [target.primitives[name] for name in self.primitives]
         body = "\n\n".join([*helpers, *self.functions.values()])
-        header = target.header
-        for line in ("import math\n\n", "import jax\n"):
-            used = line.split()[1] + "."
-            if used not in body.replace("jax.numpy", ""):
-                header = header.replace(line, "")
+        lines = [line for line in target.header.splitlines() if not line or _is_used(line, body)]
+        header = "\n".join(lines).strip() + "\n"
         return f"{header}\n\n{body}".lstrip()
 
 
@@ -59,7 +57,7 @@ def source(
     <BLANKLINE>
     """
     if target not in TARGETS:
-        raise LossproofError(f"lower: expected a target, got {target!r}; {nearest(target, TARGETS)}.")
+        raise LossproofError(f"lower: expected a target, got {target!r}; {nearest(target, TARGETS)}")
     lowered = (lower_naive if naive else lower)(loss, link, bound=bound)
     emitter = Emitter(TARGETS[target])
     extra = "" if bound else "".join(f", {name}={float(value)!r}" for name, value in loss.values.items())
@@ -84,6 +82,11 @@ def source(
         emitter.used.update(used)
     order = tuple(name for name in TARGETS[target].primitives if name in emitter.used)
     return Source(functions, order, lowered, target)
+
+
+def _is_used(statement: str, body: str) -> bool:
+    name = statement.rsplit(maxsplit=1)[-1]
+    return re.search(rf"\b{re.escape(name)}\.", body) is not None
 
 
 def readable(expr: Any) -> str:

@@ -60,7 +60,7 @@ def lower(loss: Loss, link: Link = SIGMOID, *, bound: bool = False) -> Lowered:
 def _in_time(loss: Loss, link: Link, bound: bool) -> Lowered | None:
     try:
         return _rewritten(loss, link, bound, time.monotonic() + BUDGET)
-    except TooSlow:
+    except (TooSlow, MemoryError, RecursionError):
         return None
 
 

@@ -20,7 +20,8 @@ def largest_slope(loss: Loss, gradient_logits: Callable[..., Any] | None = None)
     """The largest |dl/dz| over targets in [0, 1] and logits in [-4, 4]: a loss's own scale of gradients.
 
     Beyond, the sigmoid saturates, and some losses explode there. Losses differ in scale (a squared error may
-    carry a half or a hundred), and Adam undoes such factors; what makes a pixel dead is a gradient that is small beside those of the same loss elsewhere. ``gradient_logits``
+    carry a half or a hundred), and Adam undoes such factors; what makes a pixel dead is a gradient that is small
+    beside those of the same loss elsewhere. ``gradient_logits``
     is the loss's dl/dz(y, z) on float64 arrays, for who has it already; else it is made from the definition.
 
     >>> from lossproof.catalogue import resolve

@@ -41,7 +41,7 @@ class ReconstructionLoss(nn.Module):
     >>> target = torch.tensor([[0.2, 0.9]])
     >>> abs(loss(torch.logit(target), target).item()) < 1e-6
     True
-    >>> loss(target, target * 255)
+    >>> ReconstructionLoss("bce")(target, target * 255)
     Traceback (most recent call last):
         ...
     lossproof.formula.errors.LossproofError: bce: expected target in [0, 1], got 2 of 2 values outside, first 51 at

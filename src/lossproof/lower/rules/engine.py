@@ -4,6 +4,7 @@ A rule looks at one node of an expression and returns an equal node, or None. ``
 bottom-up until nothing changes and records what it did.
 """
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -47,6 +48,27 @@ def rule(
         return apply
 
     return register
+
+
+def written_out(e: Expr, limit: int = 500) -> Expr:
+    """The expression multiplied out, or as it is where that would be over ``limit`` terms."""
+    return sympy.expand(e) if _terms(e) <= limit else e
+
+
+def cancelled(e: Expr, limit: int = 200) -> Expr:
+    """Common factors of numerator and denominator cancelled, where the expression is small enough for that."""
+    return sympy.cancel(e) if _terms(e) <= limit and e.count_ops() <= limit else e
+
+
+def _terms(e: Expr) -> float:
+    if e.is_Add:
+        return float(sum(_terms(a) for a in e.args))
+    if e.is_Mul:
+        return math.prod(_terms(a) for a in e.args)
+    if e.is_Pow and e.args[1].is_Integer:
+        inner = _terms(e.args[0])
+        return 1.0 if inner == 1 else float(min(inner ** min(abs(float(e.args[1])), 40.0), 1e300))
+    return 1.0
 
 
 def sigmoid_powers(e: Expr) -> dict[Expr, Expr]:

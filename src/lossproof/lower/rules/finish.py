@@ -15,7 +15,7 @@ from lossproof.formula.functions import (
     xtimes,
 )
 from lossproof.formula.symbols import P, Y, Z
-from lossproof.lower.rules.engine import HALF, Expr, rule
+from lossproof.lower.rules.engine import HALF, Expr, cancelled, rule, written_out
 
 
 @rule(
@@ -149,7 +149,7 @@ def clip_from_where(e: Expr) -> Expr | None:
         return None
     inner, outer, r, d = found
     ratio = inner / r
-    if sympy.expand(outer / (d * sympy.sign(r)) - ratio) != 0 or ratio.has(sympy.Abs):
+    if written_out(outer / (d * sympy.sign(r)) - ratio) != 0 or ratio.has(sympy.Abs):
         return None
     return ratio * minimum(maximum(r, -d), d)
 
@@ -160,8 +160,8 @@ def huber_from_where(e: Expr) -> Expr | None:
     if found is None:
         return None
     inner, outer, r, d = found
-    k = sympy.cancel(inner / r**2)
-    if k.free_symbols & {Y, P, Z} or sympy.expand(outer - k * d * (2 * sympy.Abs(r) - d)) != 0:
+    k = cancelled(inner / r**2)
+    if k.free_symbols & {Y, P, Z} or written_out(outer - k * d * (2 * sympy.Abs(r) - d)) != 0:
         return None
     c = minimum(maximum(r, -d), d)
     return 2 * k * c * (r - c / 2)

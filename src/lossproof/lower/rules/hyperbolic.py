@@ -3,7 +3,7 @@
 import sympy
 
 from lossproof.formula.functions import logcosh, logexprel, logsinhc, sigmoid, softplus
-from lossproof.lower.rules.engine import HALF, Expr, rule
+from lossproof.lower.rules.engine import HALF, Expr, cancelled, rule
 
 
 @rule("log(cosh(u)) overflows; logcosh does not")
@@ -49,7 +49,7 @@ def log_of_u_over_tanh(e: Expr) -> Expr | None:
         base, power = factor.as_base_exp()
         if power == -1 and isinstance(base, sympy.tanh):
             half = base.args[0]
-            rest = sympy.cancel(e.args[0] * base / half)
+            rest = cancelled(e.args[0] * base / half)
             if rest.is_positive and rest.is_number:
                 return sympy.log(rest) - logsinhc(half) + logcosh(half)
     return None

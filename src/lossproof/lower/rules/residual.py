@@ -4,7 +4,7 @@ import sympy
 
 from lossproof.formula.functions import minimum, sigmoid, xdivy
 from lossproof.formula.symbols import Y, Z
-from lossproof.lower.rules.engine import Expr, rule, sigmoid_powers, sigmoid_terms
+from lossproof.lower.rules.engine import Expr, cancelled, rule, sigmoid_powers, sigmoid_terms, written_out
 
 
 @rule("y - p = y (1 - p) - (1 - y) p: over powers of p or 1 - p the residual neither cancels nor is 0/0")
@@ -20,7 +20,7 @@ def residual_over_powers(e: Expr) -> Expr | None:
             continue
         for term, k, u in sigmoid_terms(residual):
             a, b = powers.get(u, sympy.S.Zero), powers.get(-u, sympy.S.Zero)
-            rest = sympy.expand((residual - term) / -k)
+            rest = written_out((residual - term) / -k)
             if k not in (1, -1) or rest.has(Z) or not (a.is_negative or b.is_negative):
                 continue
             alpha, beta = a / n, b / n  # each factor of the power takes its share
@@ -54,7 +54,7 @@ def one_minus_residual(e: Expr) -> Expr | None:
         return None
     residual = (-other).args[0]
     for _, k, u in sigmoid_terms(residual) if residual.is_Add else []:
-        rest = sympy.expand((residual - k * sigmoid(u)) / -k)
+        rest = written_out((residual - k * sigmoid(u)) / -k)
         if k in (1, -1) and rest == Y:
             return minimum((1 - Y) + sigmoid(u), Y + sigmoid(-u))
     return None
@@ -90,9 +90,9 @@ def quotient_sum(e: Expr) -> Expr | None:
             numerator, denominator = factors[0].args
             found.setdefault((term / factors[0], denominator), []).append((term, numerator))
     for (k, denominator), terms in found.items():
-        ratio = sympy.cancel(sympy.Add(*(n for _, n in terms)) / denominator) if len(terms) > 1 else None
+        ratio = cancelled(sympy.Add(*(n for _, n in terms)) / denominator) if len(terms) > 1 else None
         if ratio is not None and ratio.has(sigmoid):
-            ratio = sympy.cancel(ratio.replace(sigmoid, lambda u: 1 - sigmoid(-u) if u.could_extract_minus_sign() else
+            ratio = cancelled(ratio.replace(sigmoid, lambda u: 1 - sigmoid(-u) if u.could_extract_minus_sign() else
                                                sigmoid(u)))  # fmt: skip
         if ratio is not None and ratio.is_number:
             return e - sympy.Add(*(t for t, _ in terms)) + k * ratio

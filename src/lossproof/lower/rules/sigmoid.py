@@ -4,7 +4,7 @@ import sympy
 
 from lossproof.formula.functions import log1p, logaddexp, maximum, minimum, sigmoid, softplus, xlog1py, xlogy
 from lossproof.formula.symbols import Y
-from lossproof.lower.rules.engine import Expr, rule, sigmoid_powers, sigmoid_terms
+from lossproof.lower.rules.engine import Expr, rule, sigmoid_powers, sigmoid_terms, written_out
 
 
 @rule("log(1 + exp(u)) overflows; softplus does not")
@@ -111,9 +111,9 @@ def softplus_pair(e: Expr) -> Expr | None:
         if minus is None or u.could_extract_minus_sign():
             continue
         a, b = sympy.Add(*plus) / softplus(u), sympy.Add(*minus) / softplus(-u)
-        total = sympy.expand(a + b)
+        total = written_out(a + b)
         if total.is_number:
-            return e - sympy.Add(*plus) - sympy.Add(*minus) + total * softplus(u) - sympy.expand(b) * u
+            return e - sympy.Add(*plus) - sympy.Add(*minus) + total * softplus(u) - written_out(b) * u
     return None
 
 

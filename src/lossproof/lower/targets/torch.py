@@ -24,7 +24,11 @@ TORCH = Target(
     },
     where="torch.where({0}, {1}, {2})",
     fill="torch.full_like({1}, {0})",
-    with_scalar={"maximum": "torch.clamp({0}, min={1})", "minimum": "torch.clamp({0}, max={1})"},
+    with_scalar={
+        "maximum": "torch.clamp({0}, min={1})",
+        "minimum": "torch.clamp({0}, max={1})",
+        "logaddexp": "torch.logaddexp({0}, torch.full_like({0}, {1}))",
+    },
     primitives={
         "slope": '''def slope(x, p, z):
     """x p (1 - p) of p = sigmoid(z), in one pass; for large z without the cancellation in 1 - p."""
