@@ -72,6 +72,7 @@ def test_the_configuration(result, tiny):
     assert config["evaluation"]["ssim_window"] == "uniform 3x3"
     assert config["evaluation"]["images"] == 18
     assert config["versions"]["torch"] == torch.__version__
+    assert config["command"] == ""  # called from Python: there is no command to repeat
 
 
 def read_png(path):

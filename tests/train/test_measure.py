@@ -241,3 +241,57 @@ def test_beta_weighs_the_rate(tiny, small, tmp_path):
         assert last["objective"] == pytest.approx(last["loss"] + beta * last["rate"])
         rates[beta] = last["rate"]
     assert rates[0.0] > rates[1.0] > rates[30.0]
+
+
+def test_active_units_are_those_whose_codes_vary_over_these_images(tiny, small):
+    """The variance is that of the images measured, with their number below, at the boundary of 0.01."""
+    from types import SimpleNamespace
+
+    from lossproof.catalogue import resolve
+    from lossproof.torch import kernel
+    from lossproof.train.measure import Measurer
+    from lossproof.train.settings import settle
+
+    options = {k: v for k, v in small.items() if k != "progress"}
+    settings = settle(
+        tiny, model="ae", lr=1e-3, beta=1.0, device="cpu", threads=1, **options | {"seeds": 1}
+    )  # fmt: skip
+    mse = resolve("mse")
+    measurer = Measurer(tiny, [mse], settings)
+    sign = torch.tensor([1.0, -1.0]).repeat(len(tiny.test) // 2)
+    # variances 0.0099 and 0.0101 with n below; with n - 1 both would exceed 0.01
+    codes = torch.stack([sign * 0.0099**0.5, sign * 0.0101**0.5, sign * 0], 1)
+    assert (codes.double().var(0) > 0.01).tolist() == [True, True, False]
+    measurer.gradient_norm = lambda member, data: 0.0
+    member = SimpleNamespace(
+        model=lambda images, noise: (images * 0, codes, None), kernel=kernel(mse), loss=mse
+    )
+    assert measurer.measure(member, "test")["active_units"] == 1
+
+
+def test_a_floor_that_is_rounding_is_zero(tiny):
+    from lossproof.catalogue import resolve
+    from lossproof.train.measure import baseline
+
+    arrays, mean = {"train": tiny.train, "test": tiny.test}, np.full((1, 6, 5), 0.5)
+    for formula, expected in (("(y - p)**2 + 1e-20", 0.0), ("(y - p)**2 + 1e-9", 30e-9)):
+        found = baseline(resolve(formula), arrays, mean).floors
+        assert found == {"train": pytest.approx(expected, rel=1e-4, abs=0)} | {
+            "test": pytest.approx(expected, rel=1e-4, abs=0)
+        }
+
+
+def test_an_empty_cell_calls_its_measure_by_its_title(tiny, small):
+    from lossproof.train.measure import Baseline, Measurer
+
+    measurer = Measurer.__new__(Measurer)
+    measurer.baselines = {"bce": Baseline({"train": 1.0, "test": 1.0}, 2.0)}
+    reasons = [
+        measurer.row(1, "test", name, np.nan, "bce").reason
+        for name in ("mean_image_loss", "excess:bce", "gradient_norm")
+    ]
+    assert reasons == [
+        "loss of always predicting the mean image (bce) is nan on these images",
+        "excess under bce is nan on these images",
+        "gradient norm of the objective (bce) is nan on these images",
+    ]

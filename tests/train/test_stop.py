@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from lossproof.catalogue import resolve
 from lossproof.train import compare, loop
 from lossproof.train.table import read
 
@@ -104,6 +105,40 @@ def test_a_sum_beyond_float32_names_the_largest_pixel(tiny, small, tmp_path, mon
     (event,) = result.events
     assert event["term"] == "reconstruction"
     assert re.search(r"the reconstruction loss is 1e\+38 at training image \d+, pixel", event["message"])
+    assert "; each pixel is a number, their sum is beyond the dtype's range." in event["message"]
+
+
+def test_a_loss_beyond_float32_names_its_largest_term(tiny, small, tmp_path):
+    result = compare(
+        tiny, ("(y - p)**2 + exp(1000*(y - p))", "mse"), out=tmp_path / "run", **small | {"seeds": 1}
+    )
+    (event,) = result.events
+    found = re.search(
+        r"the reconstruction loss is inf at training image \d+, .*; in float64 it is a number "
+        r"\((exp\(.*\)) = (\S+)\): the dtype's range is the cause\. Its state",
+        event["message"],
+    )
+    assert found, event["message"]
+    expected = np.exp(1000 * (event["target"] - 1 / (1 + np.exp(-event["logit"]))))
+    assert 1e38 < float(found[2]) == pytest.approx(expected, rel=0.01)
+    assert "y" in found[1]
+    assert "p" in found[1].removeprefix("exp")
+
+
+def test_a_term_that_cannot_be_named_alone_is_not_replaced_by_another():
+    found = {"term": "reconstruction", "target": 0.5, "logit": 0.0}
+    said = loop.beyond_range(resolve("(y - p)**2 + exp(1000*p)"), found, 0.5)
+    assert said == "in float64 it is a number: the dtype's range is the cause"
+
+
+def test_a_gradient_beyond_float32_says_that_it_is_the_range(tiny, small, tmp_path, monkeypatch):
+    spoil(monkeypatch, torch.inf)
+    result = compare(tiny, ("mse",), out=tmp_path / "run", **small | {"seeds": 1})
+    words = "; in float64 it is a number: the dtype's range is the cause."
+    assert words in result.events[0]["message"]
+    # infinite in float64 too: then nothing is said of a range
+    found = {"term": "weights", "target": 0.5, "logit": 0.0}
+    assert loop.beyond_range(resolve("y + log(p - 0.5)"), found, 0.5) == ""
 
 
 def test_what_does_not_happen_again_is_said_so(tiny, small, tmp_path, monkeypatch):

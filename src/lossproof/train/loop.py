@@ -11,15 +11,22 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from lossproof.lower import autopsy
+from lossproof.formula.errors import LossproofError
+from lossproof.formula.unparse import unparse
+from lossproof.lower import autopsy, function
 from lossproof.train.member import Member, Row
 from lossproof.train.randomness import batch_order, training_noise
 from lossproof.train.settings import Settings
+
+if TYPE_CHECKING:
+    from lossproof.formula.loss import Loss
 
 
 def train(
@@ -239,9 +246,12 @@ def describe_event(member: Member, epoch: int, found: dict[str, Any]) -> dict[st
             f"pixel {tuple(found['index'])}: target {found['target']:g}, "
             f"prediction {found['prediction']:g}, logit {found['logit']:g}"
         )
-        if math.isfinite(found["logit"]) and not math.isfinite(found["value"]):
-            # "" where float64 gets a number: then float32's range is the cause, and the logit above says it
-            cause = autopsy(member.loss, found["target"], found["prediction"])
+        if math.isfinite(found["value"]):
+            what += "; each pixel is a number, their sum is beyond the dtype's range"
+        elif math.isfinite(found["logit"]):
+            # the prediction again in float64: in float32 it may have been rounded to 0 or 1
+            exact = 1 / (1 + math.exp(-max(-700.0, min(700.0, found["logit"]))))
+            cause = autopsy(member.loss, found["target"], exact) or beyond_range(member.loss, found, exact)
             what += f"; {cause}" if cause else ""
     else:
         what = f"the weights {found['parameter']} became {found['value']:g} though the objective was finite"
@@ -262,6 +272,24 @@ def describe_event(member: Member, epoch: int, found: dict[str, Any]) -> dict[st
         key: value if not isinstance(value, float) or math.isfinite(value) else str(value)
         for key, value in sorted(details.items())
     }
+
+
+def beyond_range(loss: Loss, found: dict[str, Any], prediction: float) -> str:
+    """Words for a pixel that float64 gives a number, "" if it does not: of a loss, with its largest term."""
+    target, largest = found["target"], ""
+    if found["term"] != "reconstruction":
+        if not np.isfinite(function(loss).gradient_logits(target, found["logit"])):
+            return ""
+    else:
+        sizes = {}
+        for term in loss.expression().as_ordered_terms():
+            with suppress(LossproofError):  # a term of p or y alone is no loss: it goes without a name
+                text = unparse(term)
+                sizes[text] = float(function(text).value(target, prediction))
+        name = max(sizes, key=lambda text: abs(sizes[text]), default="")
+        if name and abs(sizes[name]) > torch.finfo(torch.float32).max:
+            largest = f" ({name} = {sizes[name]:.3g})"
+    return f"in float64 it is a number{largest}: the dtype's range is the cause"
 
 
 def stopped_rows(member: Member, epoch: int) -> list[Row]:

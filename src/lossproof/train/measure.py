@@ -23,7 +23,7 @@ from lossproof.train.loop import forward, rate_per_image
 from lossproof.train.member import Member, Row
 from lossproof.train.randomness import generator
 from lossproof.train.settings import Evaluation, Settings
-from lossproof.train.table import EXCESS_UNDER, SPLITS
+from lossproof.train.table import EXCESS_UNDER, SPLITS, describe
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 CHUNK = 500  # images at a time: keeps the pixels of one loss in the cache
 KNOTS = 4097
+NOISE = 1e-12  # of the mean image's loss: a floor below it is what is left of a search for 0
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,8 @@ class Measurer:
         floor = self.baselines[loss].floors[split]
         if ("floor" in name or "excess" in name) and not math.isfinite(floor):
             return Row(epoch, split, name, math.nan, f"the floor of {loss} on these images is {floor:g}")
-        return Row(epoch, split, name, math.nan, f"{name} of {loss} is {value:g} on these images")
+        of = "" if name.startswith(EXCESS_UNDER) else f" ({loss})"
+        return Row(epoch, split, name, math.nan, f"{describe(name).title}{of} is {value:g} on these images")
 
     def measure(self, member: Member, split: str) -> dict[str, float]:
         """Every measure of one split, by name; infinite or NaN where it is."""
@@ -194,7 +196,10 @@ def baseline(loss: Loss, arrays: dict[str, NDArray[np.float32]], mean: NDArray[n
     for start in range(0, len(test), CHUNK):
         target = test[start : start + CHUNK].astype(np.float64)
         total += float(np.sum(lowered.value(target, np.broadcast_to(mean, target.shape).copy())))
-    return Baseline(floors, total / len(test))
+    mean_loss = total / len(test)
+    # mean_loss may be inf or NaN: then every floor stays as it is
+    scale = NOISE * abs(mean_loss) if math.isfinite(mean_loss) else 0.0
+    return Baseline({s: 0.0 if abs(f) < scale else f for s, f in floors.items()}, mean_loss)
 
 
 def lowest_losses(loss: Loss, values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -15,11 +15,15 @@ CONFIG, EVENTS, CHECKPOINTS, TEMPORARY = "config.json", "events.json", "checkpoi
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a file so that a reader, even after a kill, sees the old content or the new, never a part."""
     temporary = path.parent / f"{TEMPORARY}{path.name}"
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
     # the rename itself is on disk only when the folder is; Windows cannot open folders and does without
     if hasattr(os, "O_DIRECTORY"):
         folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
