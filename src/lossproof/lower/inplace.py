@@ -20,6 +20,9 @@ _IN_PLACE = {"log", "log1p", "exp", "expm1", "sqrt", "sign", "sin", "cos", "tan"
              "digamma", "sigmoid", "atan", "asinh", "atanh"}  # fmt: skip
 
 
+SCALE = sympy.Symbol("scale", real=True)
+
+
 class slope(RealFunction):
     """x p (1 - p): what the sigmoid makes of a derivative; printed as one fused call."""
 
@@ -50,10 +53,10 @@ class InPlaceEmitter(Emitter):
     def pair(self, name: str, signature: str, value: Expr, gradient: Expr) -> str:
         """Source of a function that returns value and gradient, what they share computed once."""
         lines = [
-            f"def {name}({signature}):",
-            '    """Loss and its derivative with respect to z, together."""',
+            f"def {name}({signature}, scale=1.0):",
+            '    """Loss, and scale times its derivative with respect to z, together."""',
         ]
-        return "\n".join([*lines, *self._pair(value, share_slope(gradient), 1)]) + "\n"
+        return "\n".join([*lines, *self._pair(value, share_slope(SCALE * gradient), 1)]) + "\n"
 
     def _pair(self, value: Expr, gradient: Expr, depth: int) -> list[str]:
         pad = "    " * depth
@@ -176,6 +179,15 @@ class InPlaceEmitter(Emitter):
         if isinstance(e, slope):
             self.used.add("slope")
             return f"slope({self(e.args[0])}, {self(e.args[1])}, z)"
+        if isinstance(e, minimum) and isinstance(e.args[0], maximum) and self.is_scalar(e.args[1]):
+            x, low = sorted(e.args[0].args, key=self.is_scalar)
+            if self.is_scalar(low):
+                bounds = f"{self(low)}, {self(e.args[1])}"
+                return (
+                    f"{self._atom(x)}.clamp_({bounds})"
+                    if self._fresh(x)
+                    else f"torch.clamp({self(x)}, {bounds})"
+                )
         if isinstance(e, minimum | maximum) and any(self.is_scalar(a) for a in e.args):
             array, bound = sorted(e.args, key=self.is_scalar)
             inner = "min" if isinstance(e, maximum) else "max"

@@ -13,7 +13,7 @@ from lossproof.catalogue import resolve
 from lossproof.formula import Loss
 from lossproof.lower.kernels import NAMES, load
 
-Both = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+Both = Callable[[Tensor, Tensor, float], tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True)
@@ -113,8 +113,8 @@ class Total(torch.autograd.Function):
         if not wanted:
             wide = torch.promote_types(z.dtype, torch.float32)
             return k.value_logits(y.to(wide), z.to(wide)).sum() * scale
-        total, ctx.grad = both(z, y) if both is not None else _in_pieces(k, z, y)
-        return total * scale
+        total, ctx.grad = both(z, y, scale) if both is not None else _in_pieces(k, z, y, scale)
+        return total.mul_(scale)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
@@ -124,11 +124,10 @@ class Total(torch.autograd.Function):
             wide = torch.promote_types(z.dtype, torch.float32)
             slope = ctx.k.gradient_logits(y.to(wide), z.to(wide))
             ready = (grad * ctx.scale * slope).to(z.dtype)
-        elif ready.device.type == "cpu":
-            factor = grad.item() * ctx.scale
-            ready = ready if factor == 1 else ready.mul_(factor)
-        else:
-            ready.mul_(grad * ctx.scale)
+        elif ready.device.type != "cpu":
+            ready.mul_(grad)
+        elif (factor := grad.item()) != 1:
+            ready.mul_(factor)
         return ready, None, None, None, None, None
 
 
@@ -136,15 +135,19 @@ class Total(torch.autograd.Function):
 PIECE = 1 << 17
 
 
-def _in_pieces(k: Kernel, z: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    wide = torch.promote_types(z.dtype, torch.float32)
-    if z.device.type != "cpu" or z.numel() <= PIECE or not (z.is_contiguous() and y.is_contiguous()):
-        value, gradient = k.both_logits(y.to(wide), z.to(wide))
+def _in_pieces(k: Kernel, z: Tensor, y: Tensor, scale: float) -> tuple[Tensor, Tensor]:
+    wide = z.dtype if z.dtype in (torch.float32, torch.float64) else torch.float32
+    small = z.numel() <= PIECE
+    if small or z.device.type != "cpu" or not (z.is_contiguous() and y.is_contiguous()):
+        if z.dtype == y.dtype == wide:
+            value, gradient = k.both_logits(y, z, scale=scale)
+            return value.sum(), gradient
+        value, gradient = k.both_logits(y.to(wide), z.to(wide), scale=scale)
         return value.sum(), gradient.to(z.dtype)
     gradient = torch.empty_like(z)
     sums = []
     for a, b, out in zip(*(t.view(-1).split(PIECE) for t in (z, y, gradient)), strict=True):
-        value, part = k.both_logits(b.to(wide), a.to(wide))
+        value, part = k.both_logits(b.to(wide), a.to(wide), scale=scale)
         out.copy_(part)
         sums.append(value.sum())
     return torch.stack(sums).sum(), gradient
@@ -161,12 +164,12 @@ def total(k: Kernel, z: Tensor, y: Tensor, scale: float, both: Both | None = Non
 
 
 def compiled_pair(k: Kernel) -> Both:
-    """Sum and gradient of a loss behind the sigmoid as one compiled pass over the data."""
+    """Sum, and gradient times a scale, of a loss behind the sigmoid, as one compiled pass over the data."""
 
-    def pair(z: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    def pair(z: Tensor, y: Tensor, scale: float) -> tuple[Tensor, Tensor]:
         wide = torch.promote_types(z.dtype, torch.float32)
         a, b = z.to(wide), y.to(wide)
-        return k.value_logits(b, a).sum(), k.gradient_logits(b, a).to(z.dtype)
+        return k.value_logits(b, a).sum(), (k.gradient_logits(b, a) * scale).to(z.dtype)
 
     return torch.compile(pair, fullgraph=True)
 

@@ -2,7 +2,7 @@
 
 loss(y, p) = tau*maximum(y - p, 0) + (1 - tau)*maximum(p - y, 0)
 loss(y, sigmoid(z)) = (1 - tau)*maximum(sigmoid(z) - y, 0) + tau*maximum(y - sigmoid(z), 0)
-d/dz = (1 - tau)*(1 + sign(sigmoid(z) - y))*sigmoid(z)*sigmoid(-z)/2 - tau*(1 + sign(y - sigmoid(z)))*sigmoid(z)*sigmoid(-z)/2
+d/dz = (1 - tau)*(0.5 + sign(sigmoid(z) - y)/2)*sigmoid(z)*sigmoid(-z) - tau*(0.5 + sign(y - sigmoid(z))/2)*sigmoid(z)*sigmoid(-z)
 """
 
 import jax
@@ -18,7 +18,7 @@ def value(y, p, tau=0.5):
 def gradient(y, p, tau=0.5):
     """Derivative of the loss with respect to p."""
     t1 = p - y
-    return (1 - tau) * (1 + jnp.sign(t1)) / 2 + tau * (jnp.sign(t1) - 1) / 2
+    return (1 - tau) * (0.5 + jnp.sign(t1) / 2) + tau * (jnp.sign(t1) / 2 - 0.5)
 
 
 def value_logits(y, z, tau=0.5):
@@ -32,7 +32,7 @@ def gradient_logits(y, z, tau=0.5):
     p = jax.nn.sigmoid(z)
     r = y - p
     q = jax.nn.sigmoid(-z)
-    return (1 - tau) * p * q * (1 - jnp.sign(r)) / 2 - tau * p * q * (1 + jnp.sign(r)) / 2
+    return (1 - tau) * p * q * (0.5 - jnp.sign(r) / 2) - tau * p * q * (0.5 + jnp.sign(r) / 2)
 
 
 def floor(y, tau=0.5):

@@ -2,7 +2,7 @@
 
 loss(y, p) = tau*maximum(y - p, 0) + (1 - tau)*maximum(p - y, 0)
 loss(y, sigmoid(z)) = (1 - tau)*maximum(sigmoid(z) - y, 0) + tau*maximum(y - sigmoid(z), 0)
-d/dz = (1 - tau)*(1 + sign(sigmoid(z) - y))*sigmoid(z)*sigmoid(-z)/2 - tau*(1 + sign(y - sigmoid(z)))*sigmoid(z)*sigmoid(-z)/2
+d/dz = (1 - tau)*(0.5 + sign(sigmoid(z) - y)/2)*sigmoid(z)*sigmoid(-z) - tau*(0.5 + sign(y - sigmoid(z))/2)*sigmoid(z)*sigmoid(-z)
 """
 
 import math
@@ -19,7 +19,7 @@ def value(y, p, tau=0.5):
 def gradient(y, p, tau=0.5):
     """Derivative of the loss with respect to p."""
     t1 = p - y
-    return (1 - tau) * (1 + ops.sign(t1)) / 2 + tau * (ops.sign(t1) - 1) / 2
+    return (1 - tau) * (0.5 + ops.sign(t1) / 2) + tau * (ops.sign(t1) / 2 - 0.5)
 
 
 def value_logits(y, z, tau=0.5):
@@ -33,7 +33,7 @@ def gradient_logits(y, z, tau=0.5):
     p = ops.sigmoid(z)
     r = y - p
     q = ops.sigmoid(-z)
-    return (1 - tau) * p * q * (1 - ops.sign(r)) / 2 - tau * p * q * (1 + ops.sign(r)) / 2
+    return (1 - tau) * p * q * (0.5 - ops.sign(r) / 2) - tau * p * q * (0.5 + ops.sign(r) / 2)
 
 
 def floor(y, tau=0.5):

@@ -109,7 +109,7 @@ def content(e: Expr) -> Expr | None:
             others = [f for f in e.args if f is not factor]
             if sympy.Mul(*others).is_number:
                 continue
-            if c != 1:
+            if c != 1 and c.is_Integer:
                 return sympy.Mul(c, *others, primitive)
             flipped = sympy.Mul(-1, *others, -factor)
             if _minus_signs(flipped) < _minus_signs(e):

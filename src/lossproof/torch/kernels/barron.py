@@ -10,7 +10,7 @@ import torch
 
 def slope(x, p, z):
     """x p (1 - p) of p = sigmoid(z), in one pass; for large z without the cancellation in 1 - p."""
-    if z.device.type == "cpu" and z.numel() and z.amax() < 12:
+    if z.device.type == "cpu" and z.numel() and z.amax().item() < 12:
         return torch.ops.aten.sigmoid_backward(x, p)
     return torch.ops.aten.softplus_backward(x.mul(p), z, -1, 40)
 
@@ -69,19 +69,19 @@ def floor(y, alpha=1.0, c=1.0):
     return torch.full_like(y, 0)
 
 
-def both_logits(y, z, alpha=1.0, c=1.0):
-    """Loss and its derivative with respect to z, together."""
+def both_logits(y, z, alpha=1.0, c=1.0, scale=1.0):
+    """Loss, and scale times its derivative with respect to z, together."""
     if alpha == 2:
         t1 = 1 / c**2
         p = torch.sigmoid(z)
         r = y - p
-        return r.square().mul_(t1 / 2), slope(r, p, z).mul_(-t1)
+        return r.square().mul_(t1 / 2), slope(r, p, z).mul_(-scale * t1)
     if alpha == 0:
         t1 = 1 / c**2
         p = torch.sigmoid(z)
         r = y - p
         t2 = r.square().mul_(t1 / 2)
-        return torch.log1p(t2), slope((r / (1 + t2)), p, z).mul_(-t1)
+        return torch.log1p(t2), slope((r / (1 + t2)), p, z).mul_(-scale * t1)
     t1 = abs(alpha - 2)
     t2 = 1 / c**2
     p = torch.sigmoid(z)
@@ -89,7 +89,7 @@ def both_logits(y, z, alpha=1.0, c=1.0):
     t3 = r.square().mul_(t2 / t1)
     t4 = alpha / 2
     value = torch.log1p(t3).mul_(t4).expm1_().mul_(t1 / alpha)
-    return value, slope((1 + t3).pow_(t4 - 1).mul_(r), p, z).mul_(-t2)
+    return value, slope((1 + t3).pow_(t4 - 1).mul_(r), p, z).mul_(-scale * t2)
 
 
 DEFINITION = "023ebb2a1300db05058a8aaa23b42617132ac4a5a8046b3ad8029df93353a61d"

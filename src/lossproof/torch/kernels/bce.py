@@ -39,10 +39,10 @@ def floor(y):
     return -torch.special.xlog1py(1 - y, -y) - torch.xlogy(y, y)
 
 
-def both_logits(y, z):
-    """Loss and its derivative with respect to z, together."""
+def both_logits(y, z, scale=1.0):
+    """Loss, and scale times its derivative with respect to z, together."""
     value = torch.nn.functional.softplus(z, threshold=40.0).addcmul_(y, z, value=-1)
-    return value, torch.sigmoid(z).sub_(y)
+    return value, (torch.sigmoid(z).sub_(y)).mul_(scale)
 
 
 DEFINITION = "63f5911a7dd7fc0cb47765d26043f630de642a43fd6ec18475d8c8a5140ce9cc"

@@ -49,9 +49,9 @@ def gradient_logits(y, z):
     return meanexp(z) - y
 
 
-def both_logits(y, z):
-    """Loss and its derivative with respect to z, together."""
-    return logexprel(z).addcmul_(y, z, value=-1), meanexp(z).sub_(y)
+def both_logits(y, z, scale=1.0):
+    """Loss, and scale times its derivative with respect to z, together."""
+    return logexprel(z).addcmul_(y, z, value=-1), (meanexp(z).sub_(y)).mul_(scale)
 
 
 DEFINITION = "603a6cfce36b992d4c778141c9e83a3d854ec27eedbcd125e0071a52bcfba684"

@@ -54,15 +54,16 @@ def gradient_logits(y, z, gamma=2.0):
     )
 
 
-def both_logits(y, z, gamma=2.0):
-    """Loss and its derivative with respect to z, together."""
+def both_logits(y, z, gamma=2.0, scale=1.0):
+    """Loss, and scale times its derivative with respect to z, together."""
     q = (-z).sigmoid_()
     t1 = (q**gamma).mul_(y).mul_(torch.nn.functional.softplus(-z, threshold=40.0))
     p = torch.sigmoid(z)
     t2 = y - 1
     t3 = (p**gamma).mul_(t2).mul_(torch.nn.functional.softplus(z, threshold=40.0))
     t4 = 1 + gamma
-    return t1 - t3, (p * t1).mul_(-gamma) - (q * t3).mul_(gamma) - (p**t4).mul_(t2) - (q**t4).mul_(y)
+    value = t1 - t3
+    return value, ((p * t1).mul_(-gamma) - (q * t3).mul_(gamma) - (p**t4).mul_(t2) - (q**t4).mul_(y)).mul_(scale)
 
 
 DEFINITION = "0b986bfa53a8701eddd9d98199a281c6523005d795acefba8273a3c9b72133c1"

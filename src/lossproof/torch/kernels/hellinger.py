@@ -49,8 +49,8 @@ def floor(y):
     return torch.full_like(y, 0)
 
 
-def both_logits(y, z):
-    """Loss and its derivative with respect to z, together."""
+def both_logits(y, z, scale=1.0):
+    """Loss, and scale times its derivative with respect to z, together."""
     p = torch.sigmoid(z)
     t1 = torch.sqrt(p)
     t2 = t1 - torch.sqrt(y)
@@ -58,7 +58,7 @@ def both_logits(y, z):
     t3 = torch.sqrt(q)
     t4 = (1 - y).sqrt_().sub_(t3)
     value = t2.square().mul_(0.5).add_(t4.square().mul_(0.5))
-    return value, (p * t3).mul_(t4).mul_(0.5).add_((q * t1).mul_(t2).mul_(0.5))
+    return value, ((p * t3).mul_(t4).mul_(0.5).add_((q * t1).mul_(t2).mul_(0.5))).mul_(scale)
 
 
 DEFINITION = "88822427a84bfca0a71779bd0eef8c7b9166abcc43d12ec67cbef46cd8d289f1"

@@ -10,7 +10,7 @@ import torch
 
 def slope(x, p, z):
     """x p (1 - p) of p = sigmoid(z), in one pass; for large z without the cancellation in 1 - p."""
-    if z.device.type == "cpu" and z.numel() and z.amax() < 12:
+    if z.device.type == "cpu" and z.numel() and z.amax().item() < 12:
         return torch.ops.aten.sigmoid_backward(x, p)
     return torch.ops.aten.softplus_backward(x.mul(p), z, -1, 40)
 
@@ -74,8 +74,8 @@ def floor(y):
     return torch.full_like(y, 0)
 
 
-def both_logits(y, z):
-    """Loss and its derivative with respect to z, together."""
+def both_logits(y, z, scale=1.0):
+    """Loss, and scale times its derivative with respect to z, together."""
     t1 = y / 2
     p = torch.sigmoid(z)
     t2 = p / 2
@@ -86,7 +86,7 @@ def both_logits(y, z):
     t6 = 0.5 - t1 + t5
     t7 = (p * q)
     value = torch.special.xlog1py(t4, -y).mul_(0.5).add_(torch.xlogy(y, y), alpha=0.5).addcmul_(t2, torch.nn.functional.softplus(-z, threshold=40.0), value=-1).addcmul_(t5, torch.nn.functional.softplus(z, threshold=40.0), value=-1).add_(torch.xlogy(p, t3), alpha=-0.5).add_(torch.xlogy(q, t6), alpha=-0.5).add_(torch.xlogy(t4, t6), alpha=-0.5).add_(torch.xlogy(y, t3), alpha=-0.5)
-    return value, slope(z, p, z).mul_(0.5).add_(torch.xlogy(t7, t6), alpha=0.5).add_(torch.xlogy(t7, t3), alpha=-0.5)
+    return value, (slope(z, p, z).mul_(0.5).add_(torch.xlogy(t7, t6), alpha=0.5).add_(torch.xlogy(t7, t3), alpha=-0.5)).mul_(scale)
 
 
 DEFINITION = "94765e8350b6dffde899bb93b03a7692418733f823a9247f4490ccc45ff65c65"

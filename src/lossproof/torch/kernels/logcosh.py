@@ -10,7 +10,7 @@ import torch
 
 def slope(x, p, z):
     """x p (1 - p) of p = sigmoid(z), in one pass; for large z without the cancellation in 1 - p."""
-    if z.device.type == "cpu" and z.numel() and z.amax() < 12:
+    if z.device.type == "cpu" and z.numel() and z.amax().item() < 12:
         return torch.ops.aten.sigmoid_backward(x, p)
     return torch.ops.aten.softplus_backward(x.mul(p), z, -1, 40)
 
@@ -47,11 +47,11 @@ def floor(y, a=1.0):
     return torch.full_like(y, 0)
 
 
-def both_logits(y, z, a=1.0):
-    """Loss and its derivative with respect to z, together."""
+def both_logits(y, z, a=1.0, scale=1.0):
+    """Loss, and scale times its derivative with respect to z, together."""
     p = torch.sigmoid(z)
     t1 = (y - p).mul_(a)
-    return logcosh(t1).mul_(1 / a), slope(torch.tanh(t1), p, z).neg_()
+    return logcosh(t1).mul_(1 / a), slope(torch.tanh(t1), p, z).mul_(-scale)
 
 
 DEFINITION = "426559d80d694feb2d1a5c30c8aa4a51e75407307278c90fd32abcaab5a43112"

@@ -10,7 +10,7 @@ import torch
 
 def slope(x, p, z):
     """x p (1 - p) of p = sigmoid(z), in one pass; for large z without the cancellation in 1 - p."""
-    if z.device.type == "cpu" and z.numel() and z.amax() < 12:
+    if z.device.type == "cpu" and z.numel() and z.amax().item() < 12:
         return torch.ops.aten.sigmoid_backward(x, p)
     return torch.ops.aten.softplus_backward(x.mul(p), z, -1, 40)
 
@@ -41,11 +41,11 @@ def floor(y):
     return torch.full_like(y, 0)
 
 
-def both_logits(y, z):
-    """Loss and its derivative with respect to z, together."""
+def both_logits(y, z, scale=1.0):
+    """Loss, and scale times its derivative with respect to z, together."""
     p = torch.sigmoid(z)
     r = y - p
-    return torch.abs(r), slope(torch.sign(r), p, z).neg_()
+    return torch.abs(r), slope(torch.sign(r), p, z).mul_(-scale)
 
 
 DEFINITION = "216a47a982a3a7b1bb05405a0c096f22111268957d8cbbc2bfa53f06591e709b"

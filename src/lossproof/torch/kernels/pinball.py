@@ -2,7 +2,7 @@
 
 loss(y, p) = tau*maximum(y - p, 0) + (1 - tau)*maximum(p - y, 0)
 loss(y, sigmoid(z)) = (1 - tau)*maximum(sigmoid(z) - y, 0) + tau*maximum(y - sigmoid(z), 0)
-d/dz = (1 - tau)*(1 + sign(sigmoid(z) - y))*sigmoid(z)*sigmoid(-z)/2 - tau*(1 + sign(y - sigmoid(z)))*sigmoid(z)*sigmoid(-z)/2
+d/dz = (1 - tau)*(0.5 + sign(sigmoid(z) - y)/2)*sigmoid(z)*sigmoid(-z) - tau*(0.5 + sign(y - sigmoid(z))/2)*sigmoid(z)*sigmoid(-z)
 """
 
 import torch
@@ -10,7 +10,7 @@ import torch
 
 def slope(x, p, z):
     """x p (1 - p) of p = sigmoid(z), in one pass; for large z without the cancellation in 1 - p."""
-    if z.device.type == "cpu" and z.numel() and z.amax() < 12:
+    if z.device.type == "cpu" and z.numel() and z.amax().item() < 12:
         return torch.ops.aten.sigmoid_backward(x, p)
     return torch.ops.aten.softplus_backward(x.mul(p), z, -1, 40)
 
@@ -24,7 +24,7 @@ def value(y, p, tau=0.5):
 def gradient(y, p, tau=0.5):
     """Derivative of the loss with respect to p."""
     t1 = p - y
-    return (1 - tau) * (1 + torch.sign(t1)) / 2 + tau * (torch.sign(t1) - 1) / 2
+    return (1 - tau) * (0.5 + torch.sign(t1) / 2) + tau * (torch.sign(t1) / 2 - 0.5)
 
 
 def value_logits(y, z, tau=0.5):
@@ -38,7 +38,7 @@ def gradient_logits(y, z, tau=0.5):
     p = torch.sigmoid(z)
     r = y - p
     q = torch.sigmoid(-z)
-    return (1 - tau) * p * q * (1 - torch.sign(r)) / 2 - tau * p * q * (1 + torch.sign(r)) / 2
+    return (1 - tau) * p * q * (0.5 - torch.sign(r) / 2) - tau * p * q * (0.5 + torch.sign(r) / 2)
 
 
 def floor(y, tau=0.5):
@@ -46,13 +46,13 @@ def floor(y, tau=0.5):
     return torch.full_like(y, 0)
 
 
-def both_logits(y, z, tau=0.5):
-    """Loss and its derivative with respect to z, together."""
+def both_logits(y, z, tau=0.5, scale=1.0):
+    """Loss, and scale times its derivative with respect to z, together."""
     p = torch.sigmoid(z)
     r = y - p
     t1 = 1 - tau
     value = (-r).clamp_(min=0).mul_(t1).add_(torch.clamp(r, min=0), alpha=tau)
-    return value, slope(1 - torch.sign(r), p, z).mul_(t1 / 2).add_(slope(torch.sign(r).add_(1), p, z), alpha=-tau / 2)
+    return value, (slope(0.5 - torch.sign(r).mul_(0.5), p, z).mul_(t1).add_(slope(torch.sign(r).mul_(0.5).add_(0.5), p, z), alpha=-tau)).mul_(scale)
 
 
 DEFINITION = "77488256790488473d97ba9d097095b4da151525d057dab0cefe34e1303c6566"

@@ -45,12 +45,12 @@ def floor(y):
     return torch.full_like(y, 0)
 
 
-def both_logits(y, z):
-    """Loss and its derivative with respect to z, together."""
+def both_logits(y, z, scale=1.0):
+    """Loss, and scale times its derivative with respect to z, together."""
     p = torch.sigmoid(z)
     q = (-z).sigmoid_()
     value = torch.xlogy(y, y).add_(p).addcmul_(y, torch.nn.functional.softplus(-z, threshold=40.0)).sub_(y)
-    return value, (p * q).addcmul_(q, y, value=-1)
+    return value, ((p * q).addcmul_(q, y, value=-1)).mul_(scale)
 
 
 DEFINITION = "3afc1794d76221f1f83bf9ff1052ce8e800d9f4eea57d92a3211be0016999b5a"

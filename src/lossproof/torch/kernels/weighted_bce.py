@@ -43,12 +43,12 @@ def floor(y, pos_weight=3.0):
     return -pos_weight * torch.xlogy(y, t1) - torch.special.xlog1py(1 - y, -t1)
 
 
-def both_logits(y, z, pos_weight=3.0):
-    """Loss and its derivative with respect to z, together."""
+def both_logits(y, z, pos_weight=3.0, scale=1.0):
+    """Loss, and scale times its derivative with respect to z, together."""
     t1 = y - 1
     t2 = pos_weight * y
     value = torch.nn.functional.softplus(-z, threshold=40.0).mul_(t2).addcmul_(t1, torch.nn.functional.softplus(z, threshold=40.0), value=-1)
-    return value, torch.sigmoid(z).mul_(t1).neg_() - (-z).sigmoid_().mul_(t2)
+    return value, (torch.sigmoid(z).mul_(t1).neg_() - (-z).sigmoid_().mul_(t2)).mul_(scale)
 
 
 DEFINITION = "8ded35f0a6d7dc2a69f8116d0cd28c6bdf692c3ea08dcf38d6e872cdf56dd483"
