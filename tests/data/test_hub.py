@@ -126,6 +126,84 @@ def test_refusals(tmp_path: Path):
         load(f"hub:{tmp_path / 'nothing'}")
 
 
+class ConnectError(Exception):
+    """As httpx names it."""
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch):
+    """What the hub is asked; the answer is what the test puts in."""
+    questions: list = []
+    answer: list = [ConnectError("Name or service not known")]
+
+    def info(self, name, *, timeout):
+        questions.append((name, timeout))
+        if answer[0] is not None:
+            raise answer[0]
+
+    monkeypatch.setattr("huggingface_hub.HfApi.dataset_info", info)
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    return questions, answer
+
+
+def settings() -> tuple[bool, bool]:
+    from huggingface_hub import constants
+
+    return datasets.config.HF_HUB_OFFLINE, constants.HF_HUB_OFFLINE
+
+
+def test_without_a_connection_the_cache_is_asked_and_nothing_is_tried_again(
+    asked, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
+):
+    seen = []
+
+    def load_dataset(path, config):
+        seen.append((path, config, settings()))
+        raise ConnectionError("Couldn't reach it")
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    with pytest.raises(LossproofError, match="expected a connection to the Hugging Face hub, or a copy"):
+        load("hub:some/set:plain")
+    assert asked[0] == [("some/set", 10.0)]
+    assert seen == [("some/set", "plain", (True, True))]
+    assert settings() == (False, False)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_without_a_connection_the_real_library_ends_at_once(asked, capfd: pytest.CaptureFixture):
+    import time
+
+    began = time.monotonic()
+    with pytest.raises(LossproofError, match="got neither"):
+        load("hub:some/set")
+    assert time.monotonic() - began < 10  # with the library's own retries: 24 s
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_copy_in_the_cache_is_used_without_a_connection(asked, monkeypatch: pytest.MonkeyPatch):
+    cells = datasets.Dataset.from_dict(
+        {"x": IMAGES.tolist()}, features=datasets.Features({"x": datasets.Array2D((6, 5), "uint8")})
+    )
+    monkeypatch.setattr(datasets, "load_dataset", lambda path, config: {"train": cells})
+    assert np.array_equal(read("hub:some/set").train[:, 0], IMAGES)
+
+
+@pytest.mark.parametrize("answer", [None, PermissionError("gated"), TimeoutError("slow to answer")])
+def test_with_a_connection_the_library_does_its_own_work(asked, monkeypatch: pytest.MonkeyPatch, answer):
+    asked[1][0] = answer
+    seen = []
+
+    def load_dataset(path, config):
+        seen.append(settings())
+        raise RuntimeError("no such set")
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    with pytest.raises(LossproofError, match=r"got RuntimeError: no such set Check the name"):
+        load("hub:some/set")
+    assert seen == [(False, False)]
+
+
 def test_without_the_package_the_extra_is_named(monkeypatch: pytest.MonkeyPatch):
     import sys
 

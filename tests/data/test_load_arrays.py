@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from lossproof.data import Images, load, read
+from lossproof.data import Images, check, load, read
 from lossproof.formula.errors import LossproofError
 
 from .conftest import idx_bytes
@@ -260,7 +260,7 @@ def test_npz_names(tmp_path: Path, pixels: np.ndarray):
     assert load(path, split="tail").train_labels.tolist() == y[:10].tolist()
     np.savez(path, a=pixels, b=pixels[:4])
     assert len(load(path, key="b").train) + len(load(path, key="b").test) == 4
-    refused(path, "got a, b", "key='a'")
+    refused(path, "got a, b", "Pick one: --key a, in Python key='a'")
     refused(path, "expected an array named 'c'", key="c")
     np.savez(path, train=pixels, test=pixels[:, :4])
     refused(path, "train and test images of one shape")
@@ -358,3 +358,16 @@ def test_the_message_follows_the_template():
         "first 1.5 at [3, 0, 2, 7] (shape (8, 1, 28, 28), float32). "
         "uint8 stored as float? Divide by 255? x = x / 255"
     )
+
+
+@pytest.mark.parametrize("array", [np.array(["a", "b"]), np.zeros((4, 6, 6), complex), np.zeros(3, "M8[s]")])
+def test_what_is_no_number_is_named_by_its_dtype(tmp_path, array):
+    path = tmp_path / "str.npy"
+    np.save(path, array)
+    for call in (load, check):
+        with pytest.raises(LossproofError) as error:
+            call(path)
+        assert str(error.value) == (
+            f"str.npy: expected numbers (uint8, uint16, bool or float), got dtype {array.dtype}, shape "
+            f"{array.shape}. Convert them: x = x.astype(np.float32)."
+        )

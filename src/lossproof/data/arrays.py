@@ -93,9 +93,10 @@ def _choose(path: Path, names: list[str], key: str | None) -> dict[str, str]:
     if roles["train"] is None:
         rest = [name for name in names if name.lower() not in LABELS]
         if len(rest) != 1:
+            first = (rest or ["name"])[0]
             raise LossproofError(
                 f"{path}: expected x_train and x_test, train and test, or one array of images, "
-                f"got {', '.join(names) or 'no array'}. Pick one: key={(rest or ['name'])[0]!r}."
+                f"got {', '.join(names) or 'no array'}. Pick one: --key {first}, in Python key={first!r}."
             )
         roles = {"train": rest[0], "train_labels": pick(LABELS)}
     return {role: name for role, name in roles.items() if name is not None}

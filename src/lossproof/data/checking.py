@@ -49,8 +49,6 @@ def check(
         if len(raw.train) > 1:
             raise
         problem = f"{problem} {e}".strip()
-    if raw.train.dtype.kind not in "buif":
-        raise LossproofError(problem)
     arrays = {"train": raw.train} | ({"test": raw.test} if raw.test is not None else {})
     levels = [levels_of(array, scaling.divisor) for array in arrays.values()]
     parts = [

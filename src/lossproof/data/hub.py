@@ -12,6 +12,8 @@ from lossproof.data.pictures import Source, stack
 from lossproof.formula.errors import LossproofError, nearest
 
 TESTS = ("test", "validation", "valid", "val")
+CONNECT_SECONDS = 10.0
+NO_CONNECTION = ("ConnectError", "ConnectTimeout", "ProxyError", "ConnectionError")
 IMAGE_NAMES = ("image", "img", "images", "pixel_values", "pixels", "x", "data")
 LABEL_NAMES = ("label", "labels", "fine_label", "class", "y", "target")
 
@@ -33,9 +35,16 @@ def read_hub(name: str, *, key: str | None, size: int | None, grey: bool | None)
     if not Path(name).exists() and ":" in name:
         path, config = name.rsplit(":", 1)
     with _quiet(datasets):
+        cut_off = not Path(path).exists() and _unreachable(path)
         try:
-            splits = datasets.load_dataset(path, config)
+            with _cache_alone(datasets) if cut_off else contextlib.nullcontext():
+                splits = datasets.load_dataset(path, config)
         except Exception as e:  # the library raises some twenty types of its own and of its back ends
+            if cut_off:
+                raise LossproofError(
+                    f"hub:{name}: expected a connection to the Hugging Face hub, or a copy of the data set in its "
+                    "cache, got neither. Check the connection, or give a local folder of the data set."
+                ) from e
             first = str(e).strip().splitlines()[0] if str(e).strip() else type(e).__name__
             raise LossproofError(
                 f"hub:{name}: expected a data set on the Hugging Face hub or a local folder of one, "
@@ -60,6 +69,30 @@ def read_hub(name: str, *, key: str | None, size: int | None, grey: bool | None)
         labels[1] if test is not None else None,
         notes=notes,
     )
+
+
+def _unreachable(name: str) -> bool:
+    """Ask the hub once, without the half minute of retries its library spends where there is no network."""
+    from huggingface_hub import HfApi
+
+    try:
+        HfApi().dataset_info(name, timeout=CONNECT_SECONDS)
+    except Exception as e:  # of requests, httpx or its successor, by version: known by name alone
+        return any(kind.__name__ in NO_CONNECTION for kind in type(e).__mro__)
+    return False
+
+
+@contextlib.contextmanager
+def _cache_alone(datasets: Any) -> Iterator[None]:
+    """Let the libraries look into their caches only; leave their settings as they were."""
+    from huggingface_hub import constants
+
+    before = datasets.config.HF_HUB_OFFLINE, constants.HF_HUB_OFFLINE
+    datasets.config.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        datasets.config.HF_HUB_OFFLINE, constants.HF_HUB_OFFLINE = before
 
 
 @contextlib.contextmanager
@@ -87,7 +120,7 @@ def _image_column(name: str, part: Any, datasets: Any, key: str | None) -> str:
     found: list[str] = [c for c in IMAGE_NAMES if c in pictures][:1] or pictures[:1] or arrays[:1]
     if not found:
         raise LossproofError(
-            f"hub:{name}: expected a column of images, got {', '.join(features)}. Name it: key='...'."
+            f"hub:{name}: expected a column of images, got {', '.join(features)}. Name it: --key NAME, in Python key='NAME'."
         )
     return found[0]
 

@@ -104,6 +104,12 @@ def read(
 ) -> Raw:
     """Read images as they are stored, as (n, c, h, w): not scaled, and split only by the source itself."""
     raw = _open(data, size=size, grey=grey, key=key)
+    for part in (raw.train, raw.test):
+        if part is not None and part.dtype.kind not in "buif":
+            raise LossproofError(
+                f"{raw.name}: expected numbers (uint8, uint16, bool or float), got dtype {part.dtype}, shape "
+                f"{part.shape}. Convert them: x = x.astype(np.float32)."
+            )
     train, notes = as_nchw(raw.train, raw.name)
     test, test_notes = as_nchw(raw.test, f"{raw.name} (test)") if raw.test is not None else (None, ())
     if test is not None and test.shape[1:] != train.shape[1:]:

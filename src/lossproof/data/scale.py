@@ -53,11 +53,6 @@ def scaling_of(raw: Raw) -> Scaling:
         )
     if dtype.kind == "b":
         return Scaling(1, "bool as 0/1", levels=2)
-    if dtype.kind not in "uif":
-        text = f"{raw.name}: expected numbers (uint8, uint16, bool or float), got dtype {dtype}."
-        return Scaling(
-            1, "none", problem=Problem(f"{text} Convert them to one of these.", "x = x.astype(np.float32)")
-        )
     if raw.top is not None:
         problem = _outside(raw, parts, high=raw.top, text="the data set's own range")
         return Scaling(raw.top, f"0..{raw.top:g} / {raw.top:g}", int(raw.top) + 1, problem=problem)
