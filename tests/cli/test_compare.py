@@ -31,6 +31,16 @@ def members(out):
     return [out / "checkpoints" / f"{name}.safetensors" for name in names]
 
 
+def test_resume_of_nothing_says_that_it_is_a_new_run(lossproof, pixels, tmp_path):
+    out = tmp_path / "run"
+    options = ["compare", pixels, "--losses", "bce", *QUICK, "--out", out]
+    note = f"note: nothing to resume in {out}: this is a new run"
+    status, said, _ = lossproof(*options, "--resume")
+    assert (status, note in said.splitlines()) == (0, True)
+    status, said, _ = lossproof(*options, "--resume")
+    assert (status, "nothing to resume" in said) == (0, False)
+
+
 @pytest.fixture
 def lossproof(monkeypatch, capsys):
     def call(*arguments):
@@ -106,6 +116,11 @@ def test_images_of_a_folder_are_resized(lossproof, tmp_path):
         (["digits", "--losses", "bec"], "did you mean bce"),
         (["digits", "--losses", "bce,,mse"], "losses: expected losses separated by commas, got 'bce,,mse'"),
         (["digits", "--hidden", "4x4"], "hidden: expected whole numbers separated by commas"),
+        (
+            ["digits", "--losses", "bce,mse", "--loss", "mae"],
+            "losses: expected --losses or --loss, got both (--losses bce,mse and --loss mae). Put them all",
+        ),
+        (["digits", "--losses", "bce,mse,mae,logcosh", "--loss", "mae"], "got both"),
         (["digits", "--resume"], "resume: expected --out with the run directory"),
         (["digits", "--param", "delta"], "param: expected NAME=NUMBER, got 'delta'"),
         (["digits", "--losses", "bce", "--param", "delta=2"], "param: expected parameters of bce, got delta"),

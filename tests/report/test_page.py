@@ -279,3 +279,15 @@ def test_latent_without_its_columns_is_refused(make_run: MakeRun) -> None:
 def test_no_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(LossproofError, match="which is no folder"):
         report.write(tmp_path / "nothing")
+
+
+def test_a_clipped_mean_image_is_said_to_be_clipped_and_a_library_call_has_no_command(
+    make_run: MakeRun,
+) -> None:
+    run = make_run()
+    config = json.loads((run / "config.json").read_text())
+    config |= {"command": "", "evaluation": {"mean_image_clip": "[1/(2n), 1 - 1/(2n)], n training images"}}
+    (run / "config.json").write_text(json.dumps(config))
+    text = " ".join(Page(report.write(run)).text.split())
+    assert "the mean image (the mean of the training images, pixels kept in [1/(2n), 1 - 1/(2n)], n" in text
+    assert "How to reproduce The same in Python" in text

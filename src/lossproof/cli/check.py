@@ -87,6 +87,12 @@ def _facts(console: "Console", report: "DataReport") -> None:
     console.print(f"{c} x {h} x {w} = {report.pixels} values an image; stored as {report.dtype}{grid}")
     console.print(f"scaling: {report.scaling}", markup=False)
     console.print(table)
+    if any(part.mean_image is not None for part in report.parts):
+        n = report.parts[0].count
+        console.print(
+            f"clipped mean image: mean of the train images, pixels kept in [1/{2 * n}, 1 - 1/{2 * n}]",
+            markup=False,
+        )
 
 
 def _rows(parts: "tuple[Part, ...]", pixels: int) -> list[tuple[str, list[str]]]:
@@ -107,7 +113,7 @@ def _rows(parts: "tuple[Part, ...]", pixels: int) -> list[tuple[str, list[str]]]
     rows += [
         ("BCE floor, nats per image", [_nats(part.bce_floor) for part in parts]),
         ("BCE floor, nats per pixel", [_nats(part.bce_floor, pixels) for part in parts]),
-        ("BCE of the train mean image", [_nats(part.mean_image) for part in parts]),
+        ("BCE of the clipped mean image", [_nats(part.mean_image) for part in parts]),
         ("  the same, nats per pixel", [_nats(part.mean_image, pixels) for part in parts]),
     ]
     return rows
@@ -153,4 +159,5 @@ def _nats(value: float | None, divisor: int = 1) -> str:
     if value is None:
         return "-"
     value /= divisor
+    value = round(value, 3 if divisor == 1 else 6) + 0.0  # no -0.000
     return f"{value:.3f}" if divisor == 1 else f"{value:.6f}"

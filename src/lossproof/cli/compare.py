@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from lossproof.data import Images
     from lossproof.formula.loss import Loss
 
+DEFAULT = "bce,mse,mae,logcosh"
 INTERRUPTED = 130  # what a shell reports for a command ended by SIGINT
 
 
@@ -25,9 +26,12 @@ def command(
         ),
     ],
     losses: Annotated[
-        str,
-        typer.Option(help="Losses, separated by commas: ids, id(param=...), formulas or module:function."),
-    ] = "bce,mse,mae,logcosh",
+        str | None,
+        typer.Option(
+            help="Losses, separated by commas: ids, id(param=...), formulas or module:function.",
+            show_default=DEFAULT,
+        ),
+    ] = None,
     loss: Annotated[
         list[str] | None, typer.Option(help="One loss; may be given several times, instead of --losses.")
     ] = None,
@@ -65,7 +69,12 @@ def command(
     """Train one model under several losses from the same start, and report what differs."""
     from lossproof.formula.errors import LossproofError
 
-    specs = [part.strip() for part in loss] if loss else split_losses(losses)
+    if loss and losses is not None:
+        raise LossproofError(
+            f"losses: expected --losses or --loss, got both (--losses {shlex.quote(losses)} and "
+            f"{' '.join(f'--loss {shlex.quote(part)}' for part in loss)}). Put them all into one of the two."
+        )
+    specs = [part.strip() for part in loss] if loss else split_losses(DEFAULT if losses is None else losses)
     if resume and out is None:
         raise LossproofError("resume: expected --out with the run directory to go on with, got none.")
     interrupted = run(
@@ -97,6 +106,9 @@ def run(data: str, losses: list[Loss], *, load_options: dict[str, Any], **option
     images = load(data, **load_options)
     for line in introduction(images):
         typer.echo(line)
+    out = options.get("out")
+    if options.get("resume") and out is not None and not (out.is_dir() and any(out.iterdir())):
+        typer.echo(f"note: nothing to resume in {out}: this is a new run")
     command_line = shlex.join(["lossproof", *sys.argv[1:]])
     try:
         result = compare(images, losses, report=write, command=command_line, **options)

@@ -73,6 +73,7 @@ def render(run: Run) -> str:
         losses=facts.losses(run),
         summary=words.sections(run.table, run.config),
         plateau=words.PLATEAU,
+        mean_image_clip=(run.config.get("evaluation") or {}).get("mean_image_clip", ""),
         plots=plots,
         payload=payload(plots),
         epoch=epoch,
