@@ -113,7 +113,9 @@ def check_second_derivatives():
         slope, h = function(name).gradient_logits, 1e-5
         y64, z64 = y.astype("float64"), z.astype("float64")
         want = (slope(y64, z64 + h) - slope(y64, z64 - h)) / (2 * h)
-        twice, hessian = jax.jit(lambda v, f=f: (jax.vmap(jax.grad(jax.grad(f)))(v, y), jax.hessian(lambda u: f(u, y).sum())(v)))(z)
+        twice, hessian = jax.jit(
+            lambda v, f=f: (jax.vmap(jax.grad(jax.grad(f)))(v, y), jax.hessian(lambda u: f(u, y).sum())(v))
+        )(z)
         np.testing.assert_allclose(twice, want, rtol=1e-4, atol=1e-6)
         np.testing.assert_allclose(jnp.diag(hessian), want, rtol=1e-4, atol=1e-6)
 
@@ -132,7 +134,13 @@ def check_the_targets_gradient():
 def check_excess():
     y, z = images()
     y = np.clip(y, 0.02, 0.98)
-    for name in ("bce", "weighted_bce", "continuous_bernoulli", "focal", OWN):  # the last three: searched on the host
+    for name in (
+        "bce",
+        "weighted_bce",
+        "continuous_bernoulli",
+        "focal",
+        OWN,
+    ):  # the last three: searched on the host
         f = function(name)
         excess = lossproof.jax.loss(name, excess=True)
         want = f.value_logits(y, z) - f.floor(y)
@@ -181,7 +189,9 @@ def train(spec, y, start, *, steps, rate=0.03):
     f = lossproof.jax.reconstruction_loss(spec)
     sizes = (y.shape[1], 16, 4, 16, y.shape[1])
     keys = jax.random.split(jax.random.key(0), 4)
-    weights = [jax.random.normal(k, (a, b)) / a**0.5 for k, a, b in zip(keys, sizes[:-1], sizes[1:], strict=True)]
+    weights = [
+        jax.random.normal(k, (a, b)) / a**0.5 for k, a, b in zip(keys, sizes[:-1], sizes[1:], strict=True)
+    ]
     params = [(w, jnp.zeros(w.shape[1])) for w in weights]
     params[-1] = (params[-1][0], jnp.asarray(start, params[-1][0].dtype))
     optimiser = optax.adam(rate)
@@ -238,9 +248,16 @@ def check_a_users_own_formula_trains_from_logits_of_1e4():
 def check_bad_input_is_explained():
     y, z = images()
     f = lossproof.jax.loss("bce")
-    raises(r"bce: expected input and target of equal shape, got \(3, 4, 5, 1\) and \(3, 4, 5\)", f, z, y[..., 0])
+    raises(
+        r"bce: expected input and target of equal shape, got \(3, 4, 5, 1\) and \(3, 4, 5\)", f, z, y[..., 0]
+    )
     raises("equal shape", jax.jit(f), z, y[:2])
-    raises(r"target of a floating dtype, got shape \(3, 4, 5, 1\), uint8\..* / 255", f, z, (y * 255).astype("uint8"))
+    raises(
+        r"target of a floating dtype, got shape \(3, 4, 5, 1\), uint8\..* / 255",
+        f,
+        z,
+        (y * 255).astype("uint8"),
+    )
     raises(r"input of a floating dtype", f, z.astype(int), y)
     raises(r"at least one element, got shape \(0, 4\)", f, np.zeros((0, 4)), np.zeros((0, 4)))
     raises("expected reduction one of nats_per_image, mean, sum, none, got 'avg'",

@@ -13,7 +13,11 @@ import pytest
 HERE = Path(__file__).parent
 TREE = ast.parse((HERE / "checks.py").read_text())
 CHECKS = [n.name for n in TREE.body if isinstance(n, ast.FunctionDef) and n.name.startswith("check_")]
-WORDS = next(ast.literal_eval(n.value) for n in TREE.body if isinstance(n, ast.Assign) and n.targets[0].id == "IN_FLOAT64")
+WORDS = next(
+    ast.literal_eval(n.value)
+    for n in TREE.body
+    if isinstance(n, ast.Assign) and n.targets[0].id == "IN_FLOAT64"
+)
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "JAX_PLATFORMS": "cpu"}
 _RUNNING: dict[str, "subprocess.Popen[str]"] = {}
 _DONE: dict[str, dict] = {}
@@ -55,7 +59,9 @@ def test_float64(check):
 
 
 def run(code: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run([sys.executable, "-c", code], env=ENVIRONMENT, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        [sys.executable, "-c", code], env=ENVIRONMENT, capture_output=True, text=True, check=False
+    )
 
 
 @pytest.mark.skipif(not installed("jax"), reason="jax is not installed")

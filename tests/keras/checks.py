@@ -68,7 +68,9 @@ def corners(dtype):
 
 def images(seed=0, shape=SHAPE):
     rng = np.random.default_rng(seed)
-    return (rng.integers(0, 256, shape) / 255).astype("float32"), (rng.normal(size=shape) * 3).astype("float32")
+    return (rng.integers(0, 256, shape) / 255).astype("float32"), (rng.normal(size=shape) * 3).astype(
+        "float32"
+    )
 
 
 def raises(match, f, *args, **kwargs):
@@ -91,7 +93,9 @@ def check_value_and_gradient_at_the_corners_are_within_4_ulp():
         at_kink = np.abs(function("mse").value_logits(y, z)) < np.finfo(dtype).eps ** 2
         for name in CATALOGUE:
             f = elementwise(name)
-            value, gradient = value_and_gradient(partial(f, ops.convert_to_tensor(y)), z, jit=dtype == "float32")
+            value, gradient = value_and_gradient(
+                partial(f, ops.convert_to_tensor(y)), z, jit=dtype == "float32"
+            )
             assert value.dtype == gradient.dtype == dtype
             for kind, got in (("value_logits", value), ("gradient_logits", gradient)):
                 want = getattr(function(name), kind)(y.astype("float64"), z.astype("float64"))
@@ -99,7 +103,14 @@ def check_value_and_gradient_at_the_corners_are_within_4_ulp():
                     error = np.abs(got - want) / np.maximum(scale, np.abs(want)) / np.finfo(dtype).eps
                 error[(got == want) | (at_kink if kind == "gradient_logits" else False)] = 0
                 worst[name, dtype, kind] = error.max()
-                assert error.max() <= 4, (name, dtype, kind, y[error.argmax()], z[error.argmax()], error.max())
+                assert error.max() <= 4, (
+                    name,
+                    dtype,
+                    kind,
+                    y[error.argmax()],
+                    z[error.argmax()],
+                    error.max(),
+                )
     FIGURES["worst_ulp"] = max((float(v), "/".join(k)) for k, v in worst.items())
 
 
@@ -107,7 +118,9 @@ def check_eager_and_compiled_agree():
     y, z = corners("float32")
     for name in ("bce", "huber", "continuous_bernoulli", OWN):
         f = elementwise(name)
-        eager, compiled = (value_and_gradient(partial(f, ops.convert_to_tensor(y)), z, jit=j) for j in (False, True))
+        eager, compiled = (
+            value_and_gradient(partial(f, ops.convert_to_tensor(y)), z, jit=j) for j in (False, True)
+        )
         for a, b in zip(eager, compiled, strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
 
@@ -137,7 +150,9 @@ def check_the_kink_and_the_plateau():
     y, z = np.zeros(2, "float32"), np.array([-200.0, 200.0], "float32")
     _, plateau = value_and_gradient(lambda v: elementwise("hellinger")(ops.convert_to_tensor(y), v), z)
     assert np.isfinite(plateau).all()
-    _, bce = value_and_gradient(lambda v: elementwise("bce")(ops.ones(2), v), np.array([-104.0, -1e4], "float32"))
+    _, bce = value_and_gradient(
+        lambda v: elementwise("bce")(ops.ones(2), v), np.array([-104.0, -1e4], "float32")
+    )
     assert bce.tolist() == [-1, -1]
     got = logit_gradient("bce")(ops.ones(2), ops.zeros(2))
     assert ops.convert_to_numpy(got).tolist() == [-0.5, -0.5]
@@ -164,7 +179,9 @@ def check_reductions_and_sample_weights():
             "mean_with_sample_weight": weighted.sum() / full.sum(),
         }.items():  # fmt: skip
             got = ReconstructionLoss("bce", reduction=reduction)(y, z, sample_weight=weight)
-            np.testing.assert_allclose(ops.convert_to_numpy(got), want, rtol=2e-5, err_msg=f"{shape} {reduction}")
+            np.testing.assert_allclose(
+                ops.convert_to_numpy(got), want, rtol=2e-5, err_msg=f"{shape} {reduction}"
+            )
     # Keras's own, where it has the loss
     y, z = images(shape=(6, 5))
     p = (1 / (1 + np.exp(-z.astype("float64")))).astype("float32")
@@ -276,7 +293,11 @@ def check_saving_and_loading():
         assert loaded.loss.get_config() == loss.get_config()
         json.dumps(loss.get_config(), allow_nan=False)
         loaded.fit(y, y, batch_size=32, verbose=0)
-    raises("expected the configuration of a lossproof loss", ReconstructionLoss.from_config, {"loss": {"id": "bce"}})
+    raises(
+        "expected the configuration of a lossproof loss",
+        ReconstructionLoss.from_config,
+        {"loss": {"id": "bce"}},
+    )
 
 
 def check_half_precision_is_computed_in_float32():
@@ -294,7 +315,9 @@ def check_half_precision_is_computed_in_float32():
         loss = ReconstructionLoss("bce", dtype="float64")
         want = function("bce").value_logits(y, z)
         # Keras's own division by the batch goes through float32 on torch
-        np.testing.assert_allclose(float(loss(y, z)), want.sum() / SHAPE[0], rtol=1e-7 if BACKEND == "torch" else 1e-14)
+        np.testing.assert_allclose(
+            float(loss(y, z)), want.sum() / SHAPE[0], rtol=1e-7 if BACKEND == "torch" else 1e-14
+        )
         per_image = ops.convert_to_numpy(loss.call(*map(ops.convert_to_tensor, (y, z))))
         np.testing.assert_allclose(per_image, want.sum((1, 2, 3)), rtol=1e-14)
 
@@ -355,17 +378,36 @@ def check_bad_input_is_explained():
            r"\(shape \(3, 4, 5, 1\), float32\). Divide by 255\?", loss, y * 255, z)  # fmt: skip
     raises("Divide by 255", loss, (y * 255).astype("uint8"), z)
     raises(r"Use \(x \+ 1\)/2", loss, y * 2 - 1, z)
-    raises(r"without NaN, got 1 of 60 NaN, first at \[0, 0, 1, 0\]", loss, np.where(np.arange(60).reshape(SHAPE) == 1, np.nan, y), z)
+    raises(
+        r"without NaN, got 1 of 60 NaN, first at \[0, 0, 1, 0\]",
+        loss,
+        np.where(np.arange(60).reshape(SHAPE) == 1, np.nan, y),
+        z,
+    )
     raises(r"equal shape, got \(3, 4, 5\) and \(3, 4, 5, 1\)", loss, y[..., 0], z)
     raises(r"at least one element, got shape \(0, 4\)", loss, np.zeros((0, 4)), np.zeros((0, 4)))
     raises("Leave from_logits=True", ReconstructionLoss("bce", from_logits=False), y, z)
-    raises(r"sample_weight of shape \(3,\), \(3, 4, 5\) or \(3, 4, 5, 1\), got \(5,\)", loss, y, z, np.ones(5))
+    raises(
+        r"sample_weight of shape \(3,\), \(3, 4, 5\) or \(3, 4, 5, 1\), got \(5,\)", loss, y, z, np.ones(5)
+    )
     raises("expected y_true as one tensor, got a dict", loss, {"a": y}, z)
-    raises("expected reduction one of nats_per_image, mean, .*got 'avg'", ReconstructionLoss, "bce", reduction="avg")
-    raises("expected check one of always, first, never, got 'often'", ReconstructionLoss, "bce", check="often")
+    raises(
+        "expected reduction one of nats_per_image, mean, .*got 'avg'",
+        ReconstructionLoss,
+        "bce",
+        reduction="avg",
+    )
+    raises(
+        "expected check one of always, first, never, got 'often'", ReconstructionLoss, "bce", check="often"
+    )
     raises("did you mean bce", ReconstructionLoss, "bec")
     masked = keras.layers.Masking()(np.ones((2, 3, 4), "float32"))
-    raises(r"expected y_pred without a Keras mask, got one of shape \(2, 3\)", ReconstructionLoss("bce"), np.ones((2, 3, 4)), masked)
+    raises(
+        r"expected y_pred without a Keras mask, got one of shape \(2, 3\)",
+        ReconstructionLoss("bce"),
+        np.ones((2, 3, 4)),
+        masked,
+    )
 
 
 def check_the_range_is_looked_at_once_and_never_while_traced():
@@ -407,7 +449,9 @@ def check_every_emitted_module_runs_by_itself():
                 arguments = (y,) if name == "floor" else (y, z) if name.endswith("logits") else (y, p)
                 got = namespace[name](*map(ops.convert_to_tensor, arguments))
                 want = getattr(f, name)(*(a.astype("float64") for a in arguments))
-                np.testing.assert_allclose(ops.convert_to_numpy(got), want, rtol=2e-3, atol=3e-5, err_msg=f"{spec} {name}")
+                np.testing.assert_allclose(
+                    ops.convert_to_numpy(got), want, rtol=2e-3, atol=3e-5, err_msg=f"{spec} {name}"
+                )
 
 
 def check_dynamic_batch_and_last_partial_batch():

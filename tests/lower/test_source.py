@@ -198,6 +198,11 @@ def test_formulas_that_would_explode_when_multiplied_out_are_not(formula):
     assert time.monotonic() - began < 30
 
 
+@pytest.mark.parametrize("formula", ["(y-p)**2", "abs(y-p)**1.5", "log(cosh(3*(y-p)))", "(y-p)**2/(p*(1-p))"])
+def test_a_searched_floor_is_exact_where_it_is_the_loss_at_the_target(formula):
+    assert function(formula).floor(np.linspace(0.1, 0.9, 9)).tolist() == [0.0] * 9
+
+
 def test_show_takes_formulas_with_parameters():
     result = CliRunner().invoke(app, ["show", "abs(y-p)**q", "--param", "q=1.5", "--as", "numpy"])
     assert result.exit_code == 0

@@ -71,6 +71,11 @@ class LossFunction:
 
         levels, back = np.unique(target, return_inverse=True)
         found = least_value(self._functions["value_logits"], levels)
+        # a search ends beside the minimum; where p = y is as good, its loss is the exact one
+        exact = np.full_like(found, np.inf)
+        inside = np.asarray(self.definition.prediction.contains(levels))
+        exact[inside] = self._call("value", levels[inside], levels[inside])
+        found = np.where(exact <= found + 1e-12 * np.abs(exact), exact, found)
         return np.asarray(found[back].reshape(target.shape))[()]
 
     def excess(self, y: npt.ArrayLike, p: npt.ArrayLike) -> Array:
