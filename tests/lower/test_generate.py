@@ -60,3 +60,31 @@ def test_unknown_target():
 def test_kernels_name_no_path_of_a_machine():
     for path in Path(generate.ROOT).glob("*/kernels/*.py"):
         assert "/home" not in path.read_text()
+
+
+def test_a_broken_printer_line_is_seen(monkeypatch):
+    from lossproof.lower.targets import TARGETS
+
+    monkeypatch.setitem(TARGETS["torch"].functions, "sigmoid", "torch.tanh({0})")
+    assert "torch/kernels/bce.py" in generate.stale()
+    assert not any(name.startswith("jax/") for name in generate.stale())
+
+
+def test_a_broken_rule_is_seen(monkeypatch):
+    from dataclasses import replace
+
+    from lossproof.formula.functions import softplus
+    from lossproof.lower import rules, stable
+
+    # the log of a sigmoid with the wrong sign, as a slip would have it
+    broken = [
+        replace(r, apply=lambda e, good=r.apply: None if (new := good(e)) is None else new.replace(softplus, lambda u: softplus(-u)))
+        if r.name == "log_of_sigmoid" else r for r in rules.RULES
+    ]  # fmt: skip
+    monkeypatch.setattr(rules.engine, "RULES", broken)
+    monkeypatch.setattr(stable, "STRUCTURE", [r for r in broken if not r.last])
+    stable._in_time.cache_clear()
+    try:
+        assert "torch/kernels/bce.py" in generate.stale()
+    finally:
+        stable._in_time.cache_clear()
