@@ -75,7 +75,9 @@ class LossFunction:
         exact = np.full_like(found, np.inf)
         inside = np.asarray(self.definition.prediction.contains(levels))
         exact[inside] = self._call("value", levels[inside], levels[inside])
-        found = np.where(exact <= found + 1e-12 * np.abs(exact), exact, found)
+        known = np.isfinite(exact)
+        known[known] = exact[known] <= found[known] + 1e-12 * np.abs(exact[known])
+        found = np.where(known, exact, found)
         return np.asarray(found[back].reshape(target.shape))[()]
 
     def excess(self, y: npt.ArrayLike, p: npt.ArrayLike) -> Array:
