@@ -142,3 +142,10 @@ def test_a_log_of_a_product_is_split_by_its_weight():
     after, _ = rewrite(xlogy(Y, P * sigmoid(Z)))
     assert after == xlogy(Y, P) - Y * softplus(-Z)
     assert rewrite(log1p(-sigmoid(Z)))[0] == -softplus(Z)
+
+
+def test_rewriting_stops_after_its_limit():
+    from lossproof.lower.rules import TooSlow
+
+    with pytest.raises(TooSlow):
+        rewrite(CATALOGUE["bce"].expression().xreplace({P: sigmoid(Z)}), limit=1)

@@ -255,3 +255,14 @@ def test_the_gradient_never_vanishes_for_bce_and_does_for_mse():
 def test_kernels_are_named_by_their_source():
     assert kernel("bce").source == "lossproof.torch.kernels.bce"
     assert "def value_logits(y, z)" in kernel("(y - p)**4").source
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_the_floor_of_half_precision_targets_is_computed_in_float32(dtype):
+    _, y = images()
+    y = y.to(dtype)
+    floor = ReconstructionLoss("bce").floor(y)
+    assert floor.dtype == torch.float32
+    torch.testing.assert_close(
+        floor.double(), torch.as_tensor(function("bce").floor(y.double().numpy())), rtol=1e-5, atol=1e-6
+    )
