@@ -95,4 +95,4 @@ def compile(loss: object, **params: float) -> Compiled:
     """
     from lossproof.catalogue import resolve
 
-    return Compiled(resolve(getattr(loss, "definition", loss), **params))
+    return Compiled(resolve(loss, **params))

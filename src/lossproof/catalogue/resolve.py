@@ -22,6 +22,7 @@ _MODULE_FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 
 def resolve_in(catalogue: Mapping[str, Loss], spec: object, params: Mapping[str, float]) -> Loss:
     """Resolve against a given catalogue; see ``lossproof.catalogue.resolve``."""
+    spec = getattr(spec, "definition", spec)  # a compiled loss, or its NumPy functions
     if isinstance(spec, Loss):
         return spec.bind(**params) if params else spec
     if callable(spec):

@@ -1,8 +1,6 @@
 """From a Loss to its Keras functions: the committed kernel where there is one, else written on the spot."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import keras
@@ -10,33 +8,11 @@ import numpy as np
 from keras import ops
 
 from lossproof.catalogue import resolve
-from lossproof.formula import Loss
-from lossproof.lower.kernels import load
+from lossproof.lower.kernels import Kernel
+from lossproof.lower.kernels import kernel_of as _kernel
 
 Tensor = Any  # whatever the backend's is
 _WITHOUT_GRADIENTS = ("numpy", "openvino")
-
-
-@dataclass(frozen=True)
-class Kernel:
-    """Keras functions of a loss at its parameter values; all take the target first. ``floor`` may be None.
-
-    ``source`` is the text the functions were made from, or the module they were committed in.
-    """
-
-    loss: Loss
-    value: Callable[..., Tensor]
-    gradient: Callable[..., Tensor]
-    value_logits: Callable[..., Tensor]
-    gradient_logits: Callable[..., Tensor]
-    floor: Callable[..., Tensor] | None
-    source: str
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return (kernel, (self.loss,))
-
-    def __deepcopy__(self, memo: object) -> "Kernel":
-        return self
 
 
 def kernel(spec: object, **params: float) -> Kernel:
@@ -45,14 +21,7 @@ def kernel(spec: object, **params: float) -> Kernel:
     >>> kernel("bce").loss.label
     'bce'
     """
-    return _kernel(resolve(getattr(spec, "definition", spec), **params))
-
-
-@lru_cache(maxsize=256)
-def _kernel(loss: Loss) -> Kernel:
-    functions, source = load(loss, "keras", "lossproof.keras.kernels")
-    names = ("value", "gradient", "value_logits", "gradient_logits", "floor")
-    return Kernel(loss, *(functions.get(name) for name in names), source)  # type: ignore[arg-type, call-arg]
+    return _kernel(resolve(spec, **params), "keras")
 
 
 def apply(k: Kernel, y: Tensor, x: Tensor, *, from_logits: bool = True) -> Tensor:

@@ -4,8 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from lossproof.formula import Loss
-from lossproof.lower.function import function
+from lossproof.catalogue import resolve
 
 
 def autopsy(spec: object, y: float, p: float) -> str:
@@ -18,7 +17,7 @@ def autopsy(spec: object, y: float, p: float) -> str:
     from lossproof.formula.symbols import P, Y
     from lossproof.formula.unparse import unparse
 
-    loss: Loss = function(spec).definition
+    loss = resolve(spec)
     at = {}
     if np.isfinite(y) and np.isfinite(p):
         at = {Y: number(float(y)), P: number(float(p))}
@@ -50,13 +49,7 @@ def autopsy(spec: object, y: float, p: float) -> str:
 
 def _value(e: Any, y: float, p: float) -> float:
     from lossproof.formula.symbols import P, Y
-    from lossproof.lower.emit import Emitter
-    from lossproof.lower.targets.numpy import NUMPY
+    from lossproof.formula.trace_check import evaluate
 
-    emitter = Emitter(NUMPY)
-    body = emitter.function("f", (Y, P), "y, p", e, "")
-    text = "\n".join([NUMPY.header, *(NUMPY.primitives[n] for n in emitter.used), body])
-    namespace: dict[str, Any] = {}
-    exec(compile(text, "<autopsy>", "exec"), namespace)  # our own emitted text
     with np.errstate(all="ignore"):
-        return float(namespace["f"](np.float64(y), np.float64(p)))
+        return float(evaluate(e, {Y: np.array([y]), P: np.array([p])})[0])

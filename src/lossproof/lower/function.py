@@ -184,8 +184,4 @@ def function(spec: object, **params: float) -> LossFunction:
     >>> function("(y - p)**2/(p*(1 - p))").value(0.5, 0.25)
     np.float64(0.3333333333333333)
     """
-    return spec if isinstance(spec, LossFunction) and not params else _function(_definition(spec, params))
-
-
-def _definition(spec: object, params: dict[str, float]) -> Loss:
-    return resolve(spec.definition if isinstance(spec, LossFunction) else spec, **params)
+    return spec if isinstance(spec, LossFunction) and not params else _function(resolve(spec, **params))

@@ -3,7 +3,8 @@
 import importlib
 import linecache
 from collections.abc import Callable
-from functools import partial
+from dataclasses import dataclass
+from functools import lru_cache, partial
 from typing import Any
 
 from lossproof.formula import Loss
@@ -11,11 +12,45 @@ from lossproof.formula import Loss
 NAMES = ("value", "gradient", "value_logits", "gradient_logits", "both_logits", "floor")
 
 
-def load(loss: Loss, target: str, package: str) -> tuple[dict[str, Callable[..., Any]], str]:
+@dataclass(frozen=True)
+class Kernel:
+    """Functions of a loss at its parameter values for one framework; all take the target first.
+
+    ``floor`` is None where the place of the minimum has no closed form. ``both_logits`` (torch only) gives value
+    and gradient together, with what they share computed once; it is for eager use without a graph. ``source`` is
+    the text the functions were made from, or the module they were committed in.
+    """
+
+    loss: Loss
+    target: str
+    source: str
+    value: Callable[..., Any]
+    gradient: Callable[..., Any]
+    value_logits: Callable[..., Any]
+    gradient_logits: Callable[..., Any]
+    both_logits: Any = None
+    floor: Callable[..., Any] | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (kernel_of, (self.loss, self.target))
+
+    def __deepcopy__(self, memo: object) -> "Kernel":
+        return self
+
+
+@lru_cache(maxsize=256)
+def kernel_of(loss: Loss, target: str) -> Kernel:
+    """The functions of a loss for torch, keras or jax, made or found once."""
+    functions, source = load(loss, target)
+    return Kernel(loss, target, source, **functions)
+
+
+def load(loss: Loss, target: str) -> tuple[dict[str, Callable[..., Any]], str]:
     """Functions by name, with the loss's parameter values bound, and where they come from.
 
     The second value is the module's name for a committed kernel, else the whole source text.
     """
+    package = f"lossproof.{target}.kernels"
     module = _committed(loss, package)
     if module is not None:
         given = {p.name: loss.values[p.name] for p in loss.params}

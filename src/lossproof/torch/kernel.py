@@ -2,44 +2,16 @@
 
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from lossproof.catalogue import resolve
-from lossproof.formula import Loss
-from lossproof.lower.kernels import NAMES, load
+from lossproof.lower.kernels import Kernel
+from lossproof.lower.kernels import kernel_of as _kernel
 
 Both = Callable[[Tensor, Tensor, float], tuple[Tensor, Tensor]]
-
-
-@dataclass(frozen=True)
-class Kernel:
-    """Torch functions of a loss at its parameter values; all take the target first. ``floor`` may be None.
-
-    ``both_logits`` gives value and gradient together, with what they share computed once; it is for eager use
-    without a graph.
-
-    ``source`` is the text the functions were made from.
-    """
-
-    loss: Loss
-    value: Callable[..., Tensor]
-    gradient: Callable[..., Tensor]
-    value_logits: Callable[..., Tensor]
-    gradient_logits: Callable[..., Tensor]
-    both_logits: Callable[..., tuple[Tensor, Tensor]]
-    floor: Callable[..., Tensor] | None
-    source: str
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return (kernel, (self.loss,))
-
-    def __deepcopy__(self, memo: object) -> "Kernel":
-        return self
 
 
 def kernel(spec: object, **params: float) -> Kernel:
@@ -49,13 +21,7 @@ def kernel(spec: object, **params: float) -> Kernel:
     >>> kernel("bce").value_logits(torch.tensor([1.0]), torch.tensor([0.0]))
     tensor([0.6931])
     """
-    return _kernel(resolve(getattr(spec, "definition", spec), **params))
-
-
-@lru_cache(maxsize=256)
-def _kernel(loss: Loss) -> Kernel:
-    functions, source = load(loss, "torch", "lossproof.torch.kernels")
-    return Kernel(loss, **{name: functions.get(name) for name in NAMES}, source=source)  # type: ignore[arg-type]
+    return _kernel(resolve(spec, **params), "torch")
 
 
 class Elementwise(torch.autograd.Function):
