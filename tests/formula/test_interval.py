@@ -11,6 +11,7 @@ from lossproof.formula import (
     REALS,
     UNIT,
     Certified,
+    Claim,
     Interval,
     LossproofError,
     Proved,
@@ -83,7 +84,13 @@ def test_an_unknown_link_says_what_there_is():
 
 
 @pytest.mark.parametrize(
-    "verdict", [Proved("m"), Certified("m", "[0, 1]"), Refuted((("y", "1/2"),), "gap"), Unknown("time")]
+    "verdict",
+    [
+        Proved("m", "[0, 1]"),
+        Certified("m", "[0, 1]"),
+        Refuted((("y", "1/2"),), Claim("y", "<", "1"), "gap"),
+        Unknown("time"),
+    ],
 )
 def test_a_verdict_has_no_truth_value(verdict):
     with pytest.raises(TypeError, match="expected a comparison with a class"):
