@@ -28,11 +28,13 @@ def parse(
     params: Collection[str] | Mapping[str, Expr] = (),
     values: Mapping[str, float] | None = None,
     symbols: Collection[str] = ("y", "p"),
+    decimal: bool = False,
 ) -> Expr:
     """Read a formula string into a SymPy expression.
 
     ``params`` are the names that may occur beside y and p, or a mapping to their symbols; those in
-    ``values`` are replaced by their exact number, so that constant branches of ``where`` vanish. Raises
+    ``values`` are replaced by their exact number, so that constant branches of ``where`` vanish. A number with a
+    point is the binary number it stands for, or with ``decimal`` the decimal as written (0.1 is then 1/10). Raises
     ``LossproofError`` with the place.
 
     >>> parse("where(abs(y - p) <= delta, (y - p)**2/2, delta*abs(y - p) - delta**2/2)", params=["delta"])
@@ -57,24 +59,24 @@ def parse(
         raise LossproofError(
             f"formula: expected one expression, got {_short(text)!r}: {reason}{where}. {_HOW}"
         ) from None
-    exact = {} if values is None else {name: number(value) for name, value in values.items()}
+    exact = {} if values is None else {name: number(value, decimal=decimal) for name, value in values.items()}
     names = {name: _RESERVED[name] for name in (*symbols, "pi")}
     own = params if isinstance(params, Mapping) else {name: parameter(name) for name in params}
     names |= {name: exact.get(name, symbol) for name, symbol in own.items()}
-    return _Reader(text, names)(tree.body, 0)
+    return _Reader(text, names, decimal)(tree.body, 0)
 
 
-def number(value: float) -> Expr:
-    """The exact rational of a float (0.1 is the binary number it stands for).
+def number(value: float, *, decimal: bool = False) -> Expr:
+    """The exact rational of a float: the binary number it stands for, or the shortest decimal that it prints as.
 
-    >>> number(0.5)
-    1/2
+    >>> number(0.5), number(0.1, decimal=True)
+    (1/2, 1/10)
     """
     if isinstance(value, int):
         return sympy.Integer(value)
     if not math.isfinite(value):
         raise LossproofError(f"formula: expected a finite number, got {value}.")
-    fraction = Fraction(value)
+    fraction = Fraction(repr(value)) if decimal else Fraction(value)
     return sympy.Rational(fraction.numerator, fraction.denominator)
 
 
@@ -113,9 +115,10 @@ def _short(text: str, limit: int = 120) -> str:
 class _Reader:
     """One walk over the syntax tree of a formula."""
 
-    def __init__(self, text: str, names: Mapping[str, Expr]) -> None:
+    def __init__(self, text: str, names: Mapping[str, Expr], decimal: bool) -> None:
         self.text = text
         self.names = names
+        self.decimal = decimal
 
     def fail(self, node: ast.AST, expected: str, got: str, advice: str = _HOW) -> LossproofError:
         column = getattr(node, "col_offset", 0) + 1
@@ -132,7 +135,7 @@ class _Reader:
             case ast.Constant(value=bool() | complex() | str() | bytes() | None):
                 raise self.fail(node, "a real number", repr(node.value))
             case ast.Constant(value=int() | float() as value):
-                return number(value)
+                return number(value, decimal=self.decimal)
             case ast.Name(id=name):
                 return self.name(node, name)
             case ast.UnaryOp(op=ast.USub(), operand=a):
