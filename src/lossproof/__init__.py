@@ -20,12 +20,15 @@ if TYPE_CHECKING:
     from lossproof.formula import Reference as Reference
     from lossproof.lower import LossFunction as LossFunction
     from lossproof.lower import function as loss  # noqa: F401
+    from lossproof.prove import Certificate as Certificate
+    from lossproof.prove import certify as certify
 
 __version__ = "0.1.0"
 
 #: public name -> (module, name there)
 _PUBLIC = {
     "CATALOGUE": ("lossproof.catalogue", "CATALOGUE"),
+    "Certificate": ("lossproof.prove", "Certificate"),
     "Compiled": ("lossproof.api", "Compiled"),
     "Interval": ("lossproof.formula", "Interval"),
     "Loss": ("lossproof.formula", "Loss"),
@@ -33,6 +36,7 @@ _PUBLIC = {
     "LossproofError": ("lossproof.formula", "LossproofError"),
     "Param": ("lossproof.formula", "Param"),
     "Reference": ("lossproof.formula", "Reference"),
+    "certify": ("lossproof.prove", "certify"),
     "check": ("lossproof.data", "check"),
     "compare": ("lossproof.api", "compare"),
     "compile": ("lossproof.api", "compile"),
