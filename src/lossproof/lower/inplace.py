@@ -1,9 +1,10 @@
 """Eager torch source that reuses its temporaries: value and gradient together, for the fused reductions.
 
-Each fresh intermediate is changed in place by the operation that takes it, so that a step touches less memory. What
-has a name (the arguments, shared parts) is never changed.
+Each fresh intermediate is changed in place by the operation that takes it, so that a step touches less memory; so is
+a shared part where it is used for the last time. The arguments are never changed.
 """
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -24,16 +25,27 @@ SCALE = sympy.Symbol("scale", real=True)
 
 
 class slope(RealFunction):
-    """x p (1 - p): what the sigmoid makes of a derivative; printed as one fused call."""
+    """x p (1 - p): what the sigmoid makes of a derivative; printed as one fused call that writes over p."""
 
     nargs = 3  # x, p = sigmoid(z), z
 
 
 def share_slope(e: Expr) -> Expr:
-    """Replace x * sigmoid(z) * sigmoid(-z) by the fused call wherever x is an array."""
+    """Replace x * sigmoid(z) * sigmoid(-z) by the fused call, unless that product is needed elsewhere too."""
+    made = _with_slope(e)
+    pq = {sigmoid(Z), sigmoid(-Z)}
+    return e if any(pq <= set(m.args) for m in made.atoms(sympy.Mul)) else made
+
+
+def _with_slope(e: Expr) -> Expr:
     if not e.args:
         return e
-    e = e.func(*(share_slope(a) for a in e.args)) if not e.is_Relational else e
+    e = e.func(*(_with_slope(a) for a in e.args)) if not e.is_Relational else e
+    if e.is_Add:
+        slopes = [t for t in e.args if any(isinstance(f, slope) for f in sympy.Mul.make_args(t))]
+        if len(slopes) > 1:
+            joined = sympy.Add(*(t.replace(slope, lambda x, _p, _z: x) for t in slopes))
+            return e - sympy.Add(*slopes) + slope(joined, sigmoid(Z), Z)
     if not e.is_Mul:
         return e
     p, q = sigmoid(Z), sigmoid(-Z)
@@ -44,19 +56,40 @@ def share_slope(e: Expr) -> Expr:
     return sympy.Mul(*scalars, slope(sympy.Mul(*rest), p, Z)) if rest else e
 
 
+def share_sums(exprs: Sequence[Expr]) -> tuple[list[tuple[Expr, Expr]], list[Expr]]:
+    """Name every sum of tensors that is part of a longer sum, as y - p is of y - p - t/2; common parts miss these."""
+    named: list[tuple[Expr, Expr]] = []
+    found = list(exprs)
+    while True:
+        sums = {a for e in (*found, *(e for _, e in named)) for a in e.atoms(sympy.Add) if a.has(Z)}
+        longer = [(b, a) for a in sorted(sums, key=str) for b in sorted(sums, key=str) if set(a.args) < set(b.args)]
+        if not longer:
+            return named, found
+        part = longer[0][1]
+        symbol = sympy.Symbol(f"_s{len(named)}", real=True)
+        new = {part: symbol}
+        for b, a in longer:
+            if a == part:
+                new[b] = symbol + (b - part).xreplace({part: symbol})
+        named = [(s, e.xreplace(new)) for s, e in named] + [(symbol, part)]
+        found = [e.xreplace(new) for e in found]
+
+
 class InPlaceEmitter(Emitter):
     """Prints expressions as chains of in-place operations on fresh tensors."""
 
     def __init__(self) -> None:
         super().__init__(TORCH)
+        self.dying: set[Expr] = set()  # shared parts that the statement being printed uses last, and once
+        self.ending: set[Expr] = set()  # those that its slope, and nothing after, uses
 
     def pair(self, name: str, signature: str, value: Expr, gradient: Expr) -> str:
         """Source of a function that returns value and gradient, what they share computed once."""
         lines = [
-            f"def {name}({signature}, scale=1.0):",
-            '    """Loss, and scale times its derivative with respect to z, together."""',
+            f"def {name}({signature}, scale=1.0, out=None):",
+            '    """Loss, and scale times its derivative with respect to z (into out, if given), together."""',
         ]
-        return "\n".join([*lines, *self._pair(value, share_slope(SCALE * gradient), 1)]) + "\n"
+        return "\n".join([*lines, *self._pair(value, share_slope(gradient), 1)]) + "\n"
 
     def _pair(self, value: Expr, gradient: Expr, depth: int) -> list[str]:
         pad = "    " * depth
@@ -74,14 +107,17 @@ class InPlaceEmitter(Emitter):
         return self._steps(value, gradient, pad)
 
     def _steps(self, value: Expr, gradient: Expr, pad: str) -> list[str]:
+        """The gradient first: what it needs no more, the value may overwrite."""
         names = readable_names({str(s) for e in (value, gradient) for s in e.free_symbols} | {"y", "z"})
+        sums, roots = share_sums([gradient, value])
         shared, results = sympy.cse(
-            [value, gradient], symbols=sympy.numbered_symbols("_c", real=True), order="none"
+            [*(e for _, e in sums), *roots], symbols=sympy.numbered_symbols("_c", real=True), order="none"
         )
+        named = in_order([*shared, *zip((s for s, _ in sums), results, strict=False)])
         renamed: dict[Expr, Expr] = {}
-        lines: list[str] = []
+        parts: list[tuple[Expr, Expr]] = []
         before = set(self.tensors)
-        for symbol, part in shared:
+        for symbol, part in named:
             plain = part.xreplace(renamed)
             if plain.is_Symbol or plain.is_Relational or (-plain).is_Symbol:
                 renamed[symbol] = plain
@@ -90,20 +126,62 @@ class InPlaceEmitter(Emitter):
             renamed[symbol] = new
             if not self.is_scalar(plain):
                 self.tensors.add(new)
-            lines += wrapped(f"{new} = {{}}", self(plain), pad)
-        texts = []
-        for result in results:
-            plain = result.xreplace(renamed)
-            text = self(plain)
-            texts.append(f"torch.full_like(z, {text})" if self.is_scalar(plain) else text)
+            parts.append((new, plain))
+        last_gradient, last_value = (e.xreplace(renamed) for e in results[-2:])
+        needed = set(last_gradient.free_symbols)
+        for new, plain in reversed(parts):
+            needed |= plain.free_symbols if new in needed else set()
+        first = [(str(new), plain) for new, plain in parts if new in needed]
+        then = [(str(new), plain) for new, plain in parts if new not in needed]
+        steps = [*first, ("gradient", last_gradient), *then, ("value", last_value)]
+        lines: list[str] = []
+        for i, (name, plain) in enumerate(steps):
+            later = {s for _, e in steps[i + 1 :] for s in e.free_symbols}
+            owned = {new for new, _ in parts if new in self.tensors} - later
+            if name == "gradient":
+                factors = sympy.Mul.make_args(plain)
+                factor = sympy.Mul(SCALE, *(f for f in factors if self.is_scalar(f)))
+                rest = sympy.Mul(*(f for f in factors if not self.is_scalar(f)))
+                text = self._last_use(rest, owned)
+                lines += wrapped("gradient = {}", self._scaled(rest, text, factor, owned), pad)
+            elif name == "value":
+                text = self._last_use(plain, owned)
+                text = f"torch.full_like(z, {text})" if self.is_scalar(plain) else text
+                if len(pad) + len(text) > 80:
+                    lines += wrapped("value = {}", text, pad)
+                    text = "value"
+                lines.append(f"{pad}return {text}, gradient")
+            else:
+                lines += wrapped(f"{name} = {{}}", self._last_use(plain, owned), pad)
         self.tensors = before
-        if len(pad) + sum(map(len, texts)) < 95:
-            return [*lines, f"{pad}return {texts[0]}, {texts[1]}"]
-        return [*lines, *wrapped("value = {}", texts[0], pad), *wrapped("return value, {}", texts[1], pad)]
+        return lines
+
+    def _last_use(self, e: Expr, owned: set[Expr]) -> str:
+        """The text of an expression that may overwrite the owned symbols which it mentions once."""
+        nodes = list(sympy.preorder_traversal(e))
+        self.dying = {s for s in owned if nodes.count(s) == 1}
+        # a slope writes over its p when all else in it is computed
+        calls = [n for n in nodes if isinstance(n, slope)]
+        inside = list(sympy.preorder_traversal(calls[0])) if len(calls) == 1 else []
+        self.ending = {s for s in owned if inside and s is inside[0].args[1] and nodes.count(s) == inside.count(s)}
+        text = self(e)
+        if any(len(re.findall(rf"\b{s}\b", text)) > 1 for s in self.dying):  # a spelling that repeats its argument
+            self.dying = set()
+            text = self(e)
+        self.dying, self.ending = set(), set()
+        return text
+
+    def _scaled(self, e: Expr, text: str, factor: Expr, owned: set[Expr]) -> str:
+        if self.is_scalar(e):
+            text = f"torch.full_like(z, {text})"
+        elif e.is_Symbol and e not in owned:
+            return f"torch.mul({text}, {self(factor)}, out=out)"
+        self.used.add("scaled")
+        return f"scaled({text}, {self(factor)}, out)"
 
     def _fresh(self, e: Expr) -> bool:
-        """True for what printing e creates anew, and nobody else holds."""
-        return not (e.is_Symbol or self.is_scalar(e))
+        """True for what printing e creates anew, or that nobody needs later."""
+        return e in self.dying or not (e.is_Symbol or self.is_scalar(e))
 
     def _atom(self, e: Expr) -> str:
         return self(e, 5)
@@ -178,7 +256,9 @@ class InPlaceEmitter(Emitter):
         name = type(e).__name__
         if isinstance(e, slope):
             self.used.add("slope")
-            return f"slope({self(e.args[0])}, {self(e.args[1])}, z)"
+            x, p = self(e.args[0]), self(e.args[1])
+            own = e.args[1] in self.ending or self._fresh(e.args[1])
+            return f"slope({x}, {p}, z)" if own else f"slope({x}, {p}.clone(), z)"
         if isinstance(e, minimum) and isinstance(e.args[0], maximum) and self.is_scalar(e.args[1]):
             x, low = sorted(e.args[0].args, key=self.is_scalar)
             if self.is_scalar(low):
@@ -200,6 +280,17 @@ class InPlaceEmitter(Emitter):
         if isinstance(e, sympy.Abs) and self._fresh(e.args[0]):
             return f"{self._atom(e.args[0])}.abs_()"
         return super()._call(e)
+
+
+def in_order(parts: Sequence[tuple[Expr, Expr]]) -> list[tuple[Expr, Expr]]:
+    """Named parts, each after those that it mentions."""
+    left, done = list(parts), []
+    while left:
+        waiting = {name for name, _ in left}
+        ready = next(part for part in left if not part[1].free_symbols & waiting)
+        left.remove(ready)
+        done.append(ready)
+    return done
 
 
 def _choose(e: Expr, condition: Expr) -> Expr:

@@ -1,6 +1,7 @@
 """From a Loss to its torch functions: the committed kernel where there is one, else written on the spot."""
 
 import inspect
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -79,8 +80,11 @@ class Total(torch.autograd.Function):
         if not wanted:
             wide = torch.promote_types(z.dtype, torch.float32)
             return k.value_logits(y.to(wide), z.to(wide)).sum() * scale
-        total, ctx.grad = both(z, y, scale) if both is not None else _in_pieces(k, z, y, scale)
-        return total.mul_(scale)
+        if both is not None:
+            total, ctx.grad = both(z, y, scale)
+            return total.mul_(scale)
+        total, ctx.grad = _in_pieces(k, z, y, scale)
+        return total
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
@@ -90,42 +94,49 @@ class Total(torch.autograd.Function):
             wide = torch.promote_types(z.dtype, torch.float32)
             slope = ctx.k.gradient_logits(y.to(wide), z.to(wide))
             ready = (grad * ctx.scale * slope).to(z.dtype)
-        elif ready.device.type != "cpu":
+        elif not ready.is_cpu:
             ready.mul_(grad)
         elif (factor := grad.item()) != 1:
             ready.mul_(factor)
         return ready, None, None, None, None, None
 
 
-#: elements whose temporaries stay in the caches of a CPU
-PIECE = 1 << 17
+#: elements of a piece for each thread: its temporaries stay in the caches of a CPU, and add little to the memory
+PIECE = 1 << 16
 
 
 def _in_pieces(k: Kernel, z: Tensor, y: Tensor, scale: float) -> tuple[Tensor, Tensor]:
-    wide = z.dtype if z.dtype in (torch.float32, torch.float64) else torch.float32
-    small = z.numel() <= PIECE
-    if small or z.device.type != "cpu" or not (z.is_contiguous() and y.is_contiguous()):
-        if z.dtype == y.dtype == wide:
-            value, gradient = k.both_logits(y, z, scale=scale)
-            return value.sum(), gradient
-        value, gradient = k.both_logits(y.to(wide), z.to(wide), scale=scale)
-        return value.sum(), gradient.to(z.dtype)
-    gradient = torch.empty_like(z)
-    sums = []
-    for a, b, out in zip(*(t.view(-1).split(PIECE) for t in (z, y, gradient)), strict=True):
-        value, part = k.both_logits(b.to(wide), a.to(wide), scale=scale)
-        out.copy_(part)
-        sums.append(value.sum())
-    return torch.stack(sums).sum(), gradient
+    """Scaled sum and scaled gradient; on a CPU in pieces that fit into its caches."""
+    dtype, out = z.dtype, None
+    wide = dtype if dtype is torch.float32 or dtype is torch.float64 else torch.float32
+    if dtype is not wide or y.dtype is not wide:
+        out = torch.empty_like(z)
+    if not z.is_cpu:
+        value, gradient = k.both_logits(y.to(wide), z.to(wide), scale=scale, out=out)
+        return value.sum().mul_(scale), gradient
+    size = z.numel()
+    if size > 2 * PIECE:
+        step = PIECE * torch.get_num_threads()
+        if size > step and z.is_contiguous() and y.is_contiguous():
+            gradient = torch.empty_like(z)
+            sums = []
+            for a, b, part in zip(*(t.view(-1).split(step) for t in (z, y, gradient)), strict=True):
+                value, _ = k.both_logits(b.to(wide), a.to(wide), scale=scale, out=part)
+                sums.append(value.sum().item())
+            return torch.tensor(math.fsum(sums) * scale, dtype=wide), gradient
+    if out is None:
+        value, gradient = k.both_logits(y, z, scale=scale)
+    else:
+        value, gradient = k.both_logits(y.to(wide), z.to(wide), scale=scale, out=out)
+    total = value.sum()
+    return total.fill_(total.item() * scale), gradient  # as a product, and quicker
 
 
 def total(k: Kernel, z: Tensor, y: Tensor, scale: float, both: Both | None = None) -> Tensor:
     """Scaled sum over all elements of the loss of logits z; differentiable in z. ``both`` may be a compiled pair."""
-    plain = y.requires_grad or torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()
-    if plain:
+    if y.requires_grad or torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
         return apply(k, z, y).sum() * scale
-    wanted = z.requires_grad and torch.is_grad_enabled()
-    result: Tensor = Total.apply(z, y, k, scale, wanted, both)
+    result: Tensor = Total.apply(z, y, k, scale, z.requires_grad and torch.is_grad_enabled(), both)
     return result
 
 

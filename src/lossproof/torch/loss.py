@@ -85,16 +85,26 @@ class ReconstructionLoss(nn.Module):
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         """Loss of ``input`` (logits, or predictions) against ``target``; shapes equal."""
-        self._check_form(input, target)
+        weight = self._buffers["weight"]
+        if not (
+            isinstance(input, Tensor)
+            and isinstance(target, Tensor)
+            and input.shape == target.shape
+            and input.is_floating_point()
+            and target.is_floating_point()
+            and input.numel()
+            and weight is None
+        ):  # the common case is seen at a glance; what is amiss, if anything, in detail
+            self._check_form(input, target)
         if self.check == "always" or (self.check == "first" and not self._checked):
             self._check_range(input, target)
-        if self.from_logits and self.weight is None and self.reduction != "none":
+        if self.from_logits and weight is None and self.reduction != "none":
             return self._fused(input, target)
         values = apply(self.kernel, input, target, from_logits=self.from_logits)
         if self.excess:
             values = values - self.floor(target).to(values)
-        if self.weight is not None:
-            values = values * self.weight.to(values)
+        if weight is not None:
+            values = values * weight.to(values)
         return self._reduce(values)
 
     def _fused(self, input: Tensor, target: Tensor) -> Tensor:

@@ -31,10 +31,14 @@ TORCH = Target(
     },
     primitives={
         "slope": '''def slope(x, p, z):
-    """x p (1 - p) of p = sigmoid(z), in one pass; for large z without the cancellation in 1 - p."""
-    if z.device.type == "cpu" and z.numel() and z.amax().item() < 12:
-        return torch.ops.aten.sigmoid_backward(x, p)
-    return torch.ops.aten.softplus_backward(x.mul(p), z, -1, 40)
+    """x p (1 - p), written over p = sigmoid(z); for large z without the cancellation in 1 - p."""
+    if z.is_cpu and z.numel() and z.amax().item() < 12:
+        return torch.ops.aten.sigmoid_backward.grad_input(x, p, grad_input=p)
+    return torch.ops.aten.softplus_backward.grad_input(p.mul_(x), z, -1, 40, grad_input=p)
+''',
+        "scaled": '''def scaled(x, factor, out):
+    """factor times x, into out, or over x where there is none."""
+    return torch.mul(x, factor, out=x if out is None else out)
 ''',
         "xdivy": '''def xdivy(x, y):
     """x / y, and 0 where x = 0."""

@@ -9,10 +9,15 @@ import torch
 
 
 def slope(x, p, z):
-    """x p (1 - p) of p = sigmoid(z), in one pass; for large z without the cancellation in 1 - p."""
-    if z.device.type == "cpu" and z.numel() and z.amax().item() < 12:
-        return torch.ops.aten.sigmoid_backward(x, p)
-    return torch.ops.aten.softplus_backward(x.mul(p), z, -1, 40)
+    """x p (1 - p), written over p = sigmoid(z); for large z without the cancellation in 1 - p."""
+    if z.is_cpu and z.numel() and z.amax().item() < 12:
+        return torch.ops.aten.sigmoid_backward.grad_input(x, p, grad_input=p)
+    return torch.ops.aten.softplus_backward.grad_input(p.mul_(x), z, -1, 40, grad_input=p)
+
+
+def scaled(x, factor, out):
+    """factor times x, into out, or over x where there is none."""
+    return torch.mul(x, factor, out=x if out is None else out)
 
 
 def value(y, p, alpha=1.0, c=1.0):
@@ -69,27 +74,29 @@ def floor(y, alpha=1.0, c=1.0):
     return torch.full_like(y, 0)
 
 
-def both_logits(y, z, alpha=1.0, c=1.0, scale=1.0):
-    """Loss, and scale times its derivative with respect to z, together."""
+def both_logits(y, z, alpha=1.0, c=1.0, scale=1.0, out=None):
+    """Loss, and scale times its derivative with respect to z (into out, if given), together."""
     if alpha == 2:
         t1 = 1 / c**2
         p = torch.sigmoid(z)
         r = y - p
-        return r.square().mul_(t1 / 2), slope(r, p, z).mul_(-scale * t1)
+        gradient = scaled(slope(r, p, z), -scale * t1, out)
+        return r.square_().mul_(t1 / 2), gradient
     if alpha == 0:
         t1 = 1 / c**2
         p = torch.sigmoid(z)
         r = y - p
         t2 = r.square().mul_(t1 / 2)
-        return torch.log1p(t2), slope((r / (1 + t2)), p, z).mul_(-scale * t1)
-    t1 = abs(alpha - 2)
-    t2 = 1 / c**2
+        gradient = scaled(slope(r.div_(1 + t2), p, z), -scale * t1, out)
+        return t2.log1p_(), gradient
+    t1 = 1 / c**2
     p = torch.sigmoid(z)
     r = y - p
-    t3 = r.square().mul_(t2 / t1)
+    t2 = abs(alpha - 2)
+    t3 = r.square().mul_(t1 / t2)
     t4 = alpha / 2
-    value = torch.log1p(t3).mul_(t4).expm1_().mul_(t1 / alpha)
-    return value, slope((1 + t3).pow_(t4 - 1).mul_(r), p, z).mul_(-scale * t2)
+    gradient = scaled(slope(r.mul_((1 + t3).pow_(t4 - 1)), p, z), -scale * t1, out)
+    return t3.log1p_().mul_(t4).expm1_().mul_(t2 / alpha), gradient
 
 
 DEFINITION = "023ebb2a1300db05058a8aaa23b42617132ac4a5a8046b3ad8029df93353a61d"

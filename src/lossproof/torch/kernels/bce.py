@@ -8,6 +8,11 @@ d/dz = sigmoid(z) - y
 import torch
 
 
+def scaled(x, factor, out):
+    """factor times x, into out, or over x where there is none."""
+    return torch.mul(x, factor, out=x if out is None else out)
+
+
 def xdivy(x, y):
     """x / y, and 0 where x = 0."""
     zero = x == 0
@@ -39,10 +44,10 @@ def floor(y):
     return -torch.special.xlog1py(1 - y, -y) - torch.xlogy(y, y)
 
 
-def both_logits(y, z, scale=1.0):
-    """Loss, and scale times its derivative with respect to z, together."""
-    value = torch.nn.functional.softplus(z, threshold=40.0).addcmul_(y, z, value=-1)
-    return value, (torch.sigmoid(z).sub_(y)).mul_(scale)
+def both_logits(y, z, scale=1.0, out=None):
+    """Loss, and scale times its derivative with respect to z (into out, if given), together."""
+    gradient = scaled(torch.sigmoid(z).sub_(y), scale, out)
+    return torch.nn.functional.softplus(z, threshold=40.0).addcmul_(y, z, value=-1), gradient
 
 
 DEFINITION = "63f5911a7dd7fc0cb47765d26043f630de642a43fd6ec18475d8c8a5140ce9cc"

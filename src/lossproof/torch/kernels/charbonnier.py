@@ -9,10 +9,15 @@ import torch
 
 
 def slope(x, p, z):
-    """x p (1 - p) of p = sigmoid(z), in one pass; for large z without the cancellation in 1 - p."""
-    if z.device.type == "cpu" and z.numel() and z.amax().item() < 12:
-        return torch.ops.aten.sigmoid_backward(x, p)
-    return torch.ops.aten.softplus_backward(x.mul(p), z, -1, 40)
+    """x p (1 - p), written over p = sigmoid(z); for large z without the cancellation in 1 - p."""
+    if z.is_cpu and z.numel() and z.amax().item() < 12:
+        return torch.ops.aten.sigmoid_backward.grad_input(x, p, grad_input=p)
+    return torch.ops.aten.softplus_backward.grad_input(p.mul_(x), z, -1, 40, grad_input=p)
+
+
+def scaled(x, factor, out):
+    """factor times x, into out, or over x where there is none."""
+    return torch.mul(x, factor, out=x if out is None else out)
 
 
 def value(y, p, delta=1.0):
@@ -45,13 +50,14 @@ def floor(y, delta=1.0):
     return torch.full_like(y, 0)
 
 
-def both_logits(y, z, delta=1.0, scale=1.0):
-    """Loss, and scale times its derivative with respect to z, together."""
+def both_logits(y, z, delta=1.0, scale=1.0, out=None):
+    """Loss, and scale times its derivative with respect to z (into out, if given), together."""
     p = torch.sigmoid(z)
     r = y - p
     t1 = r.square()
     t2 = ((t1 / delta**2).add_(1)).sqrt_()
-    return (t1 / (1 + t2)), slope((r / t2), p, z).mul_(-scale)
+    gradient = scaled(slope(r.div_(t2), p, z), -scale, out)
+    return t1.div_(t2.add_(1)), gradient
 
 
 DEFINITION = "f1d0b19333959badbc3590bef28b5d1756710cc24d63be58bc7b953d0e5c18cd"

@@ -8,6 +8,11 @@ d/dz = meanexp(z) - y
 import torch
 
 
+def scaled(x, factor, out):
+    """factor times x, into out, or over x where there is none."""
+    return torch.mul(x, factor, out=x if out is None else out)
+
+
 def logexprel(x):
     """log((exp(x) - 1)/x), and 0 at 0."""
     a = torch.where(x == 0, 1.0, torch.abs(x))
@@ -49,9 +54,10 @@ def gradient_logits(y, z):
     return meanexp(z) - y
 
 
-def both_logits(y, z, scale=1.0):
-    """Loss, and scale times its derivative with respect to z, together."""
-    return logexprel(z).addcmul_(y, z, value=-1), (meanexp(z).sub_(y)).mul_(scale)
+def both_logits(y, z, scale=1.0, out=None):
+    """Loss, and scale times its derivative with respect to z (into out, if given), together."""
+    gradient = scaled(meanexp(z).sub_(y), scale, out)
+    return logexprel(z).addcmul_(y, z, value=-1), gradient
 
 
 DEFINITION = "603a6cfce36b992d4c778141c9e83a3d854ec27eedbcd125e0071a52bcfba684"

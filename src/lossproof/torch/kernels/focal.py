@@ -8,6 +8,11 @@ d/dz = sigmoid(z)**(1 + gamma)*(1 - y) - gamma*sigmoid(z)**gamma*(y - 1)*sigmoid
 import torch
 
 
+def scaled(x, factor, out):
+    """factor times x, into out, or over x where there is none."""
+    return torch.mul(x, factor, out=x if out is None else out)
+
+
 def xdivy(x, y):
     """x / y, and 0 where x = 0."""
     zero = x == 0
@@ -54,16 +59,16 @@ def gradient_logits(y, z, gamma=2.0):
     )
 
 
-def both_logits(y, z, gamma=2.0, scale=1.0):
-    """Loss, and scale times its derivative with respect to z, together."""
+def both_logits(y, z, gamma=2.0, scale=1.0, out=None):
+    """Loss, and scale times its derivative with respect to z (into out, if given), together."""
     q = (-z).sigmoid_()
-    t1 = (q**gamma).mul_(y).mul_(torch.nn.functional.softplus(-z, threshold=40.0))
+    t1 = 1 + gamma
     p = torch.sigmoid(z)
     t2 = y - 1
-    t3 = (p**gamma).mul_(t2).mul_(torch.nn.functional.softplus(z, threshold=40.0))
-    t4 = 1 + gamma
-    value = t1 - t3
-    return value, ((p * t1).mul_(-gamma) - (q * t3).mul_(gamma) - (p**t4).mul_(t2) - (q**t4).mul_(y)).mul_(scale)
+    t3 = (q**gamma).mul_(y).mul_(torch.nn.functional.softplus(-z, threshold=40.0))
+    t4 = (p**gamma).mul_(t2).mul_(torch.nn.functional.softplus(z, threshold=40.0))
+    gradient = scaled((p * t3).mul_(-gamma) - (q * t4).mul_(gamma) - t2.mul_(p**t1) - (q**t1).mul_(y), scale, out)
+    return t3.sub_(t4), gradient
 
 
 DEFINITION = "0b986bfa53a8701eddd9d98199a281c6523005d795acefba8273a3c9b72133c1"

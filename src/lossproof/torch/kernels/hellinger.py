@@ -8,6 +8,11 @@ d/dz = sqrt(sigmoid(z))*(sqrt(sigmoid(z)) - sqrt(y))*sigmoid(-z)/2 + sqrt(sigmoi
 import torch
 
 
+def scaled(x, factor, out):
+    """factor times x, into out, or over x where there is none."""
+    return torch.mul(x, factor, out=x if out is None else out)
+
+
 def xdivy(x, y):
     """x / y, and 0 where x = 0."""
     zero = x == 0
@@ -49,16 +54,16 @@ def floor(y):
     return torch.full_like(y, 0)
 
 
-def both_logits(y, z, scale=1.0):
-    """Loss, and scale times its derivative with respect to z, together."""
+def both_logits(y, z, scale=1.0, out=None):
+    """Loss, and scale times its derivative with respect to z (into out, if given), together."""
     p = torch.sigmoid(z)
     t1 = torch.sqrt(p)
     t2 = t1 - torch.sqrt(y)
     q = (-z).sigmoid_()
     t3 = torch.sqrt(q)
     t4 = (1 - y).sqrt_().sub_(t3)
-    value = t2.square().mul_(0.5).add_(t4.square().mul_(0.5))
-    return value, ((p * t3).mul_(t4).mul_(0.5).add_((q * t1).mul_(t2).mul_(0.5))).mul_(scale)
+    gradient = scaled(p.mul_(t3).mul_(t4).mul_(0.5).add_(q.mul_(t1).mul_(t2).mul_(0.5)), scale, out)
+    return t2.square_().mul_(0.5).add_(t4.square_().mul_(0.5)), gradient
 
 
 DEFINITION = "88822427a84bfca0a71779bd0eef8c7b9166abcc43d12ec67cbef46cd8d289f1"

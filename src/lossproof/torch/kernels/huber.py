@@ -9,10 +9,15 @@ import torch
 
 
 def slope(x, p, z):
-    """x p (1 - p) of p = sigmoid(z), in one pass; for large z without the cancellation in 1 - p."""
-    if z.device.type == "cpu" and z.numel() and z.amax().item() < 12:
-        return torch.ops.aten.sigmoid_backward(x, p)
-    return torch.ops.aten.softplus_backward(x.mul(p), z, -1, 40)
+    """x p (1 - p), written over p = sigmoid(z); for large z without the cancellation in 1 - p."""
+    if z.is_cpu and z.numel() and z.amax().item() < 12:
+        return torch.ops.aten.sigmoid_backward.grad_input(x, p, grad_input=p)
+    return torch.ops.aten.softplus_backward.grad_input(p.mul_(x), z, -1, 40, grad_input=p)
+
+
+def scaled(x, factor, out):
+    """factor times x, into out, or over x where there is none."""
+    return torch.mul(x, factor, out=x if out is None else out)
 
 
 def value(y, p, delta=1.0):
@@ -44,11 +49,13 @@ def floor(y, delta=1.0):
     return torch.full_like(y, 0)
 
 
-def both_logits(y, z, delta=1.0, scale=1.0):
-    """Loss, and scale times its derivative with respect to z, together."""
+def both_logits(y, z, delta=1.0, scale=1.0, out=None):
+    """Loss, and scale times its derivative with respect to z (into out, if given), together."""
     p = torch.sigmoid(z)
-    t1 = (y - p).clamp_(-delta, delta)
-    return (y - p - t1 / 2).mul_(t1), slope(t1, p, z).mul_(-scale)
+    r = y - p
+    t1 = torch.clamp(r, -delta, delta)
+    gradient = scaled(slope(t1, p, z), -scale, out)
+    return (r.add_(t1, alpha=-0.5)).mul_(t1), gradient
 
 
 DEFINITION = "037ea38161f93d02ffba5d95bf9f45037019b1d0c2099528e31c24316e1a2ab9"

@@ -8,11 +8,9 @@ d/dz = xlogy(sigmoid(z)*sigmoid(-z), 0.5 - y/2 + sigmoid(-z)/2)/2 - xlogy(sigmoi
 import torch
 
 
-def slope(x, p, z):
-    """x p (1 - p) of p = sigmoid(z), in one pass; for large z without the cancellation in 1 - p."""
-    if z.device.type == "cpu" and z.numel() and z.amax().item() < 12:
-        return torch.ops.aten.sigmoid_backward(x, p)
-    return torch.ops.aten.softplus_backward(x.mul(p), z, -1, 40)
+def scaled(x, factor, out):
+    """factor times x, into out, or over x where there is none."""
+    return torch.mul(x, factor, out=x if out is None else out)
 
 
 def value(y, p):
@@ -74,19 +72,20 @@ def floor(y):
     return torch.full_like(y, 0)
 
 
-def both_logits(y, z, scale=1.0):
-    """Loss, and scale times its derivative with respect to z, together."""
-    t1 = y / 2
+def both_logits(y, z, scale=1.0, out=None):
+    """Loss, and scale times its derivative with respect to z (into out, if given), together."""
     p = torch.sigmoid(z)
-    t2 = p / 2
-    t3 = t1 + t2
-    t4 = 1 - y
     q = (-z).sigmoid_()
-    t5 = q / 2
-    t6 = 0.5 - t1 + t5
-    t7 = (p * q)
-    value = torch.special.xlog1py(t4, -y).mul_(0.5).add_(torch.xlogy(y, y), alpha=0.5).addcmul_(t2, torch.nn.functional.softplus(-z, threshold=40.0), value=-1).addcmul_(t5, torch.nn.functional.softplus(z, threshold=40.0), value=-1).add_(torch.xlogy(p, t3), alpha=-0.5).add_(torch.xlogy(q, t6), alpha=-0.5).add_(torch.xlogy(t4, t6), alpha=-0.5).add_(torch.xlogy(y, t3), alpha=-0.5)
-    return value, (slope(z, p, z).mul_(0.5).add_(torch.xlogy(t7, t6), alpha=0.5).add_(torch.xlogy(t7, t3), alpha=-0.5)).mul_(scale)
+    t1 = (p * q)
+    t2 = q / 2
+    t3 = y / 2
+    t4 = 0.5 - t3 + t2
+    t5 = p / 2
+    t6 = t3.add_(t5)
+    gradient = scaled((t1 * z).mul_(0.5).add_(torch.xlogy(t1, t4), alpha=0.5).add_(torch.xlogy(t1, t6), alpha=-0.5), scale, out)
+    t7 = 1 - y
+    value = torch.special.xlog1py(t7, -y).mul_(0.5).add_(torch.xlogy(y, y), alpha=0.5).addcmul_(t2, torch.nn.functional.softplus(z, threshold=40.0), value=-1).addcmul_(t5, torch.nn.functional.softplus(-z, threshold=40.0), value=-1).add_(torch.xlogy(p, t6), alpha=-0.5).add_(torch.xlogy(q, t4), alpha=-0.5).add_(torch.xlogy(t7, t4), alpha=-0.5).add_(torch.xlogy(y, t6), alpha=-0.5)
+    return value, gradient
 
 
 DEFINITION = "94765e8350b6dffde899bb93b03a7692418733f823a9247f4490ccc45ff65c65"

@@ -9,10 +9,15 @@ import torch
 
 
 def slope(x, p, z):
-    """x p (1 - p) of p = sigmoid(z), in one pass; for large z without the cancellation in 1 - p."""
-    if z.device.type == "cpu" and z.numel() and z.amax().item() < 12:
-        return torch.ops.aten.sigmoid_backward(x, p)
-    return torch.ops.aten.softplus_backward(x.mul(p), z, -1, 40)
+    """x p (1 - p), written over p = sigmoid(z); for large z without the cancellation in 1 - p."""
+    if z.is_cpu and z.numel() and z.amax().item() < 12:
+        return torch.ops.aten.sigmoid_backward.grad_input(x, p, grad_input=p)
+    return torch.ops.aten.softplus_backward.grad_input(p.mul_(x), z, -1, 40, grad_input=p)
+
+
+def scaled(x, factor, out):
+    """factor times x, into out, or over x where there is none."""
+    return torch.mul(x, factor, out=x if out is None else out)
 
 
 def value(y, p):
@@ -41,11 +46,12 @@ def floor(y):
     return torch.full_like(y, 0)
 
 
-def both_logits(y, z, scale=1.0):
-    """Loss, and scale times its derivative with respect to z, together."""
+def both_logits(y, z, scale=1.0, out=None):
+    """Loss, and scale times its derivative with respect to z (into out, if given), together."""
     p = torch.sigmoid(z)
     r = y - p
-    return r.square(), slope(r, p, z).mul_(-2 * scale)
+    gradient = scaled(slope(r, p, z), -2 * scale, out)
+    return r.square_(), gradient
 
 
 DEFINITION = "5379ce6eb27c199acadacf8910cb239c0f64dbeb712f0d3864b2ee22c8b9e893"

@@ -9,10 +9,15 @@ import torch
 
 
 def slope(x, p, z):
-    """x p (1 - p) of p = sigmoid(z), in one pass; for large z without the cancellation in 1 - p."""
-    if z.device.type == "cpu" and z.numel() and z.amax().item() < 12:
-        return torch.ops.aten.sigmoid_backward(x, p)
-    return torch.ops.aten.softplus_backward(x.mul(p), z, -1, 40)
+    """x p (1 - p), written over p = sigmoid(z); for large z without the cancellation in 1 - p."""
+    if z.is_cpu and z.numel() and z.amax().item() < 12:
+        return torch.ops.aten.sigmoid_backward.grad_input(x, p, grad_input=p)
+    return torch.ops.aten.softplus_backward.grad_input(p.mul_(x), z, -1, 40, grad_input=p)
+
+
+def scaled(x, factor, out):
+    """factor times x, into out, or over x where there is none."""
+    return torch.mul(x, factor, out=x if out is None else out)
 
 
 def value(y, p):
@@ -41,11 +46,12 @@ def floor(y):
     return torch.full_like(y, 0)
 
 
-def both_logits(y, z, scale=1.0):
-    """Loss, and scale times its derivative with respect to z, together."""
+def both_logits(y, z, scale=1.0, out=None):
+    """Loss, and scale times its derivative with respect to z (into out, if given), together."""
     p = torch.sigmoid(z)
     t1 = torch.log1p(y).sub_(torch.log1p(p))
-    return t1.square(), slope((t1 / (1 + p)), p, z).mul_(-2 * scale)
+    gradient = scaled(slope((t1 / (1 + p)), p, z), -2 * scale, out)
+    return t1.square_(), gradient
 
 
 DEFINITION = "cba6e721f652d4fd0a086c66277d84c207def1dca19851f9b1a0527ce9d5f513"

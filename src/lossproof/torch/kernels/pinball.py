@@ -9,10 +9,15 @@ import torch
 
 
 def slope(x, p, z):
-    """x p (1 - p) of p = sigmoid(z), in one pass; for large z without the cancellation in 1 - p."""
-    if z.device.type == "cpu" and z.numel() and z.amax().item() < 12:
-        return torch.ops.aten.sigmoid_backward(x, p)
-    return torch.ops.aten.softplus_backward(x.mul(p), z, -1, 40)
+    """x p (1 - p), written over p = sigmoid(z); for large z without the cancellation in 1 - p."""
+    if z.is_cpu and z.numel() and z.amax().item() < 12:
+        return torch.ops.aten.sigmoid_backward.grad_input(x, p, grad_input=p)
+    return torch.ops.aten.softplus_backward.grad_input(p.mul_(x), z, -1, 40, grad_input=p)
+
+
+def scaled(x, factor, out):
+    """factor times x, into out, or over x where there is none."""
+    return torch.mul(x, factor, out=x if out is None else out)
 
 
 def value(y, p, tau=0.5):
@@ -46,13 +51,13 @@ def floor(y, tau=0.5):
     return torch.full_like(y, 0)
 
 
-def both_logits(y, z, tau=0.5, scale=1.0):
-    """Loss, and scale times its derivative with respect to z, together."""
+def both_logits(y, z, tau=0.5, scale=1.0, out=None):
+    """Loss, and scale times its derivative with respect to z (into out, if given), together."""
     p = torch.sigmoid(z)
     r = y - p
     t1 = 1 - tau
-    value = (-r).clamp_(min=0).mul_(t1).add_(torch.clamp(r, min=0), alpha=tau)
-    return value, (slope(0.5 - torch.sign(r).mul_(0.5), p, z).mul_(t1).add_(slope(torch.sign(r).mul_(0.5).add_(0.5), p, z), alpha=-tau)).mul_(scale)
+    gradient = scaled(slope((0.5 - torch.sign(r).mul_(0.5)).mul_(t1).add_(torch.sign(r).mul_(0.5).add_(0.5), alpha=-tau), p, z), scale, out)
+    return (-r).clamp_(min=0).mul_(t1).add_(torch.clamp(r, min=0), alpha=tau), gradient
 
 
 DEFINITION = "77488256790488473d97ba9d097095b4da151525d057dab0cefe34e1303c6566"

@@ -8,6 +8,11 @@ d/dz = sigmoid(z)*sigmoid(-z) - y*sigmoid(-z)
 import torch
 
 
+def scaled(x, factor, out):
+    """factor times x, into out, or over x where there is none."""
+    return torch.mul(x, factor, out=x if out is None else out)
+
+
 def xdivy(x, y):
     """x / y, and 0 where x = 0."""
     zero = x == 0
@@ -45,12 +50,13 @@ def floor(y):
     return torch.full_like(y, 0)
 
 
-def both_logits(y, z, scale=1.0):
-    """Loss, and scale times its derivative with respect to z, together."""
-    p = torch.sigmoid(z)
+def both_logits(y, z, scale=1.0, out=None):
+    """Loss, and scale times its derivative with respect to z (into out, if given), together."""
     q = (-z).sigmoid_()
-    value = torch.xlogy(y, y).add_(p).addcmul_(y, torch.nn.functional.softplus(-z, threshold=40.0)).sub_(y)
-    return value, ((p * q).addcmul_(q, y, value=-1)).mul_(scale)
+    p = torch.sigmoid(z)
+    gradient = scaled((p * q).addcmul_(q, y, value=-1), scale, out)
+    value = p.add_(torch.xlogy(y, y)).addcmul_(y, torch.nn.functional.softplus(-z, threshold=40.0)).sub_(y)
+    return value, gradient
 
 
 DEFINITION = "3afc1794d76221f1f83bf9ff1052ce8e800d9f4eea57d92a3211be0016999b5a"

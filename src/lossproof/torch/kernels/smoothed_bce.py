@@ -8,6 +8,11 @@ d/dz = eps*y - eps/2 - y + sigmoid(z)
 import torch
 
 
+def scaled(x, factor, out):
+    """factor times x, into out, or over x where there is none."""
+    return torch.mul(x, factor, out=x if out is None else out)
+
+
 def value(y, p, eps=0.1):
     """loss(y, p)."""
     t1 = eps / 2
@@ -40,12 +45,13 @@ def floor(y, eps=0.1):
     return torch.xlogy(t3, t1 - t2 * y) - (t1 - t2 * (1 - y)) * torch.log1p(t3)
 
 
-def both_logits(y, z, eps=0.1, scale=1.0):
-    """Loss, and scale times its derivative with respect to z, together."""
+def both_logits(y, z, eps=0.1, scale=1.0, out=None):
+    """Loss, and scale times its derivative with respect to z (into out, if given), together."""
     t1 = eps / 2
     t2 = eps * y
+    gradient = scaled(torch.sigmoid(z).add_(t2).sub_(t1).sub_(y), scale, out)
     value = torch.nn.functional.softplus(z, threshold=40.0).addcmul_(z, t1 - t2 + y, value=-1)
-    return value, (torch.sigmoid(z).add_(t2).sub_(t1).sub_(y)).mul_(scale)
+    return value, gradient
 
 
 DEFINITION = "b5020a20a208d1df0c12b124a8c53ee03a2b57086deee7544c584c86d3625828"

@@ -8,6 +8,11 @@ d/dz = (1 - y)*sigmoid(z) - pos_weight*y*sigmoid(-z)
 import torch
 
 
+def scaled(x, factor, out):
+    """factor times x, into out, or over x where there is none."""
+    return torch.mul(x, factor, out=x if out is None else out)
+
+
 def xdivy(x, y):
     """x / y, and 0 where x = 0."""
     zero = x == 0
@@ -43,12 +48,13 @@ def floor(y, pos_weight=3.0):
     return -pos_weight * torch.xlogy(y, t1) - torch.special.xlog1py(1 - y, -t1)
 
 
-def both_logits(y, z, pos_weight=3.0, scale=1.0):
-    """Loss, and scale times its derivative with respect to z, together."""
+def both_logits(y, z, pos_weight=3.0, scale=1.0, out=None):
+    """Loss, and scale times its derivative with respect to z (into out, if given), together."""
     t1 = y - 1
     t2 = pos_weight * y
-    value = torch.nn.functional.softplus(-z, threshold=40.0).mul_(t2).addcmul_(t1, torch.nn.functional.softplus(z, threshold=40.0), value=-1)
-    return value, (torch.sigmoid(z).mul_(t1).neg_() - (-z).sigmoid_().mul_(t2)).mul_(scale)
+    gradient = scaled(torch.sigmoid(z).mul_(t1).neg_() - (-z).sigmoid_().mul_(t2), scale, out)
+    value = t2.mul_(torch.nn.functional.softplus(-z, threshold=40.0)).addcmul_(t1, torch.nn.functional.softplus(z, threshold=40.0), value=-1)
+    return value, gradient
 
 
 DEFINITION = "8ded35f0a6d7dc2a69f8116d0cd28c6bdf692c3ea08dcf38d6e872cdf56dd483"
