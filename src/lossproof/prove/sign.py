@@ -1,0 +1,129 @@
+"""The sign of an expression for all values of its symbols, with the steps of a proof; ``?`` where none is found."""
+
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
+import sympy
+
+from lossproof.formula import Step
+from lossproof.prove.sign_atoms import BAD, Undecided
+from lossproof.prove.sign_poly import TooLarge, cases
+from lossproof.prove.sign_prover import RELATION, Prover, claim_of
+
+Expr = Any  # sympy is untyped
+Sign = Literal["+", "-", "0", ">=", "<=", "?"]
+
+_MAX_OPERATIONS = 4_000
+_MAX_REAL = 2  # symbols of unknown sign that are split into cases
+_MAX_KINKS = 2
+
+
+@dataclass(frozen=True)
+class Signed:
+    """A sign and the steps that show it; no steps when the sign is ``?``."""
+
+    sign: Sign
+    steps: tuple[Step, ...] = ()
+
+
+def sign(expr: Expr, *, clock: Any = None) -> Signed:
+    """Sign of an expression for all values of its symbols where it is defined: + - 0 >= <= or ? (not decided).
+
+    Symbols with ``positive=True`` range over (0, oo) independently, ``nonnegative`` ones over [0, oo), other real
+    ones over the line. ``clock.check()`` may raise to end the search.
+
+    >>> a, b = sympy.symbols("a b", positive=True)
+    >>> sign(sympy.log(a + b) - sympy.log(a)).sign, sign(a**2 - 2*a*b + b**2).sign, sign(a - b).sign
+    ('+', '>=', '?')
+    """
+    expr = sympy.sympify(expr)
+    if not isinstance(expr, sympy.Expr) or expr.has(*BAD) or _operations(expr) > _MAX_OPERATIONS:
+        return Signed("?")
+    found, steps = _split(expr, clock, _MAX_REAL, _MAX_KINKS)
+    if found == "?":
+        return Signed("?")
+    last = claim_of(expr, RELATION[found])
+    if not steps or steps[-1].claim != last:
+        steps.append(Step(f"so the expression is {_WORDS[found]}", last))
+    return Signed(cast(Sign, found), tuple(steps))
+
+
+_WORDS = {"+": "positive", "-": "negative", "0": "zero", ">=": "not negative", "<=": "not positive"}
+
+
+def _operations(expr: Expr) -> int:
+    count = 0
+    for _ in sympy.preorder_traversal(expr):
+        count += 1
+        if count > _MAX_OPERATIONS:
+            break
+    return count
+
+
+def _split(expr: Expr, clock: Any, reals: int, kinks: int) -> tuple[str, list[Step]]:
+    """Cases for the sign of each symbol that is not known to be positive, then for each undecided border."""
+    if expr.has(*BAD):
+        return "?", []
+    for s in sorted(expr.free_symbols, key=str):
+        if s.is_positive:
+            continue
+        if not s.is_real or reals == 0:
+            return "?", []
+        t = sympy.Symbol(f"{s.name}_", positive=True)
+        while t in expr.free_symbols:
+            t = sympy.Symbol(f"{t.name}_", positive=True)
+        values = [t, sympy.S.Zero] if s.is_nonnegative else [-t] if s.is_negative else [t, sympy.S.Zero, -t]
+        return _cases([(f"case {s} = {v}", expr.xreplace({s: v})) for v in values], clock, reals - 1, kinks)
+    prover = Prover(clock)
+    found = prover.sign(expr)
+    if found != "?":
+        return found, prover.steps
+    if kinks:
+        for u in prover.canon.kinks[:3]:
+            halves = _border(prover, u)
+            if halves:
+                parts = [(text, expr.xreplace(at)) for text, at in halves]
+                found, steps = _cases(parts, clock, reals, kinks - 1)
+                if found != "?":
+                    return found, steps
+    return "?", []
+
+
+def _cases(parts: list[tuple[str, Expr]], clock: Any, reals: int, kinks: int) -> tuple[str, list[Step]]:
+    signs: list[str] = []
+    steps: list[Step] = []
+    for text, part in parts:
+        found, inner = _split(part, clock, reals, kinks)
+        signs.append(found)
+        if cases(signs) == "?":
+            return "?", []
+        steps += [Step(text, claim_of(part, RELATION[found])), *inner]
+    return cases(signs), steps
+
+
+def _border(prover: Prover, u: Expr) -> list[tuple[str, dict[Expr, Expr]]]:
+    """The three cases u > 0, u = 0, u < 0, where u = 0 can be solved for a symbol x = w with w > 0."""
+    for x in sorted(u.free_symbols, key=str):
+        canon = Prover(prover.clock).canon
+        try:
+            ring = canon.ring(canon(u))
+            num, _ = ring.ratio(canon(u))
+        except (Undecided, TooLarge):
+            return []
+        text = ring.expr(num)
+        if any(s in canon.atoms and canon.atoms[s].meaning.has(x) for s in text.free_symbols):
+            continue
+        poly = sympy.Poly(text, x)
+        if poly.degree() != 1:
+            continue
+        slope, rest = poly.all_coeffs()
+        w = -rest / slope
+        if canon.prover.sign(canon.restore(w)) != "+":
+            continue
+        w = canon.restore(w)
+        t = sympy.Symbol(f"{x.name}_", positive=True)
+        while t in (prover.canon.restore(u).free_symbols | w.free_symbols):
+            t = sympy.Symbol(f"{t.name}_", positive=True)
+        # 0 < x < w is x = w/(1 + t)
+        return [(f"case {x} = {v}", {x: v}) for v in (w + t, w, w / (1 + t))]
+    return []
