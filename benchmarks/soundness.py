@@ -8,6 +8,7 @@ Exit status 1 if a yes is violated, a refutation cannot be confirmed, the prover
 
 import argparse
 import multiprocessing
+import re
 import resource
 import statistics
 import sys
@@ -29,7 +30,9 @@ UNKNOWN_AT_MOST = 0.05
 YES = ("Proved", "Certified")
 CLASSES = (*YES, "Refuted", "Unknown")
 MEMORY = 6 * 2**30  # of one worker
+START = 60.0  # seconds for a new worker to import
 DIED = "the worker died"
+_CRASH = re.compile(r"the prover ended with \w*(Error|Exception)")
 Certify = Callable[..., Any]
 
 
@@ -63,8 +66,9 @@ def ask(subject: Case, index: int, certify: Certify, budget: float) -> tuple[dic
     from lossproof.formula import LossproofError, Unknown
 
     only, start = lines_for(index), time.perf_counter()
+    asked = tuple(key for key in only if key != "strictly_convex")  # comes along with convex
     try:
-        lines = certify(subject.formula, budget=budget, only=only, in_process=True).lines
+        lines = certify(subject.formula, budget=budget, only=asked, in_process=True).lines
         verdicts, crash = {key: lines[key].verdict for key in only if key in lines}, ""
     except LossproofError as error:
         verdicts, crash = {key: Unknown(f"refused: {error}") for key in only}, ""
@@ -95,6 +99,7 @@ def judge(
             elif line == "minimum" and subject.truth is True:
                 unverified.append(f"{line}: refuted, but true by construction")
     reasons = {line: v.reason for line, v in verdicts.items() if kinds[line] == "Unknown"}
+    crash = crash or next((r for r in reasons.values() if _CRASH.search(r)), "")  # a section that fell over
     made = (index, subject.family, subject.kind, subject.formula)
     return Row(*made, seconds, kinds, reasons, tuple(violated), tuple(unverified), crash)
 
@@ -173,7 +178,7 @@ def run(count: int, *, seed: int, jobs: int, budget: float, limit: float, thorou
             busy.append(worker)
 
     for _ in range(min(jobs, count)):
-        employ(Worker(settings, limit), slack=60.0)  # imports
+        employ(Worker(settings, limit), slack=START)  # imports
     while busy:
         wait([w.pipe for w in busy], timeout=0.5)
         for worker in list(busy):
@@ -184,7 +189,7 @@ def run(count: int, *, seed: int, jobs: int, budget: float, limit: float, thorou
             busy.remove(worker)
             if row is None or row.crash == DIED:
                 worker.end()
-                employ(Worker(settings, limit), slack=60.0)
+                employ(Worker(settings, limit), slack=START)
                 yield worker.lost(seed, "" if row else f"no answer within {limit:g} s")
             else:
                 employ(worker)

@@ -18,7 +18,7 @@ from soundness_tree import IV, Node, Number, Undefined, floats, iv, value
 F = Fraction
 HALF = F(1, 2)
 Point = dict[str, Fraction]
-LINES = ("minimum", "unique", "convex", "convex_logits", "proper")
+LINES = ("minimum", "unique", "convex", "strictly_convex", "convex_logits", "proper")
 #: fine distances of a quick and of a thorough search
 QUICK, THOROUGH = (1, 2, 3, 5, 8, 13, 20, 31, 40), tuple(range(1, 41))
 TARGETS = (
@@ -59,6 +59,11 @@ class Finding:
 
     def __str__(self) -> str:
         return f"{self.line}: {', '.join(f'{k}={v}' for k, v in self.at.items())}: {self.gap}"
+
+
+def half(a: Number, b: Number) -> Number:
+    """The mean of two values, exact where both are."""
+    return (a + b) / 2 if isinstance(a, Fraction) and isinstance(b, Fraction) else (iv(a) + iv(b)) / 2
 
 
 def below(a: Number, b: Number) -> bool:
@@ -187,9 +192,9 @@ def same(a: Number, b: Number, distance: Fraction) -> bool:
     return bool(distance > F(1, 100) and difference.b < 2**-400 * (1 + abs(iv(a)).b))
 
 
-def convex(case: Case, thorough: bool, seed: int = 0) -> Finding | None:
-    """A midpoint above the mean of its ends."""
-    rng = random.Random(f"{seed}/{case.formula}")
+def convex(case: Case, thorough: bool, *, strict: bool = False) -> Finding | None:
+    """A midpoint above the mean of its ends; ``strict``: or exactly at it."""
+    rng = random.Random(case.formula)
     ends = [F(1, 1000), F(1, 20), F(1, 4), F(1, 3), HALF, F(3, 4), F(19, 20), F(999, 1000), *case.ps]
     for y in targets(case, thorough)[: 20 if thorough else 10]:
         pairs = [(a, b) for i, a in enumerate(ends[:9]) for b in ends[:i]]
@@ -199,20 +204,29 @@ def convex(case: Case, thorough: bool, seed: int = 0) -> Finding | None:
                 for k in ((1, 2, 3, 5, 8, 12, 20) if thorough else (1, 3, 8))
             ]
         for a, b in pairs:
-            finding = _midpoint(case.tree, y, a, b)
+            finding = _midpoint(case.tree, y, a, b, strict)
             if finding is not None:
                 return finding
     return None
 
 
-def _midpoint(tree: Node, y: Fraction, a: Fraction, b: Fraction) -> Finding | None:
+def _midpoint(tree: Node, y: Fraction, a: Fraction, b: Fraction, strict: bool) -> Finding | None:
     if not (0 < a < 1 and 0 < b < 1) or a == b:
         return None
     middle, left, right = (at_point(tree, y, p) for p in ((a + b) / 2, a, b))
     if middle is None or left is None or right is None:
         return None
-    mean = (iv(left) + iv(right)) / 2
-    return Finding("convex", {"y": y, "p1": a, "p2": b}, gap(middle, mean)) if below(mean, middle) else None
+    mean = half(left, right)
+    if below(mean, middle) or (strict and same(mean, middle, abs(a - b))):
+        return Finding(
+            "strictly_convex" if strict else "convex", {"y": y, "p1": a, "p2": b}, gap(middle, mean)
+        )
+    return None
+
+
+def strictly_convex(case: Case, thorough: bool) -> Finding | None:
+    """A chord on the curve, or below it."""
+    return convex(case, thorough, strict=True)
 
 
 def sigmoid(z: Fraction) -> Number:
@@ -264,6 +278,7 @@ _SEARCH = {
     "minimum": minimum,
     "unique": unique,
     "convex": convex,
+    "strictly_convex": strictly_convex,
     "convex_logits": convex_logits,
     "proper": proper,
 }
@@ -307,24 +322,22 @@ def _holds(tree: Node, line: str, at: Point) -> bool:
         return (
             0 < p < 1 and p != y and (below(found, floor) or (line == "unique" and same(found, floor, F(1))))
         )
-    if line == "convex" and "p1" in at:
-        return _chord(tree, y, [iv(at["p1"]), iv(at["p2"])], at, logits=False)
-    if line == "convex_logits" and "z1" in at:
-        return _chord(tree, y, [iv(at["z1"]), iv(at["z2"])], at, logits=True)
+    if "p1" in at:
+        return _chord(tree, at, line)
     return bends_down(tree, y, at["p"], logits=line == "convex_logits")
 
 
-def _chord(tree: Node, y: Fraction, ends: list[Number], at: Point, *, logits: bool) -> bool:
-    names = ("z1", "z2") if logits else ("p1", "p2")
-    a, b = (at[n] for n in names)
-    t = at.get("t", HALF)
-
-    def f(x: Fraction) -> Number:
-        return value(tree, y, sigmoid(x) if logits else x)
-
-    inner = t * a + (1 - t) * b
-    mean = iv(t) * iv(f(a)) + iv(1 - t) * iv(f(b))
-    return 0 < t < 1 and (logits or (0 < a < 1 and 0 < b < 1)) and below(mean, f(inner))
+def _chord(tree: Node, at: Point, line: str) -> bool:
+    """The curve above the middle of a chord; the middle in logits is where the odds are the geometric mean."""
+    a, p, b = at["p1"], at["p"], at["p2"]
+    if not (0 < a < 1 and 0 < b < 1) or a == b:
+        return False
+    odds = [x / (1 - x) for x in (a, p, b)]
+    if odds[1] ** 2 != odds[0] * odds[2] if line == "convex_logits" else 2 * p != a + b:
+        return False
+    left, middle, right = (value(tree, at["y"], x) for x in (a, p, b))
+    mean = half(left, right)
+    return below(mean, middle) or (line == "strictly_convex" and same(mean, middle, F(1)))
 
 
 def bends_down(tree: Node, y: Fraction, p: Fraction, *, logits: bool) -> bool:
