@@ -7,7 +7,7 @@ symbols. The ends of the domain are separate regions, so that conventions such a
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import product
+from itertools import pairwise, product
 from math import inf
 from typing import Any
 
@@ -153,14 +153,14 @@ def _range_cases(interval: Interval, symbol: Expr, special: list[Expr]) -> list[
         *[v for v in cuts if interval.low < v < interval.high],
         _exact(interval.high),
     ]
-    cases: list[Expr] = [v for v in ends[1:-1]]
+    cases: list[Expr] = list(ends[1:-1])
     if not interval.low_open and interval.low > -inf:
         cases.append(ends[0])
     if not interval.high_open and interval.high < inf:
         cases.append(ends[-1])
     s = sympy.Symbol(f"{symbol.name}_1", positive=True)
     t = sympy.Symbol(f"{symbol.name}_2", positive=True)
-    for low, high in zip(ends, ends[1:], strict=False):
+    for low, high in pairwise(ends):
         if low == -sympy.oo and high == sympy.oo:
             cases.append(symbol)
         elif high == sympy.oo:

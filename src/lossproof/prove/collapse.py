@@ -1,0 +1,99 @@
+"""Kinks and branches that are decided on a region, replaced by what they are there."""
+
+from typing import Any
+
+import sympy
+
+from lossproof.formula.functions import maximum, minimum
+from lossproof.prove.clock import Clock
+from lossproof.prove.regions import Region
+from lossproof.prove.sign import sign
+
+Expr = Any
+_KINKED = (sympy.Abs, sympy.sign, maximum, minimum, sympy.Max, sympy.Min, sympy.Piecewise)
+
+
+def collapse(expr: Expr, region: Region, clock: Clock) -> Expr:
+    """The expression with every |u|, sign(u), max, min and where that is decided on the region replaced.
+
+    What is undecided stays as it is. ``expr`` is in y and p; the result equals it on the whole region.
+
+    >>> from lossproof.catalogue import CATALOGUE
+    >>> from lossproof.prove.problem import Problem
+    >>> from lossproof.prove.regions import regions
+    >>> problem = Problem(CATALOGUE["mae"])
+    >>> print([collapse(problem.expr, region, Clock.for_ever()) for region in regions(problem, ends=False)])
+    [p - y, -p + y]
+    """
+    clock.check()
+    if not expr.args or not expr.has(*_KINKED):
+        return expr
+    if isinstance(expr, sympy.Piecewise):
+        return _piecewise(expr, region, clock)
+    made = expr.func(*(collapse(a, region, clock) for a in expr.args))
+    if isinstance(made, sympy.Abs | sympy.sign):
+        found = _sign(made.args[0], region, clock)
+        if isinstance(made, sympy.Abs):
+            known = {"+": made.args[0], ">=": made.args[0], "-": -made.args[0], "<=": -made.args[0]}
+        else:
+            known = {"+": sympy.S.One, "-": sympy.S.NegativeOne}
+        return sympy.S.Zero if found == "0" else known.get(found, made)
+    if isinstance(made, maximum | minimum | sympy.Max | sympy.Min) and len(made.args) == 2:
+        larger, smaller = made.args
+        found = _sign(larger - smaller, region, clock)
+        if found in ("-", "<="):
+            larger, smaller = smaller, larger
+        if found != "?":
+            return larger if isinstance(made, maximum | sympy.Max) else smaller
+    return made
+
+
+def _piecewise(expr: Expr, region: Region, clock: Clock) -> Expr:
+    kept = []
+    for value, condition in expr.args:
+        holds = decided(condition, region, clock)
+        if holds is False:
+            continue
+        kept.append((collapse(value, region, clock), _condition(condition, region, clock)))
+        if holds is True:
+            kept[-1] = (kept[-1][0], sympy.true)
+            break
+    return sympy.Piecewise(*kept)
+
+
+def _condition(condition: Expr, region: Region, clock: Clock) -> Expr:
+    """A condition with the kinks of its sides collapsed: abs(p - y) <= 1 becomes p - y <= 1 above the diagonal."""
+    if isinstance(condition, sympy.And):
+        return sympy.And(*(_condition(c, region, clock) for c in condition.args))
+    if not isinstance(condition, sympy.core.relational.Relational):
+        return condition
+    left, right = (collapse(side, region, clock) for side in condition.args)
+    return condition.func(left, right)
+
+
+def decided(condition: Expr, region: Region, clock: Clock) -> bool | None:
+    """Tell whether a condition holds on all of a region (True), nowhere (False), or neither is known (None)."""
+    if condition in (True, sympy.true):
+        return True
+    if condition in (False, sympy.false):
+        return False
+    if isinstance(condition, sympy.And):
+        parts = [decided(c, region, clock) for c in condition.args]
+        return False if False in parts else (True if all(p is True for p in parts) else None)
+    if not isinstance(condition, sympy.core.relational.Relational):
+        return None
+    left, right = (collapse(side, region, clock) for side in condition.args)
+    found = _sign(left - right, region, clock)
+    never, always = {
+        sympy.Gt: (("-", "0", "<="), ("+",)),
+        sympy.Ge: (("-",), ("+", "0", ">=")),
+        sympy.Lt: (("+", "0", ">="), ("-",)),
+        sympy.Le: (("+",), ("-", "0", "<=")),
+        sympy.Eq: (("+", "-"), ("0",)),
+        sympy.Ne: (("0",), ("+", "-")),
+    }[type(condition)]
+    return False if found in never else True if found in always else None
+
+
+def _sign(expr: Expr, region: Region, clock: Clock) -> str:
+    return sign(region.put(expr), clock=clock).sign

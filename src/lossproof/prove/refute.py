@@ -1,0 +1,184 @@
+"""Counterexamples: places where a statement about a loss fails, found with floats, settled by ball arithmetic."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import sympy
+
+from lossproof.formula import Refuted
+from lossproof.formula.functions import derivative, maximum, minimum, to_elementary
+from lossproof.formula.symbols import P, Y
+from lossproof.formula.trace_check import evaluate
+from lossproof.prove.ball import ball, sign_at
+from lossproof.prove.clock import Clock
+from lossproof.prove.continuity import claim
+from lossproof.prove.problem import Problem
+
+Expr = Any
+TARGETS = tuple(
+    Fraction(t)
+    for t in ("1/2", "1/10", "1/5", "3/10", "7/10", "9/10", "1/100", "99/100", "1/3", "1/1000", "17/20")
+)
+
+
+def sample_parameters(problem: Problem) -> list[dict[Expr, Expr]]:
+    """Values of the free parameters at which counterexamples are sought: the default, and others in the range."""
+    if not problem.free:
+        return [{}]
+    chosen: list[dict[Expr, Expr]] = [
+        {
+            s: sympy.Rational(Fraction(repr(float(problem.loss.values[p.name]))))
+            for p, s in zip(problem.free, problem.parameters, strict=True)
+        }
+    ]
+    for t in ("1/10", "3", "-2", "9/10"):
+        value = sympy.Rational(t)
+        point = {
+            s: value if float(value) in p.interval else v
+            for (s, v), p in zip(chosen[0].items(), problem.free, strict=True)
+        }
+        if point not in chosen:
+            chosen.append(point)
+    return chosen
+
+
+def lower_than_at_target(problem: Problem, clock: Clock) -> Refuted | None:
+    """A pair (y, p) with loss(y, p) < loss(y, y), verified; None if the search finds none."""
+    for values in sample_parameters(problem):
+        loss = problem.expr.xreplace(values)
+        for y, p in _candidates(problem, loss, clock):
+            clock.check()
+            found = settle(problem, loss, {Y: y, P: p}, values)
+            if found is not None:
+                return found
+    return None
+
+
+def settle(
+    problem: Problem, loss: Expr, at: Mapping[Expr, Fraction], values: Mapping[Expr, Expr]
+) -> Refuted | None:
+    """The refutation at one point, if balls show that the loss there is below that at p = y."""
+    y, p = at[Y], at[P]
+    if y == p or not _inside(problem, y, p):
+        return None
+    gap = loss.xreplace({Y: sympy.Rational(y), P: sympy.Rational(p)}) - loss.xreplace(
+        {Y: sympy.Rational(y), P: sympy.Rational(y)}
+    )
+    if gap.has(sympy.nan, sympy.zoo, sympy.oo, sympy.I) or sign_at(gap, {}) != -1:
+        return None
+    witness = (("y", str(y)), ("p", str(p)), *((str(k), str(v)) for k, v in values.items()))
+    difference = to_elementary(problem.expr) - to_elementary(problem.expr.xreplace({P: Y}))
+    said = claim(
+        difference,
+        "<",
+        sympy.S.Zero,
+        (("y", str(y)), ("p", str(p)), *((str(k), str(v)) for k, v in values.items())),
+    )
+    if said is None:
+        return None
+    return Refuted(witness, said, str(ball(gap, {}, bits=256).str(12)))
+
+
+def _inside(problem: Problem, y: Fraction, p: Fraction) -> bool:
+    low, high = problem.prediction.low, problem.prediction.high
+    return float(y) in problem.target and low < p < high and low < y < high
+
+
+def _candidates(problem: Problem, loss: Expr, clock: Clock) -> Iterator[tuple[Fraction, Fraction]]:
+    """Promising pairs: a step down the slope at p = y, then places where a scan in floats finds less."""
+    slope = to_elementary(derivative(loss, P))
+    curvature = to_elementary(derivative(derivative(loss, P), P))
+    for y in TARGETS:
+        if not _inside(problem, y, y):
+            continue
+        at = {Y: y, P: y}
+        s = sign_at(slope, at) if not slope.has(sympy.nan) else None
+        if s:
+            bend = abs(float(ball(curvature, at).mid())) if ball(curvature, at).is_finite() else 1.0
+            steep = abs(float(ball(slope, at, bits=256).mid()))
+            step = min(steep / max(bend, 1e-3), 0.1)
+            for _ in range(8):
+                if step > 0:
+                    yield y, y - s * Fraction(step)
+                step /= 4
+    special = special_places(loss)
+    for y in TARGETS:
+        clock.check()
+        if _inside(problem, y, y):
+            yield from ((y, p) for p in _scan(problem, loss, y, special))
+
+
+def special_places(loss: Expr) -> list[Expr]:
+    """p where a branch changes, as expressions in y."""
+    places: list[Expr] = []
+    for condition in loss.atoms(sympy.core.relational.Relational):
+        g = condition.lhs - condition.rhs
+        for u in [g, *(g.replace(sympy.Abs, lambda a: a), g.replace(sympy.Abs, lambda a: -a))]:
+            places += _linear_root(u)
+    for kink in loss.atoms(sympy.Abs, sympy.sign):
+        places += _linear_root(kink.args[0])
+    for kink in loss.atoms(maximum, minimum, sympy.Max, sympy.Min):
+        places += _linear_root(kink.args[0] - kink.args[1])
+    return list(dict.fromkeys(places))[:20]
+
+
+def _linear_root(u: Expr) -> list[Expr]:
+    try:
+        poly = sympy.Poly(u, P)
+    except sympy.PolynomialError:
+        return []
+    if poly.degree() != 1:
+        return []
+    a, b = poly.all_coeffs()
+    return [-b / a]
+
+
+def grid(problem: Problem, y: float) -> np.ndarray[Any, Any]:
+    """Predictions that are looked at for a target: even, crowded at the ends and around the target."""
+    low, high = max(problem.prediction.low, -8.0), min(problem.prediction.high, 8.0)
+    even = np.linspace(low, high, 1502)[1:-1]
+    fine = np.logspace(-12, -0.35, 80)
+    near = np.concatenate([y - fine, y + fine])
+    ends = np.concatenate([low + fine * (high - low), high - fine[fine > 1e-12] * (high - low)])
+    p = np.unique(np.concatenate([even, near, ends]))
+    return p[(p > low) & (p < high)]
+
+
+def _scan(problem: Problem, loss: Expr, y: Fraction, special: Sequence[Expr]) -> Iterator[Fraction]:
+    at_y = float(y)
+    p = grid(problem, at_y)
+    with np.errstate(all="ignore"):
+        value = np.broadcast_to(evaluate(loss, {Y: np.full_like(p, at_y), P: p}), p.shape) - float(
+            np.asarray(evaluate(loss, {Y: np.array(at_y), P: np.array(at_y)}))
+        )
+    order = np.argsort(np.where(np.isnan(value), np.inf, value), kind="stable")
+    for i in order[:3]:
+        yield Fraction(float(p[i]))
+    # wells between the grid points show as local minima: follow the deepest few down
+    local = [
+        i
+        for i in range(1, len(p) - 1)
+        if value[i] < value[i - 1] and value[i] <= value[i + 1] and abs(p[i] - at_y) > 1e-9
+    ]
+    for i in sorted(local, key=lambda i: value[i])[:3]:
+        yield Fraction(_descend(loss, at_y, float(p[i - 1]), float(p[i + 1])))
+    for place in special:
+        where = place.xreplace({Y: sympy.Rational(y)})
+        if where.is_Rational:
+            exact = Fraction(int(where.p), int(where.q))
+            yield exact
+            for k in (20, 40, 80, 130):
+                yield exact + Fraction(1, 2**k)
+                yield exact - Fraction(1, 2**k)
+
+
+def _descend(loss: Expr, y: float, low: float, high: float) -> float:
+    for _ in range(6):
+        p = np.linspace(low, high, 33)
+        with np.errstate(all="ignore"):
+            value = np.broadcast_to(evaluate(loss, {Y: np.full_like(p, y), P: p}), p.shape)
+        i = int(np.nanargmin(value)) if not np.isnan(value).all() else 16
+        low, high = float(p[max(i - 1, 0)]), float(p[min(i + 1, 32)])
+    return (low + high) / 2
