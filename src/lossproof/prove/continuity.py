@@ -121,13 +121,13 @@ def _roots(g: Expr, region: Region, clock: Clock) -> Iterator[tuple[Expr, bool]]
             raise Stuck(f"a branch that changes where {g} = 0, which may rise or fall in p")
         yield sympy.cancel(-shift / slope), direction == "+"
         return
-    roots = sympy.roots(poly) if poly.degree() == 2 else {}
+    roots = list(sympy.roots(poly)) if poly.degree() == 2 else []
     if len(roots) == 2 and all(r.is_real is not False for r in roots):
-        upper_minus_lower = sympy.simplify(list(roots)[0] - list(roots)[1])
+        upper_minus_lower = sympy.simplify(roots[0] - roots[1])
         order = sign(region.put(upper_minus_lower), clock=clock).sign
         lead = sign(region.put(poly.LC()), clock=clock).sign
         if order in ("+", "-") and lead in ("+", "-"):
-            first, second = list(roots)
+            first, second = roots
             upper, lower = (first, second) if order == "+" else (second, first)
             yield upper, lead == "+"
             yield lower, lead == "-"
