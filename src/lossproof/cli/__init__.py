@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from lossproof.cli import check, compare, losses, show
+from lossproof.cli import certify, check, compare, losses, show
 
 app = typer.Typer(
     name="lossproof",
@@ -14,6 +14,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.command("certify")(certify.command)
 app.command("compare")(compare.command)
 app.command("check")(check.command)
 app.command("losses")(losses.command)

@@ -1,0 +1,132 @@
+"""How a certificate reads: one row for each line, and the numbers of a refutation for a calculator."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+from lossproof.report.certificate_answers import QUESTIONS, answer
+from lossproof.report.decimals import DIGITS, compare, decimal, is_rounded, value_of
+
+if TYPE_CHECKING:
+    from lossproof.formula import Refuted
+    from lossproof.prove.certificate import Certificate
+
+#: what each verdict means, in one sentence
+MEANING = {
+    "Proved": "by symbolic steps, for every point of the domain",
+    "Certified": "by rigorous enclosures on boxes that cover the domain",
+    "Refuted": "by a counterexample that a calculator confirms",
+    "Unknown": "neither shown nor refuted; the reason is given",
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table: what is asked, the answer in a sentence, and how it is known."""
+
+    key: str
+    question: str
+    answer: str
+    verdict: str
+
+
+def rows(certificate: Certificate) -> list[Row]:
+    """The lines of a certificate in the order in which they are asked."""
+    order = {key: place for place, key in enumerate(QUESTIONS)}
+    keys = sorted(certificate.lines, key=lambda key: order.get(key, len(order)))
+    made = []
+    for key in keys:
+        line = certificate.lines[key]
+        asked = QUESTIONS.get(key, key.replace("_", " "))
+        made.append(Row(key, asked, answer(line, certificate.domain), type(line.verdict).__name__))
+    return made
+
+
+def facts(certificate: Certificate) -> list[tuple[str, str]]:
+    """What the statements are about: formula, domain, parameters, how constants were read."""
+    found = [("loss(y, p)", certificate.formula), ("for every", certificate.domain)]
+    if certificate.params:
+        found.append(("with", ", ".join(f"{name} = {value!r}" for name, value in certificate.params.items())))
+    if certificate.constants == "decimal":
+        found.append(("constants", "decimals as written (0.1 is 1/10)"))
+    elif _has_point(certificate):
+        found.append(("constants", "exact binary (0.1 is 3602879701896397/2^55); --decimal reads 1/10"))
+    if certificate.agreement:
+        said = ", ".join(f"{name}: {_plain(value)}" for name, value in certificate.agreement.items())
+        found.append(("traced", said))
+    return found
+
+
+def _has_point(certificate: Certificate) -> bool:
+    """Whether a number was given that is not what its decimals say."""
+    given = [Fraction(repr(v)) != Fraction(v) for v in certificate.params.values() if isinstance(v, float)]
+    return any(given) or is_rounded(certificate.formula)
+
+
+def _plain(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+@dataclass(frozen=True)
+class Witness:
+    """A counterexample in decimals: where, what is compared, and the exact numbers it stands for."""
+
+    key: str
+    question: str
+    text: str
+    exact: str
+    gap: str
+
+
+def witnesses(certificate: Certificate) -> list[Witness]:
+    """Every refuted line's counterexample, with decimal numbers that anyone can check with a calculator."""
+    from lossproof.formula import Refuted
+
+    found = []
+    for row in rows(certificate):
+        verdict = certificate.lines[row.key].verdict
+        if isinstance(verdict, Refuted):
+            exact = ", ".join(f"{name} = {value}" for name, value in verdict.witness)
+            text = calculation(certificate, row.key, verdict)
+            found.append(Witness(row.key, row.question, text, exact, verdict.gap))
+    return found
+
+
+def calculation(certificate: Certificate, key: str, verdict: Refuted) -> str:
+    """The counterexample as an inequality between decimals.
+
+    Numbers are as short as they can be for the inequality to stay true and within a factor of 2 of its amount.
+    """
+    pair = {name: value for name, value in verdict.witness if name in ("y", "p")}
+    if key in ("minimum", "unique") and len(pair) == 2:
+        found = compare(certificate, verdict)
+        if found is not None:
+            y, p, others = (
+                found.at["y"],
+                found.at["p"],
+                [f"{n} = {v}" for n, v in found.at.items() if n not in pair],
+            )
+            given = f" with {', '.join(others)}" if others else ""
+            sign = "<" if found.lower < found.upper else "=" if found.lower == found.upper else ">"
+            return f"loss({y}, {p}) = {found.left} {sign} {found.right} = loss({y}, {y}){given}"
+    return general(verdict)
+
+
+def general(verdict: Refuted) -> str:
+    """A claim at its witness, both sides as decimals."""
+    claim = verdict.claim
+    at = ", ".join(f"{name} = {decimal(value)}" for name, value in verdict.witness)
+    left = value_of(claim.left, verdict.witness, DIGITS)
+    shown = claim.left if len(claim.left) <= 60 else "the left side of the claim"
+    if claim.right == "0":
+        return f"at {at}: {shown} = {left} {claim.relation} 0"
+    right = value_of(claim.right, verdict.witness, DIGITS)
+    other = claim.right if len(claim.right) <= 60 else "the right side of the claim"
+    return f"at {at}: {shown} = {left} {claim.relation} {right} = {other}"
+
+
+def summary_of(report: Any) -> str:
+    """What the independent checker found, in one sentence."""
+    return str(report)
