@@ -1,5 +1,6 @@
 """The sign of an expression for all values of its symbols, with the steps of a proof; ``?`` where none is found."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
@@ -39,7 +40,10 @@ def sign(expr: Expr, *, clock: Any = None) -> Signed:
     expr = sympy.sympify(expr)
     if not isinstance(expr, sympy.Expr) or expr.has(*BAD) or _operations(expr) > _MAX_OPERATIONS:
         return Signed("?")
-    found, steps = _split(expr, clock, _MAX_REAL, _MAX_KINKS)
+    try:
+        found, steps = _split(expr, clock, _MAX_REAL, _MAX_KINKS)
+    except RecursionError:
+        return Signed("?")
     if found == "?":
         return Signed("?")
     last = claim_of(expr, RELATION[found])
@@ -69,9 +73,7 @@ def _split(expr: Expr, clock: Any, reals: int, kinks: int) -> tuple[str, list[St
             continue
         if not s.is_real or reals == 0:
             return "?", []
-        t = sympy.Symbol(f"{s.name}_", positive=True)
-        while t in expr.free_symbols:
-            t = sympy.Symbol(f"{t.name}_", positive=True)
+        t = _fresh(s, expr.free_symbols)
         values = [t, sympy.S.Zero] if s.is_nonnegative else [-t] if s.is_negative else [t, sympy.S.Zero, -t]
         return _cases([(f"case {s} = {v}", expr.xreplace({s: v})) for v in values], clock, reals - 1, kinks)
     prover = Prover(clock)
@@ -80,7 +82,7 @@ def _split(expr: Expr, clock: Any, reals: int, kinks: int) -> tuple[str, list[St
         return found, prover.steps
     if kinks:
         for u in prover.canon.kinks[:3]:
-            halves = _border(prover, u)
+            halves = border(prover, u, expr.free_symbols)
             if halves:
                 parts = [(text, expr.xreplace(at)) for text, at in halves]
                 found, steps = _cases(parts, clock, reals, kinks - 1)
@@ -101,7 +103,14 @@ def _cases(parts: list[tuple[str, Expr]], clock: Any, reals: int, kinks: int) ->
     return cases(signs), steps
 
 
-def _border(prover: Prover, u: Expr) -> list[tuple[str, dict[Expr, Expr]]]:
+def _fresh(s: Expr, taken: Iterable[Expr]) -> Expr:
+    names, name = {str(v) for v in taken}, f"{s.name}_"
+    while name in names:
+        name += "_"
+    return sympy.Symbol(name, positive=True)
+
+
+def border(prover: Prover, u: Expr, taken: Iterable[Expr]) -> list[tuple[str, dict[Expr, Expr]]]:
     """The three cases u > 0, u = 0, u < 0, where u = 0 can be solved for a symbol x = w with w > 0."""
     for x in sorted(u.free_symbols, key=str):
         canon = Prover(prover.clock).canon
@@ -121,9 +130,7 @@ def _border(prover: Prover, u: Expr) -> list[tuple[str, dict[Expr, Expr]]]:
         if canon.prover.sign(canon.restore(w)) != "+":
             continue
         w = canon.restore(w)
-        t = sympy.Symbol(f"{x.name}_", positive=True)
-        while t in (prover.canon.restore(u).free_symbols | w.free_symbols):
-            t = sympy.Symbol(f"{t.name}_", positive=True)
+        t = _fresh(x, taken)
         # 0 < x < w is x = w/(1 + t)
         return [(f"case {x} = {v}", {x: v}) for v in (w + t, w, w / (1 + t))]
     return []

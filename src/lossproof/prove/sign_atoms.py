@@ -49,9 +49,11 @@ class Canon:
         self._interned: dict[Any, Expr] = {}
         self._cache: dict[Expr, Expr] = {}
 
-    def intern(self, kind: str, args: tuple[Expr, ...], build: Callable[..., Expr]) -> Expr:
-        """The placeholder of an atom."""
-        key = (kind, args)
+    def intern(
+        self, kind: str, args: tuple[Expr, ...], build: Callable[..., Expr], *, own: Expr = None
+    ) -> Expr:
+        """The placeholder of an atom; ``own`` tells atoms apart that share kind and args."""
+        key = (kind, args, own)
         if key not in self._interned:
             meaning = build(*(self.restore(a) for a in args))
             symbol = sympy.Dummy(f"{kind}{len(self.atoms)}", real=True)
@@ -284,7 +286,7 @@ class Canon:
             return possible[0]
         if not possible:
             raise Undecided("a where without a branch")
-        return self.intern("cases", (*possible, sympy.Dummy()), lambda *_: expr)
+        return self.intern("cases:where", tuple(possible), lambda *_: expr, own=expr)
 
     def holds(self, condition: Expr) -> bool | None:
         """Whether a condition holds for all values of the symbols, or for none, or neither (None)."""
@@ -319,7 +321,7 @@ def _absolute(canon: Canon, expr: Expr) -> Expr:
     return (
         -u
         if s in ("-", "<=")
-        else canon.intern("cases", (canon.normal(u), canon.normal(-u)), lambda a, _: sympy.Abs(a))
+        else canon.intern("cases:abs", (canon.normal(u), canon.normal(-u)), lambda a, _: sympy.Abs(a))
     )
 
 
@@ -333,9 +335,7 @@ def _sign(canon: Canon, expr: Expr) -> Expr:
     if len(table) == 1:
         return sympy.Integer(table[0])
     values = tuple(sympy.Integer(v) for v in table)
-    return canon.intern(
-        f"cases:{canon.normal(u)}", (*values, sympy.Dummy()), lambda *_: sympy.sign(canon.restore(u))
-    )
+    return canon.intern("cases:sign", values, lambda *_: sympy.sign(canon.restore(u)), own=canon.normal(u))
 
 
 def _extreme(canon: Canon, expr: Expr) -> Expr:
@@ -348,7 +348,7 @@ def _extreme(canon: Canon, expr: Expr) -> Expr:
         elif s in ("-", "<="):
             best = v if larger else best
         else:
-            kind = "cases" if larger else "cases:min"
+            kind = "cases:max" if larger else "cases:min"
             best = canon.intern(
                 kind, (canon.normal(best), canon.normal(v)), F.maximum if larger else F.minimum
             )

@@ -152,8 +152,7 @@ def _unit(prover: "Prover", symbol: Expr, atom: "Atom") -> list[Option]:
 
 
 def _cases(prover: "Prover", symbol: Expr, atom: "Atom") -> list[Option]:
-    branches = tuple(a for a in atom.args if a in prover.canon.atoms or not isinstance(a, sympy.Dummy))
-    return [Option(branches, "each case of {} by itself")]
+    return [Option(atom.args, "each case of {} by itself")]
 
 
 _RULES: dict[str, Callable[["Prover", Expr, "Atom"], list[Option]]] = {

@@ -11,7 +11,7 @@ from lossproof.formula.functions import to_elementary
 from lossproof.formula.unparse import unparse
 from lossproof.prove import sign_rules
 from lossproof.prove.sign_atoms import Canon, Undecided
-from lossproof.prove.sign_poly import TooLarge, cases, constant_sign, plus, power_sign, times
+from lossproof.prove.sign_poly import TooLarge, constant_sign, plus, power_sign, times
 
 Expr = Any  # sympy is untyped
 
@@ -169,10 +169,10 @@ def claim_of(expr: Expr, relation: str) -> Claim | None:
     """The claim ``expr relation 0`` for all positive values of its symbols; None where it has no formula."""
     try:
         text = unparse(expr)
-    except LossproofError:
+    except (LossproofError, AttributeError):  # AttributeError: a condition that is no plain comparison
         try:
             text = unparse(to_elementary(expr))
-        except LossproofError:
+        except (LossproofError, AttributeError):
             return None
     if len(text) > 4000:
         return None
@@ -180,6 +180,3 @@ def claim_of(expr: Expr, relation: str) -> Claim | None:
         (str(s), "(0, inf)" if s.is_positive else "(-inf, inf)") for s in sorted(expr.free_symbols, key=str)
     )
     return Claim(text, relation, "0", where)
-
-
-__all__ = ["Prover", "cases", "claim_of"]

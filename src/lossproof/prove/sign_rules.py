@@ -57,15 +57,13 @@ def atom_sign(prover: "Prover", symbol: Expr) -> str:
 
 def _case_sign(prover: "Prover", symbol: Expr) -> str:
     atom = prover.canon.atoms[symbol]
-    if isinstance(atom.meaning, sympy.Abs):
+    if atom.kind == "cases:abs":
         return ">="
-    branches = [a for a in atom.args if a in prover.canon.atoms or not isinstance(a, sympy.Dummy)]
-    signs = [prover.sign_canonical(a) for a in branches]
-    name = type(atom.meaning).__name__
+    signs = [prover.sign_canonical(a) for a in atom.args]
     # the larger of two values is at least each of them
-    if name == "maximum" and {"+", ">="} & set(signs):
+    if atom.kind == "cases:max" and {"+", ">="} & set(signs):
         return "+" if "+" in signs else ">="
-    if name == "minimum" and {"-", "<="} & set(signs):
+    if atom.kind == "cases:min" and {"-", "<="} & set(signs):
         return "-" if "-" in signs else "<="
     return cases(signs)
 
