@@ -75,14 +75,26 @@ class Canon:
         """Numerator over denominator in lowest terms, a form that equal rational functions share."""
         if expr.is_Symbol or expr.is_Rational:
             return expr
-        ring = self.ring(expr)
-        num, den = ring.ratio(expr)
+        ring, num, den = self.ratio(expr)
         return ring.expr(num) / ring.expr(den)
+
+    def ratio(self, expr: Expr) -> tuple[Ring, Any, Any]:
+        """A ring, numerator and denominator in lowest terms, roots reduced: sqrt(u)^2 = u."""
+        ring = self.ring(expr)
+        roots = [s for s in ring.variables if s in self.atoms and self.atoms[s].kind == "pow"]
+        roots = [s for s in roots if self.atoms[s].args[1].is_Rational]
+        if not roots:
+            return ring, *ring.ratio(expr)
+        ring = self.ring(expr, *(self.atoms[s].args[0] for s in roots))
+        num, den = ring.ratio(expr)
+        for s in roots:
+            base, power = self.atoms[s].args
+            num, den = (ring.reduced(p, s, int(power.q), base) for p in (num, den))
+        return ring, *ring.lowest(num, den)
 
     def factored(self, expr: Expr) -> tuple[Expr, list[tuple[Expr, int]]]:
         """Rational content and irreducible factors with (negative, for the denominator) multiplicity."""
-        ring = self.ring(expr)
-        num, den = ring.ratio(expr)
+        ring, num, den = self.ratio(expr)
         if num.is_zero():
             return sympy.S.Zero, []
         q, above = ring.factors(num)
@@ -210,21 +222,31 @@ class Canon:
             return self.exp(atom.args[0] * power)
         if atom and atom.kind == "pow":
             return self.power(atom.args[0], atom.args[1] * power)
-        terms = sympy.Add.make_args(sympy.expand(power) if power.is_Add or power.is_Mul else power)
+        terms = self._exponents(power)
         result = sympy.S.One
         for term in terms:
             c, m = term.as_coeff_Mul()
             n = sympy.floor(c) if m == 1 else c.p
             if m == 1:
                 result *= f**n
-                c, n = c - n, sympy.S.One
+                c = c - n
                 if c == 0:
                     continue
-                m = c
+                m, n = sympy.Rational(1, c.q), c.p
             else:
                 m = m / c.q
             result *= self.intern("pow", (f, m), sympy.Pow) ** n
         return result
+
+    def _exponents(self, power: Expr) -> list[Expr]:
+        """An exponent as a constant plus terms, so that exponents that differ by a constant share their terms."""
+        ring, num, den = self.ratio(power)
+        first = den.monoms()[0]
+        constant = num.to_dict().get(first, 0) / den.coeffs()[0]
+        rest = ring.expr(num - constant * den)
+        below = ring.expr(den)
+        terms = [t / below for t in sympy.Add.make_args(rest) if t != 0]
+        return [*terms, sympy.Rational(int(constant.p), int(constant.q))] if constant else terms
 
     def _positive_factors(self, u: Expr) -> tuple[Expr, list[tuple[Expr, int, bool]]]:
         """Positive content and factors; those of unknown sign gathered into one, marked False."""

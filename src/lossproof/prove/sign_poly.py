@@ -167,6 +167,19 @@ class Ring:
         g = num.gcd(den)
         return num / g, den / g
 
+    def reduced(self, p: Poly, root: Expr, order: int, base: Expr) -> Poly:
+        """A polynomial with ``root**order`` replaced by ``base``."""
+        i = self.variables.index(root)
+        if p.degrees()[i] < order:
+            return p
+        value, den = self.ratio(base)
+        if not den.is_one():
+            return p
+        total = self.context.constant(0)
+        for k, part in _in_powers(self, p, i).items():
+            total += self._product(part * self.gens[i] ** (k % order), value ** (k // order))
+        return self.check(total)
+
     def factors(self, p: Poly) -> tuple[Any, list[tuple[Poly, int]]]:
         """Rational content and irreducible factors with multiplicity; the polynomial itself where it is too large."""
         if len(p) > 400 or p.total_degree() > 30:
