@@ -6,11 +6,11 @@ from typing import Any, Literal, cast
 
 import sympy
 
-from lossproof.formula import Step
+from lossproof.formula import Step, functions
 from lossproof.formula.functions import RealFunction
 from lossproof.prove.sign_atoms import BAD, Undecided
 from lossproof.prove.sign_points import sign_at
-from lossproof.prove.sign_poly import TooLarge, cases
+from lossproof.prove.sign_poly import FLIP, TooLarge, cases
 from lossproof.prove.sign_prover import RELATION, Prover, claim_of
 
 Expr = Any  # sympy is untyped
@@ -91,6 +91,9 @@ def _split(expr: Expr, clock: Any, reals: int, kinks: int) -> tuple[str, list[St
     """Cases for the sign of each symbol that is not known to be positive, then for each undecided border."""
     if expr.has(*BAD):
         return "?", []
+    found, steps = monotone(expr, clock, reals, kinks)
+    if found != "?":
+        return found, steps
     for s in sorted(expr.free_symbols, key=str):
         if s.is_positive:
             continue
@@ -126,6 +129,35 @@ def _cases(parts: list[tuple[str, Expr]], clock: Any, reals: int, kinks: int) ->
             return "?", []
         steps += [Step(text, claim_of(part, RELATION[found])), *inner]
     return cases(signs), steps
+
+
+#: increasing on the whole line, and defined there
+_INCREASING = (sympy.exp, sympy.tanh, sympy.sinh, sympy.atan, sympy.asinh, sympy.erf, functions.expm1, functions.sigmoid,
+               functions.softplus, functions.langevin, functions.meanexp, functions.logexprel)  # fmt: skip
+
+
+def monotone(expr: Expr, clock: Any, reals: int, kinks: int) -> tuple[str, list[Step]]:
+    """k f(u) - k f(v) with an increasing f has the sign of k (u - v); so has k f(u) of u where f(0) = 0."""
+    terms = sympy.Add.make_args(expr)
+    if len(terms) > 2 or reals < _MAX_REAL:
+        return "?", []
+    parts = [t.as_coeff_Mul() for t in terms]
+    if any(type(f) not in _INCREASING for _, f in parts) or len({type(f) for _, f in parts}) != 1:
+        return "?", []
+    k, f = parts[0]
+    if len(parts) == 1:
+        if f.func(0) != 0:
+            return "?", []
+        low: Expr = sympy.S.Zero
+    elif parts[1][0] == -k:
+        low = parts[1][1].args[0]
+    else:
+        return "?", []
+    found, steps = _split(f.args[0] - low, clock, reals, kinks)
+    found = found if k > 0 else FLIP[found]
+    if found != "?":
+        steps = [*steps, Step(f"{type(f).__name__} increases", claim_of(expr, RELATION[found]))]
+    return found, steps
 
 
 def _fresh(s: Expr, taken: Iterable[Expr]) -> Expr:

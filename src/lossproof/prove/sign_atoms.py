@@ -259,7 +259,7 @@ class Canon:
                 found.append((f, m, True))
             elif s == "-":
                 found.append((self.normal(-f), m, True))
-                content *= (-1) ** m
+                content = -content if m % 2 else content
             else:
                 unknown *= f**m
         if unknown != 1:
@@ -421,9 +421,9 @@ def _with_hole(canon: Canon, expr: Expr) -> Expr:
         canon.decide(u)
         return _kept(canon, expr)
     if isinstance(expr, F.langevin):
-        e = canon.exp(2 * u)
+        e = canon.exp(u) ** 2
         return (e + 1) / (e - 1) - 1 / u
-    e = canon.exp(u)
+    e = canon.exp(u / 2) ** 2  # the half argument, as in the derivative
     return e / (e - 1) - 1 / u
 
 
@@ -431,7 +431,7 @@ def _hyperbolic(canon: Canon, expr: Expr) -> Expr:
     u = canon(expr.args[0])
     name = type(expr).__name__
     if name == "tanh":
-        e = canon.exp(2 * u)
+        e = canon.exp(u) ** 2
         return (e - 1) / (e + 1)
     e = canon.exp(u)
     return (e - 1 / e) / 2 if name == "sinh" else (e + 1 / e) / 2

@@ -32,6 +32,8 @@ FAMILIES: dict[str, Callable[["Atom"], tuple[Any, Expr, Any]]] = {
     "langevin": lambda a: ("langevin", a.args[0], "+"),
     "meanexp": lambda a: ("meanexp", a.args[0], "+"),
     "logexprel": lambda a: ("logexprel", a.args[0], "+"),
+    "logcosh": lambda a: ("logcosh", a.args[0], a.args[0]),
+    "logsinhc": lambda a: ("logsinhc", a.args[0], a.args[0]),
     "polygamma": lambda a: (("polygamma", a.args[0]), a.args[1], "-" if a.args[0] % 2 else "+"),
 }
 

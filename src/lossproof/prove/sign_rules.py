@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import sympy
 
-from lossproof.prove.sign_bounds import FAMILIES, options
+from lossproof.prove.sign_bounds import FAMILIES, between, options
 from lossproof.prove.sign_poly import FLIP, Ring, TooLarge, cases, times
 
 if TYPE_CHECKING:
@@ -223,10 +223,14 @@ def _chain(prover: "Prover", members: list[Expr]) -> dict[Expr, Expr]:
     canon = prover.canon
     lookup: dict[Expr, Expr] = {}
     chain: list[Expr] = []
+    first = ""
     for s in members:
         atom = canon.atoms[s]
         _, u, direction = FAMILIES[atom.kind](atom)
         rising = direction if isinstance(direction, str) else prover.sign_canonical(direction)
+        first = first or rising
+        if rising not in ("+", "-") or rising != first:
+            continue
         position = 0
         for other in chain:
             v = FAMILIES[canon.atoms[other].kind](canon.atoms[other])[1]
@@ -337,6 +341,32 @@ def _all_cases(prover: "Prover", f: Expr, values: dict[Expr, tuple[Expr, ...]]) 
     return cases(signs)
 
 
+def by_inverse(prover: "Prover", f: Expr) -> str:
+    """E = exp(q x) with a symbol x > 0: x is log(E)/q, and so lies between bounds in E."""
+    canon = prover.canon
+    for s in atoms_of(prover, f):
+        atom = canon.atoms[s]
+        if atom.kind != "exp":
+            continue
+        q, x = atom.args[0].as_coeff_Mul()
+        if not x.is_Symbol or x in canon.atoms or not q.is_Rational or q <= 0:
+            continue
+        e = 1 + sympy.Dummy("t", positive=True)
+        for low, high in ((1 - 1 / e, e - 1), (2 * (e - 1) / (e + 1), (e - 1 / e) / 2)):
+            found = _substituted(prover, f, {s: e, x: between(low, high) / q})
+            if found != "?":
+                prover.note(
+                    f"with E = {atom.meaning}: {q} {x} = log E lies between {_in(low, e)} and {_in(high, e)}"
+                )
+                prover.note("the sign is the same for every value between them", f, found)
+                return found
+    return "?"
+
+
+def _in(bound: Expr, e: Expr) -> str:
+    return str(bound.subs(e, sympy.Symbol("E")))
+
+
 def by_squares(prover: "Prover", f: Expr) -> str:
     """A + B sqrt(w): where A and B differ in sign, compare A^2 with B^2 w."""
     canon = prover.canon
@@ -365,4 +395,11 @@ def by_squares(prover: "Prover", f: Expr) -> str:
 
 
 #: tried in this order on each irreducible factor
-RULES: list[Callable[["Prover", Expr], str]] = [by_polynomial, by_logs, by_order, by_squares, by_bounds]
+RULES: list[Callable[["Prover", Expr], str]] = [
+    by_polynomial,
+    by_logs,
+    by_order,
+    by_squares,
+    by_bounds,
+    by_inverse,
+]
