@@ -6,6 +6,8 @@ mpmath's intervals. Nothing of lossproof is imported: the oracle must not share 
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -19,6 +21,16 @@ IV = MPIntervalContext()  # a context of its own: the global one is not touched
 IV.prec = BITS
 
 Number = Any  # Fraction (exact) or an interval of IV
+
+
+@contextlib.contextmanager
+def precision(bits: int) -> Iterator[None]:
+    """Work with enclosures of so many bits."""
+    before, IV.prec = IV.prec, bits
+    try:
+        yield
+    finally:
+        IV.prec = before
 
 
 class Undefined(ArithmeticError):
