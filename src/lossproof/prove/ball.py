@@ -153,7 +153,7 @@ class _Point:
 
     def holds(self, condition: Expr) -> bool | None:
         """Whether a condition holds at the point; None where it cannot be told."""
-        if condition == sympy.true or condition == sympy.false:
+        if condition in (sympy.true, sympy.false):
             return bool(condition)
         name = type(condition).__name__
         if name in ("And", "Or"):
@@ -267,7 +267,7 @@ def _function(
             if a == 0 and at_zero is not None:
                 return at_zero
             a = _arb(a)
-        if a == _PLUS or a == _MINUS:
+        if not a.is_finite() and not a.is_nan() and a.is_exact():
             return ends[0] if a == _MINUS else ends[1]
         return f(a) if inside is None or inside(a) else _NAN
 

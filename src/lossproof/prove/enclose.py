@@ -209,10 +209,8 @@ class _Compiler:
         first, *rest = sorted(expr.args, key=_negative)
         place = self(first)
         for term in rest:
-            if _negative(term):
-                place = self.emit(spans.sub, place, self(-term))
-            else:
-                place = self.emit(spans.add, place, self(term))
+            f, other = (spans.sub, -term) if _negative(term) else (spans.add, term)
+            place = self.emit(f, place, self(other))
         return place
 
     def product(self, expr: Expr) -> int:
@@ -279,7 +277,7 @@ class _Compiler:
         return choose
 
     def condition(self, condition: Expr) -> int:
-        if condition == sympy.true or condition == sympy.false:
+        if condition in (sympy.true, sympy.false):
             return self.constant(bool(condition))
         name = type(condition).__name__
         if name in ("And", "Or"):

@@ -11,8 +11,8 @@ from typing import Any
 
 import flint
 
-from lossproof.prove import special
 from lossproof.prove import span as spans
+from lossproof.prove import special
 from lossproof.prove.span import ONE, UNDEFINED, WHOLE, ZERO, Span, absolute, inverse, largest, mul
 
 _INF = math.inf

@@ -3,6 +3,7 @@
 Arguments are exact (radius 0) and finite; ``of_ball`` carries a function that rises over to balls.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -35,8 +36,9 @@ def _lost(x: Ball) -> int:
 
 
 def _exponent(x: Ball) -> int:
-    mantissa, exponent = x.man_exp()
-    return int(exponent) + int(mantissa).bit_length()
+    # a guess serves: it only chooses the working precision and the formula, both of which are rigorous anywhere
+    middle = float(x.mid())
+    return math.frexp(middle)[1] if middle else -1100
 
 
 def sigmoid(x: Ball) -> Ball:
