@@ -143,6 +143,13 @@ class InPlaceEmitter(Emitter):
                 factor = sympy.Mul(SCALE, *(f for f in factors if self.is_scalar(f)))
                 rest = sympy.Mul(*(f for f in factors if not self.is_scalar(f)))
                 text = self._last_use(rest, owned)
+                # a chain that begins with the sigmoid may begin in the tensor where the gradient shall end
+                begin = "p = torch.sigmoid(z)" if text.startswith("slope(") else ""
+                at = [i for i, line in enumerate(lines) if line == pad + begin and "p.clone()" not in text]
+                for i in at:
+                    lines[i] = f"{pad}p = torch.sigmoid(z, out=out)"
+                if text.startswith("torch.sigmoid(z)."):
+                    text = text.replace("torch.sigmoid(z)", "torch.sigmoid(z, out=out)", 1)
                 lines += wrapped("gradient = {}", self._scaled(rest, text, factor, owned), pad)
             elif name == "value":
                 text = self._last_use(plain, owned)

@@ -101,34 +101,36 @@ class Total(torch.autograd.Function):
         return ready, None, None, None, None, None
 
 
-#: elements of a piece for each thread: its temporaries stay in the caches of a CPU, and add little to the memory
-PIECE = 1 << 16
+# what Function.apply comes to outside of torch.func, which is seen to before
+_apply = super(torch.autograd.Function, Total).apply
+
+#: elements of a piece: its temporaries stay in the caches of a CPU, and add little to the memory
+PIECE = 1 << 17
 
 
 def _in_pieces(k: Kernel, z: Tensor, y: Tensor, scale: float) -> tuple[Tensor, Tensor]:
     """Scaled sum and scaled gradient; on a CPU in pieces that fit into its caches."""
-    dtype, out = z.dtype, None
+    dtype = z.dtype
     wide = dtype if dtype is torch.float32 or dtype is torch.float64 else torch.float32
-    if dtype is not wide or y.dtype is not wide:
-        out = torch.empty_like(z)
-    if not z.is_cpu:
-        value, gradient = k.both_logits(y.to(wide), z.to(wide), scale=scale, out=out)
-        return value.sum().mul_(scale), gradient
-    size = z.numel()
-    if size > 2 * PIECE:
-        step = PIECE * torch.get_num_threads()
-        if size > step and z.is_contiguous() and y.is_contiguous():
-            gradient = torch.empty_like(z)
-            sums = []
-            for a, b, part in zip(*(t.view(-1).split(step) for t in (z, y, gradient)), strict=True):
-                value, _ = k.both_logits(b.to(wide), a.to(wide), scale=scale, out=part)
-                sums.append(value.sum().item())
-            return torch.tensor(math.fsum(sums) * scale, dtype=wide), gradient
-    if out is None:
+    if z.is_cpu and z.numel() > PIECE and z.is_contiguous() and y.is_contiguous():
+        gradient = torch.empty_like(z)
+        sums = []
+        for a, b, part in zip(*(t.view(-1).split(PIECE) for t in (z, y, gradient)), strict=True):
+            if dtype is wide:
+                value, _ = k.both_logits(b.to(wide), a, scale=scale, out=part)
+            else:
+                value, found = k.both_logits(b.to(wide), a.to(wide), scale=scale)
+                part.copy_(found)
+            sums.append(value.sum().item())
+        return torch.tensor(math.fsum(sums) * scale, dtype=wide), gradient
+    if dtype is wide and y.dtype is wide:
         value, gradient = k.both_logits(y, z, scale=scale)
     else:
-        value, gradient = k.both_logits(y.to(wide), z.to(wide), scale=scale, out=out)
+        value, gradient = k.both_logits(y.to(wide), z.to(wide), scale=scale)
+        gradient = gradient.to(dtype)
     total = value.sum()
+    if not z.is_cpu:
+        return total.mul_(scale), gradient
     return total.fill_(total.item() * scale), gradient  # as a product, and quicker
 
 
@@ -136,7 +138,7 @@ def total(k: Kernel, z: Tensor, y: Tensor, scale: float, both: Both | None = Non
     """Scaled sum over all elements of the loss of logits z; differentiable in z. ``both`` may be a compiled pair."""
     if y.requires_grad or torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
         return apply(k, z, y).sum() * scale
-    result: Tensor = Total.apply(z, y, k, scale, z.requires_grad and torch.is_grad_enabled(), both)
+    result: Tensor = _apply(z, y, k, scale, z.requires_grad and torch.is_grad_enabled(), both)
     return result
 
 

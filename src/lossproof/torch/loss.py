@@ -71,6 +71,7 @@ class ReconstructionLoss(nn.Module):
         self.compile_pair = compile
         self._pair: Both | None = None
         self._checked = False
+        self._fused = from_logits and self.reduction != "none"  # value and gradient in one pass
         if weight is not None and not (weight.is_floating_point() and bool(torch.isfinite(weight).all())):
             raise LossproofError(f"{self.label}: expected weight as finite floats, got {_brief(weight)}.")
         self.register_buffer("weight", weight)
@@ -98,26 +99,22 @@ class ReconstructionLoss(nn.Module):
             self._check_form(input, target)
         if self.check == "always" or (self.check == "first" and not self._checked):
             self._check_range(input, target)
-        if self.from_logits and weight is None and self.reduction != "none":
-            return self._fused(input, target)
+        if self._fused and weight is None:
+            scale = 1.0
+            if self.reduction == "mean":
+                scale = 1 / input.numel()
+            elif self.reduction == "nats_per_image" and input.ndim:
+                scale = 1 / input.shape[0]
+            if self.compile_pair and self._pair is None and not torch.compiler.is_compiling():
+                self._pair = compiled_pair(self.kernel)
+            result = total(self.kernel, input, target, scale, self._pair)
+            return result - self.floor(target).sum().to(result) * scale if self.excess else result
         values = apply(self.kernel, input, target, from_logits=self.from_logits)
         if self.excess:
             values = values - self.floor(target).to(values)
         if weight is not None:
             values = values * weight.to(values)
         return self._reduce(values)
-
-    def _fused(self, input: Tensor, target: Tensor) -> Tensor:
-        """Value and gradient in one pass, without a tensor of element-wise losses."""
-        scale = 1.0
-        if self.reduction == "mean":
-            scale = 1 / input.numel()
-        elif self.reduction == "nats_per_image" and input.ndim:
-            scale = 1 / input.shape[0]
-        if self.compile_pair and self._pair is None and not torch.compiler.is_compiling():
-            self._pair = compiled_pair(self.kernel)
-        result = total(self.kernel, input, target, scale, self._pair)
-        return result - self.floor(target).sum().to(result) * scale if self.excess else result
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_pair": None}  # what is compiled is compiled again where it is needed

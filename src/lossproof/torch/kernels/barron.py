@@ -78,19 +78,19 @@ def both_logits(y, z, alpha=1.0, c=1.0, scale=1.0, out=None):
     """Loss, and scale times its derivative with respect to z (into out, if given), together."""
     if alpha == 2:
         t1 = 1 / c**2
-        p = torch.sigmoid(z)
+        p = torch.sigmoid(z, out=out)
         r = y - p
         gradient = scaled(slope(r, p, z), -scale * t1, out)
         return r.square_().mul_(t1 / 2), gradient
     if alpha == 0:
         t1 = 1 / c**2
-        p = torch.sigmoid(z)
+        p = torch.sigmoid(z, out=out)
         r = y - p
         t2 = r.square().mul_(t1 / 2)
         gradient = scaled(slope(r.div_(1 + t2), p, z), -scale * t1, out)
         return t2.log1p_(), gradient
     t1 = 1 / c**2
-    p = torch.sigmoid(z)
+    p = torch.sigmoid(z, out=out)
     r = y - p
     t2 = abs(alpha - 2)
     t3 = r.square().mul_(t1 / t2)

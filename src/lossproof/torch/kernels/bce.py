@@ -46,7 +46,7 @@ def floor(y):
 
 def both_logits(y, z, scale=1.0, out=None):
     """Loss, and scale times its derivative with respect to z (into out, if given), together."""
-    gradient = scaled(torch.sigmoid(z).sub_(y), scale, out)
+    gradient = scaled(torch.sigmoid(z, out=out).sub_(y), scale, out)
     return torch.nn.functional.softplus(z, threshold=40.0).addcmul_(y, z, value=-1), gradient
 
 

@@ -51,7 +51,7 @@ def floor(y, delta=1.0):
 
 def both_logits(y, z, delta=1.0, scale=1.0, out=None):
     """Loss, and scale times its derivative with respect to z (into out, if given), together."""
-    p = torch.sigmoid(z)
+    p = torch.sigmoid(z, out=out)
     r = y - p
     t1 = torch.clamp(r, -delta, delta)
     gradient = scaled(slope(t1, p, z), -scale, out)

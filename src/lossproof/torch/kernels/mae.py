@@ -48,7 +48,7 @@ def floor(y):
 
 def both_logits(y, z, scale=1.0, out=None):
     """Loss, and scale times its derivative with respect to z (into out, if given), together."""
-    p = torch.sigmoid(z)
+    p = torch.sigmoid(z, out=out)
     r = y - p
     gradient = scaled(slope(torch.sign(r), p, z), -scale, out)
     return r.abs_(), gradient

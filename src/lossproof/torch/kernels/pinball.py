@@ -53,7 +53,7 @@ def floor(y, tau=0.5):
 
 def both_logits(y, z, tau=0.5, scale=1.0, out=None):
     """Loss, and scale times its derivative with respect to z (into out, if given), together."""
-    p = torch.sigmoid(z)
+    p = torch.sigmoid(z, out=out)
     r = y - p
     t1 = 1 - tau
     gradient = scaled(slope((0.5 - torch.sign(r).mul_(0.5)).mul_(t1).add_(torch.sign(r).mul_(0.5).add_(0.5), alpha=-tau), p, z), scale, out)

@@ -49,7 +49,7 @@ def both_logits(y, z, eps=0.1, scale=1.0, out=None):
     """Loss, and scale times its derivative with respect to z (into out, if given), together."""
     t1 = eps / 2
     t2 = eps * y
-    gradient = scaled(torch.sigmoid(z).add_(t2).sub_(t1).sub_(y), scale, out)
+    gradient = scaled(torch.sigmoid(z, out=out).add_(t2).sub_(t1).sub_(y), scale, out)
     value = torch.nn.functional.softplus(z, threshold=40.0).addcmul_(z, t1 - t2 + y, value=-1)
     return value, gradient
 
