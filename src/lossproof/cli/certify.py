@@ -127,7 +127,8 @@ def show(certificate: Certificate, *, proof: bool) -> None:
     if found:
         console.print(Text("Counterexamples, for a calculator"))
     for text, questions in _by_text(found):
-        console.print(Padding(Text(f"{' '.join(questions)}\n  {text}"), (0, 0, 0, 2)))
+        console.print(Text(f"  {' '.join(questions)}"))
+        console.print(Padding(Text(text), (0, 0, 0, 4), expand=False))
     if proof:
         from lossproof.report.proof_text import proof_text
 

@@ -7,10 +7,10 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from lossproof.report.certificate_answers import QUESTIONS, answer
-from lossproof.report.decimals import DIGITS, compare, decimal, is_rounded, value_of
+from lossproof.report.counterexample import calculation
+from lossproof.report.decimals import is_rounded
 
 if TYPE_CHECKING:
-    from lossproof.formula import Refuted
     from lossproof.prove.certificate import Certificate
 
 #: what each verdict means, in one sentence
@@ -92,39 +92,6 @@ def witnesses(certificate: Certificate) -> list[Witness]:
             text = calculation(certificate, row.key, verdict)
             found.append(Witness(row.key, row.question, text, exact, verdict.gap))
     return found
-
-
-def calculation(certificate: Certificate, key: str, verdict: Refuted) -> str:
-    """The counterexample as an inequality between decimals.
-
-    Numbers are as short as they can be for the inequality to stay true and within a factor of 2 of its amount.
-    """
-    pair = {name: value for name, value in verdict.witness if name in ("y", "p")}
-    if key in ("minimum", "unique") and len(pair) == 2:
-        found = compare(certificate, verdict)
-        if found is not None:
-            y, p, others = (
-                found.at["y"],
-                found.at["p"],
-                [f"{n} = {v}" for n, v in found.at.items() if n not in pair],
-            )
-            given = f" with {', '.join(others)}" if others else ""
-            sign = "<" if found.lower < found.upper else "=" if found.lower == found.upper else ">"
-            return f"loss({y}, {p}) = {found.left} {sign} {found.right} = loss({y}, {y}){given}"
-    return general(verdict)
-
-
-def general(verdict: Refuted) -> str:
-    """A claim at its witness, both sides as decimals."""
-    claim = verdict.claim
-    at = ", ".join(f"{name} = {decimal(value)}" for name, value in verdict.witness)
-    left = value_of(claim.left, verdict.witness, DIGITS)
-    shown = claim.left if len(claim.left) <= 60 else "the left side of the claim"
-    if claim.right == "0":
-        return f"at {at}: {shown} = {left} {claim.relation} 0"
-    right = value_of(claim.right, verdict.witness, DIGITS)
-    other = claim.right if len(claim.right) <= 60 else "the right side of the claim"
-    return f"at {at}: {shown} = {left} {claim.relation} {right} = {other}"
 
 
 def summary_of(report: Any) -> str:

@@ -25,6 +25,7 @@ QUESTIONS: Mapping[str, str] = {
     "convex": "convex in p?",
     "convex_logits": "convex in z?",
     "strictly_convex": "strictly convex in p?",
+    "twice_differentiable": "twice differentiable?",
     "strongly_convex": "strongly convex in p?",
     "curvature": "bend at p = y",
     "lipschitz": "steepest slope in p",
@@ -41,12 +42,16 @@ def answer(line: Line, domain: str) -> str:
     verdict = line.verdict
     kind = type(verdict).__name__
     if kind == "Unknown":
-        return f"not settled: {verdict.reason}"  # type: ignore[union-attr]
+        return f"not settled: {_short(verdict.reason)}"  # type: ignore[union-attr]
     if kind == "Refuted":
         return _NO.get(line.key, lambda _: f"no: false that {line.statement}")(line.details)
     said = _YES.get(line.key, lambda _: None)(line.details) or line.statement
     rest = _left_out(verdict.domain, domain)  # type: ignore[union-attr]
     return f"{said} (for {rest})" if rest else said
+
+
+def _short(text: str, limit: int = 160) -> str:
+    return text if len(text) <= limit else text[:limit].rsplit(" ", 1)[0] + " ..."
 
 
 def _left_out(held: str, domain: str) -> str:
@@ -64,7 +69,7 @@ def _left_out(held: str, domain: str) -> str:
         for m in re.finditer(ranges, held)
         if known.get(m[1].strip(), m[0].strip()) != m[0].strip()
     ]
-    rest = re.sub(ranges, "", held)
+    rest = re.sub(ranges + r"|\w+ in \{[^}]*\}", "", held)  # single targets are named in the answer
     return ", ".join([*kept, *(part.strip() for part in rest.split(",") if part.strip())])
 
 
@@ -204,8 +209,9 @@ def _slope(letter: str) -> Callable[[Details], str | None]:
     def said(details: Details) -> str | None:
         if "bound" not in details:
             return None
-        found = bound(details["bound"])
-        return f"|dl/d{letter}| is unbounded" if found == "unbounded" else f"|dl/d{letter}|: {found}"
+        exact = details.get("exact")
+        found = tidy(exact) if exact is not None else bound(details["bound"])
+        return f"|dl/d{letter}| is at most {found.removeprefix('at most ')}"
 
     return said
 
@@ -263,6 +269,7 @@ _YES: Mapping[str, Callable[[Details], str | None]] = {
     "strongly_convex": lambda d: (
         "yes" + (f", modulus {figure(d['modulus'])}" if d.get("modulus") is not None else "")
     ),
+    "twice_differentiable": lambda _: "yes, in p",
     "curvature": _curvature,
     "lipschitz": _slope("p"),
     "lipschitz_logits": _slope("z"),
@@ -279,4 +286,7 @@ _NO: Mapping[str, Callable[[Details], str]] = {
     "convex_logits": lambda _: "no",
     "strictly_convex": lambda _: "no",
     "strongly_convex": lambda _: "no",
+    "twice_differentiable": lambda _: "no",
+    "lipschitz": lambda _: "unbounded",
+    "lipschitz_logits": lambda _: "unbounded",
 }

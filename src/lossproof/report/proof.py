@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from lossproof.formula import REALS, Certified, Claim, Loss, Proved, Refuted, Step, Unknown
@@ -157,9 +157,9 @@ def _regions(certificate: Certificate) -> list[Region]:
 
 
 def _joined(part: Part, line: Line) -> Part:
-    return Part(
-        part.key, f"{part.statement}; {line.statement}", part.verdict, part.method, part.blocks, part.closing
-    )
+    if line.statement in part.statement.split("; "):
+        return part
+    return replace(part, statement=f"{part.statement}; {line.statement}")
 
 
 def _part(line: Line, domain: str) -> Part:

@@ -64,7 +64,7 @@ def _block(block: Block, width: int, unicode: bool) -> Iterator[str]:
 def _sentence(sentence: Sentence, width: int) -> Iterator[str]:
     yield from _wrapped(_said(sentence), width, "   - ", "     ")
     if sentence.because:
-        yield from _wrapped(_reason(sentence), width, "     ", "     ")
+        yield from _wrapped(sentence_reason(sentence), width, "     ", "     ")
 
 
 def _wrapped(text: str, width: int, first: str, rest: str) -> list[str]:
@@ -87,7 +87,7 @@ def holds_formula(sentence: Sentence) -> bool:
     return claim.right in sentence.text and claim.relation in sentence.text
 
 
-def _reason(sentence: Sentence) -> str:
+def sentence_reason(sentence: Sentence) -> str:
     """The sign rule that gives the sentence's sign; the others are its parts, or say that the loss is defined."""
     count = len(sentence.because)
     last = sentence.reason
