@@ -1,6 +1,7 @@
 """Functions of the prediction alone: their sign on the domain, antiderivatives, inverses."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -16,11 +17,12 @@ from lossproof.prove.clock import Clock
 from lossproof.prove.continuity import Stuck, claim
 from lossproof.prove.identity import vanishes
 from lossproof.prove.problem import Problem
-from lossproof.prove.regions import A, B, R, together
+from lossproof.prove.regions import A, B, R, Region, together
 from lossproof.prove.sign import sign
 
 Expr = Any
 _BAD = (sympy.zoo, sympy.nan, sympy.oo, sympy.I)
+_DEPTH = 4  # derivatives that are taken to show a sign
 _LONG = 150  # operations above which an expression is not rearranged
 
 
@@ -88,6 +90,10 @@ def positive(expr: Expr, where: Cell, clock: Clock, *, relation: str = ">") -> S
     found = sign(where.put(expr), clock=clock)
     if found.sign in wanted:
         return Shown(found.steps)
+    if found.sign == "?":
+        climbed, steps = _climb(expr, where, clock, _DEPTH)
+        if climbed in wanted:
+            return Shown(steps)
     if found.sign != "?" or expr.free_symbols - {P} or not (where.low.is_finite and where.high.is_finite):
         return None
     box = (float(where.low), float(where.high))
@@ -98,6 +104,80 @@ def positive(expr: Expr, where: Cell, clock: Clock, *, relation: str = ">") -> S
     except LossproofError:
         return None  # a function without an enclosure
     return Shown((), tuple(cover.pieces)) if cover.complete else None
+
+
+def _climb(expr: Expr, where: Cell, clock: Clock, depth: int) -> tuple[str, tuple[Step, ...]]:
+    """Sign of a product by its factors; a factor that is 0 at an end of the cell has the sign of its derivative."""
+    if expr.has(sympy.Piecewise, sympy.Abs, sympy.sign, sympy.exp) or expr.count_ops() > 2 * _LONG:
+        return "?", ()
+    clock.check()
+    total, steps = 1, []
+    for base, power in (
+        f.as_base_exp() for f in sympy.Mul.make_args(sympy.factor(sympy.cancel(sympy.together(expr))))
+    ):
+        if not power.is_Integer:
+            return "?", ()
+        found, shown = _factor_sign(base, where, clock, depth)
+        if found not in ("+", "-"):
+            return "?", ()
+        total *= -1 if found == "-" and power % 2 else 1
+        steps += shown
+    return ("+" if total > 0 else "-"), tuple(steps)
+
+
+def _factor_sign(f: Expr, where: Cell, clock: Clock, depth: int) -> tuple[str, tuple[Step, ...]]:
+    found = sign(where.put(f), clock=clock)
+    if found.sign in ("+", "-"):
+        return found.sign, found.steps
+    for parts in _splits(f):
+        signs = [_climb(part, where, clock, 0) for part in parts]
+        if signs[0][0] in ("+", "-") and signs[0][0] == signs[1][0]:
+            text = f"{f} = {parts[0]} + ({parts[1]}), of one sign for p in {where}"
+            return signs[0][0], (
+                *signs[0][1],
+                *signs[1][1],
+                Step(text, claim(f, "=", parts[0] + parts[1], (("p", str(where)),))),
+            )
+    for end, rising in ((where.low, True), (where.high, False)):
+        if depth == 0 or not f.has(P) or not end.is_finite or not _zero_at(f, end):
+            continue
+        slope = to_elementary(derivative(f, P))
+        inner, steps = _climb(slope, where, clock, depth - 1)
+        if inner == "?":
+            return "?", ()
+        out = inner if rising else {"+": "-", "-": "+"}[inner]
+        words = {"+": "positive", "-": "negative"}
+        text = f"{f} is 0 at p = {end} and its derivative {words[inner]} for p in {where}, so it is {words[out]} there"
+        step = Step(text, claim(f, ">" if out == "+" else "<", sympy.S.Zero, (("p", str(where)),)))
+        start = Step(f"{f} = 0 at p = {end}", claim(f, "=", sympy.S.Zero, (("p", str(end)),)))
+        return out, (*steps, start, step)
+    return "?", ()
+
+
+def _splits(f: Expr) -> Iterator[tuple[Expr, Expr]]:
+    """A polynomial in a log (or the like) cut in two, each part factored: higher powers and lower ones."""
+    if f.count_ops() > 60:
+        return
+    for atom in sorted((a for a in f.atoms(sympy.Function) if a.has(P)), key=str)[:2]:
+        try:
+            poly = sympy.Poly(f, atom)
+        except sympy.PolynomialError:
+            continue
+        terms = [(n, c) for (n,), c in poly.terms()]
+        for i in range(1, len(terms)):
+            yield tuple(
+                sympy.factor(sympy.Add(*(c * atom**n for n, c in part))) for part in (terms[:i], terms[i:])
+            )
+
+
+def _zero_at(f: Expr, end: Expr) -> bool:
+    """Whether f is 0 at an end and continuous there: every part of it has a finite value."""
+    if f.free_symbols != {P}:
+        return False
+    value = f.xreplace({P: end})
+    if value.has(*_BAD) or value != 0:
+        return False
+    return all(ball(part, {P: end}).is_finite() for part in sympy.preorder_traversal(f))
 
 
 def _stripped(expr: Expr, where: Cell) -> list[Expr]:
@@ -120,6 +200,31 @@ def tidy(expr: Expr) -> Expr:
         return expr
     made = sympy.factor(sympy.together(expr))
     return made if made.count_ops() <= expr.count_ops() else expr
+
+
+def split_logs(expr: Expr, region: Region | None, clock: Clock) -> Expr:
+    """Logs of products and quotients as sums of logs, where the factors are shown to be of one sign on a region."""
+    if region is None:
+        return expr
+    made = {}
+    for node in expr.atoms(sympy.log):
+        inner = node.args[0]
+        if not inner.has(P, Y) or inner.count_ops() > 60 or inner.has(sympy.exp, sympy.Piecewise):
+            continue
+        factors = sympy.Mul.make_args(sympy.factor(sympy.together(inner)))
+        parts = [f.as_base_exp() for f in factors]
+        signs = [sign(region.put(b), clock=clock).sign for b, _ in parts]
+        odd_powers = sum(s == "-" and e.is_odd is True for s, (_, e) in zip(signs, parts, strict=True))
+        if len(parts) > 1 and all(s in "+-" for s in signs) and odd_powers % 2 == 0 and all(
+            s == "+" or e.is_Integer for s, (_, e) in zip(signs, parts, strict=True)
+        ):  # fmt: skip
+            made[node] = sympy.Add(
+                *(
+                    e * sympy.log(b if s == "+" else sympy.expand(-b))
+                    for s, (b, e) in zip(signs, parts, strict=True)
+                )
+            )
+    return expr.xreplace(made)
 
 
 def odd(psi: Expr, clock: Clock) -> bool | None:

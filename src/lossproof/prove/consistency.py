@@ -18,13 +18,25 @@ from lossproof.formula import Certified, LossproofError, Piece, Proved, Step, Un
 from lossproof.formula.functions import derivative, to_elementary
 from lossproof.formula.symbols import P, Y
 from lossproof.formula.unparse import unparse
+from lossproof.formula.verdict import Ranges
+from lossproof.prove.axis import (
+    Cell,
+    Shown,
+    alone,
+    generator,
+    inverse,
+    meets,
+    odd,
+    positive,
+    split_logs,
+    tidy,
+)
 from lossproof.prove.ball import ball, sign_at
 from lossproof.prove.clock import Clock
 from lossproof.prove.collapse import collapse
 from lossproof.prove.continuity import Stuck, as_pieces, claim, gate
 from lossproof.prove.identity import vanishes
 from lossproof.prove.laws import mean_beaten, median_beaten
-from lossproof.prove.axis import Cell, alone, generator, inverse, meets, odd, positive, tidy
 from lossproof.prove.minimum import pin
 from lossproof.prove.problem import Line, Problem
 from lossproof.prove.regions import R, Region, regions
@@ -34,6 +46,8 @@ WHAT = "what minimises E[loss(Y, p)]"
 MEAN = "the mean of Y minimises E[loss(Y, p)]"
 NO_MEAN = "dl/dp is not h(p)*(F(p) - G(y)): a transformed mean E[G(Y)] does not say where E[loss(Y, p)] is stationary"
 MEDIAN = "every median of Y minimises E[loss(Y, p)]"
+_BAD = (sympy.zoo, sympy.nan, sympy.oo)
+_SHORT = 12  # operations of F up to which the sign of F' is sought first
 _ANCHORS = tuple(sympy.Rational(t) for t in ("1/2", "1/3", "2/3", "1/4", "3/5"))
 
 
@@ -157,42 +171,58 @@ class Parts:
     f: Expr
     g: Expr
     kind: str
+    affine: tuple[Expr, Expr] | None = None  # dl/dp = s0(p) + y s1(p), of a link
 
 
-def separate(slope: Expr, clock: Clock) -> Parts | None:
+def separate(slope: Expr, clock: Clock, region: Region | None = None) -> Parts | None:
     """Write a slope in y and p as h(p) (F(p) - G(y)), put back and shown; None where that is not shown.
+
+    Logs of products are split where ``region`` shows their factors to be positive.
 
     >>> parts = separate((P - Y)/(P*(1 - P)), Clock.for_ever())
     >>> print(parts.kind, sympy.factor(parts.h - 1/(P*(1 - P))))
     mean 0
     """
+    slope = split_logs(slope, region, clock)
     by_y = to_elementary(derivative(slope, Y))
     clock.check()
-    by_yy, by_yp = derivative(by_y, Y), derivative(by_y, P)
-    if by_y == 0 or not vanishes(by_y * derivative(by_yy, P) - by_yy * by_yp, clock):
+    by_yy = sympy.expand(derivative(by_y, Y)) if by_y.count_ops() < 200 else derivative(by_y, Y)
+    if by_y == 0:
+        return None
+    if by_yy == 0:
+        return _affine(sympy.expand(by_y), slope, clock)
+    by_yp = derivative(by_y, P)
+    if not vanishes(by_y * derivative(by_yy, P) - by_yy * by_yp, clock):
         return None
     for y0 in _ANCHORS:
         for p0 in _ANCHORS[1:]:
             clock.check()
             h = tidy(-by_y.xreplace({Y: y0}))
             at_p0 = h.xreplace({P: p0})
-            if (
-                h.has(sympy.zoo, sympy.nan, sympy.oo)
-                or at_p0.has(sympy.zoo, sympy.nan, sympy.oo)
-                or at_p0 == 0
-            ):
+            if h.has(*_BAD) or at_p0.has(*_BAD) or at_p0 == 0:
                 continue
             if not at_p0.free_symbols and not sign_at(at_p0):
                 continue
             g = tidy(-slope.xreplace({P: p0}) / at_p0)
             f = tidy(slope.xreplace({Y: y0}) / h + g.xreplace({Y: y0}))
-            if any(e.has(sympy.zoo, sympy.nan, sympy.oo) for e in (f, g)):
+            if any(e.has(*_BAD) for e in (f, g)):
                 continue
+            f, g = (split_logs(e, region, clock) for e in (f, g))
             parts = _standard(h, f, g, clock)
-            if vanishes(slope - parts.h * (parts.f - parts.g), clock):
-                return parts
-            return None
+            return parts if vanishes(slope - parts.h * (parts.f - parts.g), clock) else None
     return None
+
+
+def _affine(by_y: Expr, slope: Expr, clock: Clock) -> Parts | None:
+    """dl/dp = s0(p) + y s1(p): h = -s1, F = s0/h, G(y) = y."""
+    rest = sympy.expand(slope - Y * by_y)
+    if by_y.has(Y) or rest.has(Y):
+        by_y, rest = tidy(by_y), tidy(rest)
+    if by_y.has(Y) or rest.has(Y) or by_y == 0:
+        return None
+    if vanishes(rest + P * by_y, clock):
+        return Parts(tidy(-by_y), P, Y, "mean")
+    return Parts(tidy(-by_y), tidy(-rest / by_y), Y, "link", (rest, by_y))
 
 
 def _standard(h: Expr, f: Expr, g: Expr, clock: Clock) -> Parts:
@@ -205,6 +235,8 @@ def _standard(h: Expr, f: Expr, g: Expr, clock: Clock) -> Parts:
     g = sympy.expand(sympy.expand_log(g)) if not g.has(sympy.exp) else sympy.expand(g)
     shift, rest = g.as_independent(Y, as_Add=True)
     scale, rest = rest.as_independent(Y, as_Add=False)
+    content, rest = rest.as_content_primitive()
+    scale *= content
     if scale.could_extract_minus_sign():
         scale, rest = -scale, -rest
     h, f, g = tidy(h * scale), tidy((f - shift) / scale), rest
@@ -226,7 +258,7 @@ def _separated(
             return _other(f"{stuck}")
         steps += joins
     slope = part[0].fix(derivative(pieces, P))
-    parts = separate(slope, clock)
+    parts = separate(slope, clock, part[0])
     if parts is None:
         return None
     ranges = part[0].ranges
@@ -236,23 +268,14 @@ def _separated(
         Step(f"dl/dp = h(p)*(F(p) - G(y)) with h = {parts.h}, F = {parts.f}, G = {parts.g}", identity),
         *steps,
     ]
-    rises = to_elementary(derivative(parts.f, P))
     boxes: list[Piece] = []
-    for name, expr in (("h", parts.h), ("F'", rises)):
-        for cell in cells:
-            shown = positive(expr, cell, clock)
-            if shown is None:
-                if name == "F'" and vanishes(rises, clock):
-                    return _border(parts)
-                return _other(
-                    f"dl/dp = h(p)*(F(p) - G(y)), but {name} = {expr} is not shown to be positive on {cell}"
-                )
-            where = (("p", str(cell)), *rest)
-            steps += [
-                Step(f"{name} > 0 for p in {cell}", claim(expr, ">", sympy.S.Zero, where)),
-                *shown.steps,
-            ]
-            boxes += shown.pieces
+    for cell in cells:
+        shown = _increasing(parts, problem, cell, rest, clock)
+        if isinstance(shown, str):
+            rises = to_elementary(derivative(parts.f, P))
+            return _border(parts) if vanishes(rises, clock) else _other(shown)
+        steps += shown.steps
+        boxes += shown.pieces
     closed, more = _ends(problem, part, parts, clock)
     steps += more
     statement, details, inv = _named(parts, cells, clock)
@@ -268,6 +291,44 @@ def _separated(
         else Proved(method, domain, tuple(steps))
     )
     return Found(details.pop("functional"), statement, verdict, details, inv)
+
+
+def _increasing(parts: Parts, problem: Problem, cell: Cell, rest: Ranges, clock: Clock) -> Shown | str:
+    """Show h > 0 and F' > 0 on a cell; the reason where that is not shown."""
+    where = (("p", str(cell)), *rest)
+    wanted = [("h", ">", parts.h)]
+    if parts.f != P:
+        wanted.append(("F'", ">", tidy(to_elementary(derivative(parts.f, P)))))
+    if parts.affine is not None and parts.f.count_ops() > _SHORT:
+        # s0 + y s1 < 0 at the upper end of the targets, > 0 at the lower one, both growing: so does F, their quotient
+        s0, s1 = parts.affine
+        ends = [sympy.Rational(t) for t in (problem.target.low, problem.target.high) if abs(t) < float("inf")]
+        if len(ends) == 2:
+            low, high = (to_elementary(s0 + t * s1) for t in ends)
+            pairs = [(f"dl/dp at y = {ends[0]}", ">", low), (f"dl/dp at y = {ends[1]}", "<", high)]
+            pairs += [
+                (f"d2l/dp2 at y = {t}", ">", derivative(e, P)) for t, e in zip(ends, (low, high), strict=True)
+            ]
+            shown = _all(pairs, cell, where, clock)
+            if isinstance(shown, Shown):
+                last = Step(f"so h > 0 and F, between {ends[0]} and {ends[1]}, increases for p in {cell}")
+                return Shown((*shown.steps, last), shown.pieces)
+    return _all(wanted, cell, where, clock)
+
+
+def _all(wanted: list[tuple[str, str, Expr]], cell: Cell, where: Ranges, clock: Clock) -> Shown | str:
+    steps: list[Step] = []
+    boxes: list[Piece] = []
+    for name, relation, expr in wanted:
+        shown = positive(expr, cell, clock, relation=relation)
+        if shown is None:
+            return f"dl/dp = h(p)*(F(p) - G(y)), but {name} {relation} 0 is not shown for p in {cell}: {name} = {expr}"
+        steps += [
+            Step(f"{name} {relation} 0 for p in {cell}", claim(expr, relation, sympy.S.Zero, where)),
+            *shown.steps,
+        ]
+        boxes += shown.pieces
+    return Shown(tuple(steps), tuple(boxes))
 
 
 def _border(parts: Parts) -> Found:

@@ -97,4 +97,4 @@ def _in_words(verdict: Verdict, labels: HardLabels) -> Verdict:
     return made
 
 
-__all__ = ["P", "HardLabels", "lines"]
+__all__ = ["HardLabels", "P", "lines"]
