@@ -7,10 +7,10 @@ from typing import Any
 import sympy
 
 from lossproof.formula import Claim, LossproofError, Step
-from lossproof.formula.functions import to_elementary
+from lossproof.formula.functions import softplus, to_elementary, xdivy, xtimes
 from lossproof.formula.unparse import unparse
 from lossproof.prove import sign_rules
-from lossproof.prove.sign_atoms import Canon, Undecided
+from lossproof.prove.sign_atoms import BAD, Canon, Undecided
 from lossproof.prove.sign_poly import TooLarge, constant_sign, plus, power_sign, times
 
 Expr = Any  # sympy is untyped
@@ -146,6 +146,10 @@ class Prover:
             found = power_sign(self._structural(expr.args[0], depth + 1), int(expr.args[1]))
             if found in ("+", "-", "0"):
                 return found
+        if isinstance(expr, softplus):
+            self.canon(expr.args[0])  # refuses what it has no rule for
+            self.note("log(1 + exp(x)) > log 1 = 0", expr, "+", restored=True)
+            return "+"
         with self.frame() as steps:
             try:
                 found = self.sign_canonical(self.canon(expr))
@@ -167,6 +171,11 @@ class Prover:
 
 def claim_of(expr: Expr, relation: str) -> Claim | None:
     """The claim ``expr relation 0`` for all positive values of its symbols; None where it has no formula."""
+    # the derivative of xlogy has no name in formulas; its textbook form has the same values where it is defined
+    while extra := expr.atoms(xdivy, xtimes):
+        expr = expr.xreplace({e: e.elementary() for e in extra})
+    if expr.has(*BAD):
+        return None
     try:
         text = unparse(expr)
     except (LossproofError, AttributeError):  # AttributeError: a condition that is no plain comparison
