@@ -10,8 +10,9 @@ from lossproof.formula.functions import derivative, to_elementary
 from lossproof.formula.parse import parse
 from lossproof.formula.symbols import P, Y
 from lossproof.prove.ball import ball
-from lossproof.prove.boxes import Cover, bounds, cut, minimum_cover, sign_cover
+from lossproof.prove.boxes import Cover, bounds, minimum_cover, sign_cover
 from lossproof.prove.clock import Clock, OutOfTime
+from lossproof.prove.cutting import cut
 
 UNIT = ((0.0, 1.0), (0.0, 1.0))
 BCE = "-(xlogy(y, p) + xlogy(1 - y, 1 - p))"

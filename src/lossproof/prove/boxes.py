@@ -14,6 +14,7 @@ from lossproof.formula.functions import to_elementary, xdivy
 from lossproof.formula.unparse import unparse
 from lossproof.prove import span as spans
 from lossproof.prove.clock import Clock
+from lossproof.prove.cutting import at_end, cut, end_of, thin
 from lossproof.prove.enclose import Box, MeanValue, mean_value
 from lossproof.prove.span import Span
 from lossproof.prove.special import precision
@@ -58,7 +59,7 @@ class Cover:
         sides = [list(side) for side in self.root]
         for box in self.left:
             for axis in reversed(range(len(box))):  # the prediction's axis comes last: narrow it first
-                end = _end_of(box[axis], self.root[axis], smallest)
+                end = end_of(box[axis], self.root[axis], smallest)
                 if end == 0:
                     sides[axis][0] = max(sides[axis][0], box[axis][1])
                     break
@@ -77,7 +78,7 @@ class Bounds(NamedTuple):
     supremum: Span
     infimum_at: Box
     supremum_at: Box
-    count: int
+    boxes: int
 
 
 class _Form:
@@ -133,61 +134,6 @@ def _never(forms: Sequence[_Form], relation: str, box: Box) -> bool:
     return False
 
 
-def cut(box: Box, root: Box) -> tuple[Box, Box]:
-    """Halve a box across its relatively longest side; a side at an end of the domain near that end.
-
-    >>> cut(((0.0, 0.5), (0.25, 0.5)), ((0.0, 1.0), (0.0, 1.0)))
-    (((0.0, 0.0625), (0.25, 0.5)), ((0.0625, 0.5), (0.25, 0.5)))
-    """
-    axis = _longest(box, root)
-    (a, b), (low, high) = box[axis], root[axis]
-    at_low, at_high = a == low and not math.isinf(a), b == high and not math.isinf(b)
-    if math.isinf(a) or math.isinf(b):
-        middle = 0.0 if a < 0.0 < b else 2 * a + 1.0 if math.isinf(b) else 2 * b - 1.0
-    elif at_low != at_high:
-        middle = a + (b - a) / 8 if at_low else b - (b - a) / 8
-    else:
-        middle = a + (b - a) / 2
-    first, second = list(box), list(box)
-    first[axis], second[axis] = (a, middle), (middle, b)
-    return tuple(first), tuple(second)
-
-
-def _longest(box: Box, root: Box) -> int:
-    return max(range(len(box)), key=lambda i: _length(box[i], root[i]))
-
-
-def _length(side: Span, root: Span) -> float:
-    a, b = side
-    if math.isinf(b - a):
-        return math.inf
-    # how much the side matters: relative to its distance from the domain's ends, and, less, as it is
-    reach = min(b - root[0], root[1] - a)
-    return (b - a) / reach * (b - a) ** 0.125 if reach > 0 else 0.0
-
-
-def _thin(box: Box, root: Box, smallest: float) -> bool:
-    # the side that would be cut is too short for it
-    a, b = box[_longest(box, root)]
-    return b - a <= smallest
-
-
-_NEAR = 16  # widths from the domain's end that still count as its border
-
-
-def _end_of(side: Span, root: Span, smallest: float) -> int | None:
-    """0 for a side at the lower border of the root's side, 1 at the upper, None elsewhere."""
-    if root[0] == root[1]:
-        return None
-    return (
-        0 if side[1] <= root[0] + _NEAR * smallest else 1 if side[0] >= root[1] - _NEAR * smallest else None
-    )
-
-
-def _at_end(box: Box, root: Box, smallest: float) -> bool:
-    return any(_end_of(a, b, smallest) is not None for a, b in zip(box, root, strict=True))
-
-
 @dataclass
 class _Search:
     """One depth-first search: ``close`` gives the pieces of a box, or None; ``doomed`` ends a vain search."""
@@ -214,13 +160,13 @@ class _Search:
                 if piece is not None:
                     cover.pieces.append(piece)
                     continue
-                thin = _thin(box, self.root, self.smallest)
-                at_end = thin and _at_end(box, self.root, self.smallest)
-                if (thin and not at_end) or cover.count >= self.most or doomed(box):
+                small = thin(box, self.root, self.smallest)
+                edge = small and at_end(box, self.root, self.smallest)
+                if (small and not edge) or cover.count >= self.most or doomed(box):
                     cover.stuck = box
                     cover.left += [box, *stack]
                     break
-                if at_end:
+                if edge:
                     cover.left.append(box)
                 else:
                     stack += cut(box, self.root)
@@ -381,11 +327,18 @@ def bounds(
     (True, True)
     """
     clock = clock or Clock.for_ever()
+    # a variable that does not occur is not worth a cut
+    occurs = [s in expr.free_symbols for s in symbols]
+    root = tuple(side if used else _inside(side) for side, used in zip(box, occurs, strict=True))
     with precision(_BITS):
         up = mean_value(expr, symbols)
-        below, low_at, n = _least(up.over, box, clock, rel, most, smallest)
-        above, high_at, m = _least(lambda b: spans.neg(up.over(b)), box, clock, rel, most, smallest)
-    return Bounds(below, spans.neg(above), low_at, high_at, n + m)
+        below, low_at, n = _least(up.over, root, clock, rel, most, smallest)
+        above, high_at, m = _least(lambda b: spans.neg(up.over(b)), root, clock, rel, most, smallest)
+    places = (
+        tuple(a if used else side for a, side, used in zip(at, box, occurs, strict=True))
+        for at in (low_at, high_at)
+    )
+    return Bounds(below, spans.neg(above), next(places), next(places), n + m)
 
 
 def _least(
@@ -401,10 +354,11 @@ def _least(
     def add(b: Box) -> None:
         nonlocal best, best_at
         low = over(b)[0]
-        point = tuple(_inside(side) for side in b)
-        value = over(point)[1]
-        if value < best:
-            best, best_at = value, point
+        centre = tuple(_inside(side) for side in b)
+        for point in {centre, tuple(map(_border, b, root))}:
+            value = over(point)[1]
+            if value < best:
+                best, best_at = value, point
         heapq.heappush(heap, (-math.inf if math.isnan(low) else low, next(order), b))
 
     add(root)
@@ -420,16 +374,35 @@ def _least(
         heapq.heappop(heap)
         if low > best:
             continue
-        if _thin(b, root, smallest):
+        if max(side[1] - side[0] for side in b) <= smallest or thin(b, root, smallest):
             if low < settled:
                 settled, settled_at = low, b
             continue
-        for part in cut(b, root):
+        for part in _halves(b, root) if low > -math.inf else cut(b, root):
             count += 1
             add(part)
     floor = min(settled, heap[0][0] if heap else math.inf)
-    at = settled_at if settled <= (heap[0][0] if heap else math.inf) else heap[0][2]
-    return (min(floor, best), best), (at if floor < math.inf else tuple(best_at)), count
+    near = best - floor <= rel * max(abs(best), abs(floor)) or best == floor
+    at = best_at if near else settled_at if settled <= (heap[0][0] if heap else math.inf) else heap[0][2]
+    return (min(floor, best), best), (at if floor < math.inf else best_at), count
+
+
+def _border(side: Span, root: Span) -> Span:
+    x = side[0] if side[0] == root[0] else side[1]
+    return (x, x) if x in root and not math.isinf(x) else _inside(side)
+
+
+def _halves(box: Box, root: Box) -> tuple[Box, Box]:
+    # where values are bounded, the ends of the domain are nothing special
+    if any(math.isinf(b - a) for a, b in root):
+        return cut(box, root)
+    shares = [
+        (b - a) / (high - low) if high > low else 0.0 for (a, b), (low, high) in zip(box, root, strict=True)
+    ]
+    axis = shares.index(max(shares))
+    a, b = box[axis]
+    middle = a + (b - a) / 2
+    return (*box[:axis], (a, middle), *box[axis + 1 :]), (*box[:axis], (middle, b), *box[axis + 1 :])
 
 
 def _counter() -> Iterator[int]:

@@ -331,7 +331,7 @@ def _paired(factors: Sequence[Expr]) -> list[Expr]:
     return rest
 
 
-class _Atanhc(sympy.Function):  # type: ignore[misc]
+class _Atanhc(sympy.Function):
     """atanh(u)/u, 1 at 0; lives only inside a compiler."""
 
     nargs = 1
