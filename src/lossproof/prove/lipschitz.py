@@ -17,7 +17,7 @@ from lossproof.formula.symbols import P, Y
 from lossproof.prove.ball import ball
 from lossproof.prove.borders import unsuitable
 from lossproof.prove.boxes import bounds, sign_cover
-from lossproof.prove.clock import Clock
+from lossproof.prove.clock import Clock, OutOfTime
 from lossproof.prove.collapse import collapse
 from lossproof.prove.continuity import Stuck, as_pieces, claim, gate, slope_of, switches, variants
 from lossproof.prove.identity import vanishes
@@ -73,7 +73,14 @@ def lines(problem: Problem, known: Mapping[str, Line], clock: Clock) -> Iterator
         if reason:
             yield Line(scale.key, statement, Unknown(reason), {"bound": None})
             continue
-        found = largest(problem, scale, clock)
+        try:
+            found = largest(problem, scale, clock.part(0.5))
+        except OutOfTime:
+            clock.check()
+            yield Line(
+                scale.key, statement, Unknown("out of time"), {"bound": None}, time.monotonic() - start
+            )
+            continue
         details: dict[str, Any] = {"bound": found.bound}
         if found.exact is not None:
             details["exact"] = written(found.exact)
