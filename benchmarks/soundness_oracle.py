@@ -45,6 +45,8 @@ MORE_TARGETS = (
     F(19, 20),
     1 - F(1, 10**12),
 )
+#: of a witness: a gap may be far below 2**-500
+PRECISIONS = (BITS, 4 * BITS, 16 * BITS)
 #: where the limit p -> y is read when y is 0 or 1
 LIMIT = (30, 60, 90, 120)
 
@@ -170,26 +172,24 @@ def _minimum(case: Case, thorough: bool) -> Iterator[Finding]:
 
 
 def unique(case: Case, thorough: bool) -> Finding | None:
-    """A p away from y with loss(y, p) <= loss(y, y): exactly, or equal to 400 bits."""
+    """A p other than y with loss(y, p) <= loss(y, y): exactly, or equal as far as the enclosures tell."""
     for y in targets(case, thorough):
-        if y in (0, 1):
-            continue
         try:
             floor = attained(case.tree, y)
         except Undefined:
             continue
         for p in predictions(case, y, thorough):
             found = at_point(case.tree, y, p) if 0 < p < 1 and p != y else None
-            if found is not None and (below(found, floor) or same(found, floor, abs(p - y))):
+            if found is not None and abs(p - y) > F(1, 100) and (below(found, floor) or same(found, floor)):
                 return Finding("unique", {"y": y, "p": p}, gap(found, floor))
     return None
 
 
-def same(a: Number, b: Number, distance: Fraction) -> bool:
+def same(a: Number, b: Number) -> bool:
+    """Equal: exactly, or in all but the last fifth of the bits."""
     if isinstance(a, Fraction) and isinstance(b, Fraction):
         return a == b
-    difference = abs(iv(a) - iv(b))
-    return bool(distance > F(1, 100) and difference.b < 2**-400 * (1 + abs(iv(a)).b))
+    return bool(abs(iv(a) - iv(b)).b < IV.mpf(2) ** -(IV.prec * 4 // 5) * (1 + abs(iv(a)).b))
 
 
 def convex(case: Case, thorough: bool, *, strict: bool = False) -> Finding | None:
@@ -217,7 +217,7 @@ def _midpoint(tree: Node, y: Fraction, a: Fraction, b: Fraction, strict: bool) -
     if middle is None or left is None or right is None:
         return None
     mean = half(left, right)
-    if below(mean, middle) or (strict and same(mean, middle, abs(a - b))):
+    if below(mean, middle) or (strict and abs(a - b) > F(1, 100) and same(mean, middle)):
         return Finding(
             "strictly_convex" if strict else "convex", {"y": y, "p1": a, "p2": b}, gap(middle, mean)
         )
@@ -296,7 +296,7 @@ def confirm(case: Case, line: str, witness: Mapping[str, str]) -> str | None:
     except (ValueError, ZeroDivisionError):
         return f"not exact rationals: {dict(witness)}"
     why = ""
-    for bits in (BITS, 4 * BITS, 16 * BITS):  # a gap may be far below 2**-500
+    for bits in PRECISIONS:
         try:
             with precision(bits):
                 if _holds(case.tree, line, at):
@@ -306,6 +306,11 @@ def confirm(case: Case, line: str, witness: Mapping[str, str]) -> str | None:
         except KeyError as error:
             return f"the witness lacks {error}: {show(at)}"
     return f"does not hold at {show(at)}{why}"
+
+
+def equal(a: Number, b: Number) -> bool:
+    """Equality is believed at the last precision alone: a small difference may be a difference."""
+    return IV.prec == PRECISIONS[-1] and same(a, b)
 
 
 def show(at: Mapping[str, Fraction]) -> str:
@@ -323,9 +328,7 @@ def _holds(tree: Node, line: str, at: Point) -> bool:
     if line in ("minimum", "unique"):
         p = at["p"]
         found, floor = value(tree, y, p), attained(tree, y)
-        return (
-            0 < p < 1 and p != y and (below(found, floor) or (line == "unique" and same(found, floor, F(1))))
-        )
+        return 0 < p < 1 and p != y and (below(found, floor) or (line == "unique" and equal(found, floor)))
     if "p1" in at:
         return _chord(tree, at, line)
     return bends_down(tree, y, at["p"], logits=line == "convex_logits")
@@ -341,7 +344,7 @@ def _chord(tree: Node, at: Point, line: str) -> bool:
         return False
     left, middle, right = (value(tree, at["y"], x) for x in (a, p, b))
     mean = half(left, right)
-    return below(mean, middle) or (line == "strictly_convex" and same(mean, middle, F(1)))
+    return below(mean, middle) or (line == "strictly_convex" and equal(mean, middle))
 
 
 def bends_down(tree: Node, y: Fraction, p: Fraction, *, logits: bool) -> bool:
