@@ -83,7 +83,7 @@ def _read_here(loss: object, request: Mapping[str, Any], budget: float) -> dict[
 def _too_slow(name: str, budget: float) -> LossproofError:
     shown = name if len(name) <= 80 else name[:80] + "..."
     return LossproofError(
-        f"certify: expected {shown} to be read within {budget:g} s, got no formula. Does it loop for ever?"
+        f"certify: expected {shown} to be read within {budget:g} s, got no formula. Raise the budget; does it loop for ever?"
     )
 
 
@@ -169,10 +169,9 @@ class _Run:
             for key in section.keys:
                 if key in self.records:
                     lines[key] = line_of(key, self.records[key])
-                elif section.module in self.reasons or key not in _OPTIONAL:
-                    why = self.sentence(self.reasons.get(section.module, "no line"))
+                elif section.module in self.reasons:
+                    why = self.sentence(self.reasons[section.module])
                     lines[key] = Line(key, STATEMENTS[key], Unknown(why))
-        lines |= {key: line_of(key, record) for key, record in self.records.items() if key not in lines}
         free = {p.name: span_text(p.interval) for p in problem.free}
         span = problem.prediction
         inside = Interval(span.low, span.high, low_open=True, high_open=True)
@@ -188,10 +187,6 @@ class _Run:
             versions=self.head["versions"],
             agreement=self.head["agreement"],
         )
-
-
-#: lines that a section makes only where they say something
-_OPTIONAL = ("curvature", "strongly_convex")
 
 
 def _label(problem: Problem) -> str:

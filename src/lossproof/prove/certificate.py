@@ -1,5 +1,6 @@
 """The certificate of a loss: its lines, what they say of a requirement, and its JSON."""
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,19 +12,16 @@ from lossproof.formula import Certified, LossproofError, Proved, Refuted, Unknow
 from lossproof.formula.errors import nearest
 from lossproof.prove.problem import Line
 from lossproof.prove.record import SCHEMA, dumps, line_of, line_record
+from lossproof.prove.sections import STATEMENTS
 
 if TYPE_CHECKING:
     from lossproof.recheck import Report
 
 Answer = Literal["holds", "refuted", "unknown"]
 #: requirement -> the line that answers it
-REQUIREMENTS: Mapping[str, str] = MappingProxyType({
-    "minimum": "minimum", "unique": "unique", "floor": "floor", "minimiser": "minimiser",
-    "consistency": "consistency", "mean": "consistency", "median": "consistency", "proper": "proper",
-    "convex": "convex", "convex-logits": "convex_logits", "strongly-convex": "strongly_convex",
-    "curvature": "curvature", "lipschitz": "lipschitz", "lipschitz-logits": "lipschitz_logits",
-    "saturation": "saturation", "alive": "saturation", "borders": "borders",
-})  # fmt: skip
+REQUIREMENTS: Mapping[str, str] = MappingProxyType(
+    {key.replace("_", "-"): key for key in STATEMENTS} | {"alive": "saturation"}
+)
 
 
 def requirement_line(requirement: str) -> str:
@@ -31,7 +29,7 @@ def requirement_line(requirement: str) -> str:
     name = requirement.strip().replace("_", "-") if isinstance(requirement, str) else ""
     if name not in REQUIREMENTS:
         advice = nearest(str(requirement), REQUIREMENTS)
-        raise LossproofError(f"certificate: expected a known requirement, got {requirement!r}; {advice}")
+        raise LossproofError(f"certificate: expected a requirement, got {requirement!r}; {advice}")
     return REQUIREMENTS[name]
 
 
@@ -107,8 +105,8 @@ class Certificate:
         return dumps(self.record(seconds=seconds))
 
     def record(self, *, seconds: bool = False) -> dict[str, Any]:
-        """The certificate as plain JSON values."""
-        return {
+        """The certificate as plain JSON values; "sha256" tells accidental damage, ``recheck`` everything else."""
+        content = {
             "schema": SCHEMA,
             "loss": self.loss,
             "formula": self.formula,
@@ -121,6 +119,7 @@ class Certificate:
             "versions": dict(self.versions),
             "lines": {key: line_record(line, seconds=seconds) for key, line in self.lines.items()},
         }
+        return content | {"sha256": hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()}
 
     @classmethod
     def from_json(cls, text: str) -> "Certificate":
@@ -165,16 +164,6 @@ class Certificate:
 
 def _by_details(requirement: str, details: Mapping[str, Any]) -> Answer:
     """A requirement that the line's figures answer, when its verdict stands."""
-    if requirement in ("mean", "median"):
-        functional, level = details.get("functional"), str(details.get("level"))
-        if functional is None:
-            return "unknown"
-        named = functional == requirement
-        return (
-            "holds"
-            if named or (requirement == "median" and functional == "quantile" and level == "1/2")
-            else "refuted"
-        )
     if requirement in ("lipschitz", "lipschitz-logits"):
         bound = details.get("bound")
         return "unknown" if bound is None else "refuted" if bound == "inf" else "holds"

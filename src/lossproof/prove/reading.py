@@ -50,8 +50,8 @@ def read(
     prediction: str | None,
 ) -> Reading:
     """The problem of a catalogue id, formula, "module:function", function or ``Loss``; runs a function's code."""
-    from lossproof.catalogue import resolve
-    from lossproof.catalogue.resolve import _MODULE_FUNCTION
+    from lossproof.catalogue import CATALOGUE
+    from lossproof.catalogue.resolve import _MODULE_FUNCTION, resolve_in
 
     spec = getattr(spec, "definition", spec)
     twice = sorted(set(params) & set({} if isinstance(symbolic, bool) else symbolic))
@@ -64,9 +64,9 @@ def read(
     if _MODULE_FUNCTION.fullmatch(name) or (callable(spec) and not isinstance(spec, Loss)):
         loss, agreement = _traced(spec, name, params, symbolic, decimal)
     elif isinstance(spec, str):
-        loss = resolve(spec, **{**_undeclared(name, params, symbolic), **params})
+        loss = resolve_in(CATALOGUE, spec, {**_undeclared(name, params, symbolic), **params})
     else:
-        loss = resolve(spec, **params)
+        loss = resolve_in(CATALOGUE, spec, params)
     loss, free = _freed(loss, params, symbolic)
     spans = _span("target", target, loss.target, loss), _span("prediction", prediction, loss.prediction, loss)
     return Reading(Problem(loss, *spans, free=free, decimal=decimal), agreement)
