@@ -50,6 +50,11 @@ def sign(expr: Expr, *, clock: Any = None) -> Signed:
         found, steps = _split(expr, clock, _MAX_REAL, _MAX_KINKS)
     except RecursionError:
         return Signed("?")
+    except ValueError as error:
+        # SymPy's Max cannot compare some constants; anything else, such as the clock's own error, goes on
+        if "not comparable" not in str(error):
+            raise
+        return Signed("?")
     if found == "?":
         return Signed("?")
     last = claim_of(expr, RELATION[found])
