@@ -293,7 +293,7 @@ class maximum(RealFunction):
     @classmethod
     def eval(cls, a: Expr, b: Expr) -> Expr:
         if a.is_number and b.is_number:
-            return sympy.Max(a, b)
+            return sympy.Max(a, b) if a.is_comparable and b.is_comparable else sympy.nan
         return a if a == b else None
 
     def fdiff(self, argindex: int = 1) -> Expr:
@@ -313,7 +313,7 @@ class minimum(RealFunction):
     @classmethod
     def eval(cls, a: Expr, b: Expr) -> Expr:
         if a.is_number and b.is_number:
-            return sympy.Min(a, b)
+            return sympy.Min(a, b) if a.is_comparable and b.is_comparable else sympy.nan
         return a if a == b else None
 
     def fdiff(self, argindex: int = 1) -> Expr:

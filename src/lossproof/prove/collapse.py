@@ -7,7 +7,7 @@ import sympy
 from lossproof.formula.functions import maximum, minimum
 from lossproof.prove.clock import Clock
 from lossproof.prove.regions import Region
-from lossproof.prove.sign import sign
+from lossproof.prove.sign import Signed, sign
 
 Expr = Any
 _KINKED = (sympy.Abs, sympy.sign, maximum, minimum, sympy.Max, sympy.Min, sympy.Piecewise)
@@ -93,6 +93,24 @@ def decided(condition: Expr, region: Region, clock: Clock) -> bool | None:
         sympy.Ne: (("0",), ("+", "-")),
     }[type(condition)]
     return False if found in never else True if found in always else None
+
+
+def sign_on(expr: Expr, region: Region, clock: Clock) -> Signed:
+    """The sign of an expression in y and p on a region, also looked for after multiplying it out.
+
+    >>> from lossproof.catalogue import CATALOGUE
+    >>> from lossproof.prove.problem import Problem
+    >>> from lossproof.prove.regions import regions
+    >>> problem = Problem(CATALOGUE["bce"])
+    >>> [sign_on(problem.slope, region, Clock.for_ever()).sign for region in regions(problem)]
+    ['+', '-', '+', '-']
+    """
+    put = region.put(expr)
+    found = sign(put, clock=clock)
+    if found.sign != "?" or put.count_ops() > 200:
+        return found
+    expanded = sympy.expand(put)
+    return sign(expanded, clock=clock) if expanded != put else found
 
 
 def _sign(expr: Expr, region: Region, clock: Clock) -> str:

@@ -11,14 +11,15 @@ from lossproof.formula.functions import derivative, maximum, minimum, to_element
 from lossproof.formula.symbols import P, Y
 from lossproof.formula.unparse import unparse
 from lossproof.prove.clock import Clock
-from lossproof.prove.collapse import collapse
+from lossproof.prove.collapse import collapse, sign_on
 from lossproof.prove.defined import defined
 from lossproof.prove.identity import vanishes
 from lossproof.prove.problem import Problem
-from lossproof.prove.regions import Region
+from lossproof.prove.regions import A, B, Region, together
 from lossproof.prove.sign import sign
 
 Expr = Any
+_KINKS = (sympy.Abs, maximum, minimum, sympy.Max, sympy.Min)
 _MOST = 64  # choices of branches that are looked at
 
 
@@ -33,16 +34,31 @@ class Switch:
     p0: Expr
     before: Expr
     after: Expr
+    point: bool = False  # another value at p0 alone
 
 
 def as_pieces(expr: Expr) -> Expr:
     """Write every abs, maximum and minimum that is left as a where, wheres inside their arguments drawn out."""
-    if not expr.args or not expr.has(sympy.Abs, maximum, minimum, sympy.Max, sympy.Min):
+    if not expr.args or not expr.has(*_KINKS):
         return expr
+    if isinstance(expr, sympy.Piecewise):
+        return _plain_conditions(sympy.Piecewise(*((as_pieces(e), c) for e, c in expr.args)))
     made = expr.func(*(as_pieces(a) for a in expr.args))
-    if isinstance(made, sympy.Abs | maximum | minimum | sympy.Max | sympy.Min):
+    if isinstance(made, _KINKS):
         return _branches(made)
     return made
+
+
+def _plain_conditions(expr: Expr) -> Expr:
+    """A where whose conditions hold a kink, with a where on the kink's own sign around it: abs(u) < 1 both ways."""
+    if not isinstance(expr, sympy.Piecewise):
+        return as_pieces(expr)
+    kinks = [k for _, c in expr.args for k in c.atoms(*_KINKS) if not any(a.has(*_KINKS) for a in k.args)]
+    if not kinks:
+        return expr
+    first, *rest = sympy.Piecewise(*_branches(kinks[0]).args).args
+    choices = [(expr.xreplace({kinks[0]: value}), condition) for value, condition in (first, *rest)]
+    return sympy.Piecewise(*((_plain_conditions(e), c) for e, c in choices))
 
 
 def _branches(kink: Expr) -> Expr:
@@ -62,6 +78,15 @@ def _branches(kink: Expr) -> Expr:
     return first
 
 
+def plain_conditions(expr: Expr) -> Expr:
+    """Kinks in the conditions of wheres resolved, all others left: they are continuous whatever their arguments do."""
+    if not expr.args or not expr.has(sympy.Piecewise):
+        return expr
+    if isinstance(expr, sympy.Piecewise):
+        return _plain_conditions(sympy.Piecewise(*((plain_conditions(e), c) for e, c in expr.args)))
+    return expr.func(*(plain_conditions(a) for a in expr.args))
+
+
 def variants(expr: Expr) -> list[Expr]:
     """The expression with every where replaced by each of its branches in turn."""
     todo, done = [expr], []
@@ -78,17 +103,15 @@ def variants(expr: Expr) -> list[Expr]:
 
 
 def switches(expr: Expr, region: Region, clock: Clock) -> Iterator[Switch]:
-    """All places where an expression made by ``as_pieces`` changes its branch. Raises Stuck where one is not found."""
+    """All places where an expression's wheres, with plain conditions, change. Raises Stuck where one is not found."""
     for node in expr.atoms(sympy.Piecewise):
         branches = list(node.args)
         if branches[-1][1] != sympy.true:
             raise Stuck("a where without a last branch")
         for i, (here, condition) in enumerate(branches[:-1]):
             there = sympy.Piecewise(*branches[i + 1 :])
-            parts = condition.args if isinstance(condition, sympy.And) else (condition,)
-            for part in parts:
-                if not isinstance(part, sympy.core.relational.Relational):
-                    raise Stuck(f"a condition that is no comparison: {part}")
+            simple = isinstance(condition, sympy.And | sympy.core.relational.Relational)
+            for part in sorted(condition.atoms(sympy.core.relational.Relational), key=str):
                 g = part.lhs - part.rhs
                 if not g.has(P):
                     continue  # for a fixed target the branch is fixed
@@ -96,8 +119,11 @@ def switches(expr: Expr, region: Region, clock: Clock) -> Iterator[Switch]:
                     inner, outer = expr.xreplace({node: here}), expr.xreplace({node: there})
                     if isinstance(part, sympy.Eq | sympy.Ne):
                         point, generic = (inner, outer) if isinstance(part, sympy.Eq) else (outer, inner)
-                        yield Switch(p0, generic, point)
-                        yield Switch(p0, point, generic)
+                        yield Switch(p0, generic, point, True)
+                        yield Switch(p0, point, generic, True)
+                    elif not simple:  # or, if-then-else: which side is which is not asked
+                        yield Switch(p0, inner, outer)
+                        yield Switch(p0, outer, inner)
                     elif (isinstance(part, sympy.Lt | sympy.Le)) == rising:
                         yield Switch(p0, inner, outer)
                     else:
@@ -135,11 +161,11 @@ def _roots(g: Expr, region: Region, clock: Clock) -> Iterator[tuple[Expr, bool]]
     raise Stuck(f"a branch that changes where {g} = 0, whose places are not found")
 
 
-def gate(problem: Problem, region: Region, loss: Expr, clock: Clock) -> list[Step]:
+def gate(problem: Problem, region: Region, loss: Expr, clock: Clock, *, steps_up: bool = False) -> list[Step]:
     """Show that the loss (collapsed on the region) is real, finite and continuous in p there, up to p = y.
 
-    Raises Stuck with the reason where that is not shown. At an end of the domain p = y is a limit that is not
-    reached, so nothing is asked there.
+    With ``steps_up`` it may jump, but only to larger values on the way from y. Raises Stuck with the reason where
+    that is not shown. At an end of the domain p = y is a limit that is not reached, so nothing is asked there.
     """
     steps: list[Step] = []
     pieces = as_pieces(loss)
@@ -148,19 +174,39 @@ def gate(problem: Problem, region: Region, loss: Expr, clock: Clock) -> list[Ste
         if found is None:
             raise Stuck(f"not shown to be finite and continuous for {region}")
         steps += [s for s in found if s not in steps]
-    for switch in switches(pieces, region, clock):
+    for switch in switches(plain_conditions(loss), region, clock):
         difference = to_elementary((switch.after - switch.before).xreplace({P: switch.p0}))
-        if not vanishes(collapse(difference, region, clock), clock):
+        if vanishes(collapse(difference, region, clock), clock):
+            steps.append(_meets(switch, region))
+        elif steps_up and not switch.point and _rises(difference, switch.p0, region, clock):
+            steps.append(Step(f"at p = {switch.p0} the loss jumps up on the way from y"))
+        else:
             raise Stuck(f"the loss may jump at p = {switch.p0}")
-        steps.append(_meets(switch, region))
     if region.end is None:
         at_diagonal = collapse(to_elementary(loss.xreplace({P: Y})), region, clock)
         floor = collapse(region.fix(problem.floor), region, clock)
         if any(defined(region.put(v), clock=clock) is None for v in variants(as_pieces(at_diagonal))):
             raise Stuck(f"not shown to be continuous at p = y for {region}")
-        if not vanishes(at_diagonal - floor, clock):
+        if vanishes(at_diagonal - floor, clock):
+            pass
+        elif steps_up and sign_on(at_diagonal - floor, region, clock).sign in ("+", ">="):
+            steps.append(Step("at p = y the loss jumps up on the way from y"))
+        else:
             raise Stuck("the loss may jump at p = y")
     return steps
+
+
+def _rises(difference: Expr, p0: Expr, region: Region, clock: Clock) -> bool:
+    """Whether after - before, at a switch, is not negative on the way from y: for all y that see the switch."""
+    if region.side == "<":
+        difference = -difference
+    found = sign_on(difference, region, clock).sign
+    if found == "?" and p0.is_Rational and 0 < p0 < 1 and region.end is None:
+        near = p0 if region.side == ">" else 1 - p0  # y between its end of [0, 1] and the switch
+        y = near * A / (A + B)
+        put = together(difference.xreplace({Y: y if region.side == ">" else 1 - y}))
+        found = sign(put, clock=clock).sign if put.free_symbols <= {A, B} else "?"
+    return found in ("+", ">=", "0")
 
 
 def _meets(switch: Switch, region: Region) -> Step:
@@ -179,7 +225,7 @@ def claim(
     """A claim in formula strings; None where a function has no name in formulas."""
     try:
         return Claim(unparse(left), relation, unparse(sympy.sympify(right)), where, given)
-    except LossproofError:
+    except (LossproofError, AttributeError):  # AttributeError: SymPy's if-then-else inside a condition
         return None
 
 

@@ -11,18 +11,19 @@ from typing import Any
 
 import sympy
 
-from lossproof.formula import Certified, Proved, Refuted, Step, Unknown, Verdict
+from lossproof.formula import Certified, LossproofError, Proved, Refuted, Step, Unknown, Verdict
 from lossproof.formula.functions import derivative, to_elementary
 from lossproof.formula.symbols import P, Y
+from lossproof.prove.ball import sign_at
 from lossproof.prove.boxes import Cover, minimum_cover
 from lossproof.prove.clock import Clock
-from lossproof.prove.collapse import collapse
-from lossproof.prove.continuity import Stuck, as_pieces, claim, gate, slope_of
+from lossproof.prove.collapse import collapse, sign_on
+from lossproof.prove.continuity import Stuck, as_pieces, claim, gate, slope_of, variants
+from lossproof.prove.defined import defined
 from lossproof.prove.identity import vanishes
 from lossproof.prove.problem import Line, Problem
 from lossproof.prove.refute import TARGETS, grid, lower_than_at_target, sample_parameters, settle
 from lossproof.prove.regions import Region, regions
-from lossproof.prove.sign import sign
 
 Expr = Any
 MINIMUM = "p = y is a global minimiser of p -> loss(y, p)"
@@ -77,7 +78,10 @@ def _prove(problem: Problem, clock: Clock) -> tuple[Verdict, Verdict]:
         stuck = next(s for s in finite if s.known == "?")
         reason = Unknown(stuck.reason or f"the sign of the derivative is not shown for {stuck.region}")
         return reason, reason
-    enclosed = _enclosed(problem, sides, clock)
+    try:
+        enclosed = _enclosed(problem, sides, clock)
+    except LossproofError as error:  # no enclosure of a function
+        enclosed = Unknown(f"{error}")
     return enclosed, enclosed
 
 
@@ -88,15 +92,19 @@ def side_of(problem: Problem, region: Region, clock: Clock) -> Side:
         return Side(region, base, "empty", ())  # infinite at this target whatever is predicted
     loss = collapse(base, region, clock)
     try:
-        checked = gate(problem, region, loss, clock)
+        checked = gate(problem, region, loss, clock, steps_up=True)
     except Stuck as stuck:
-        return Side(region, loss, "?", (), f"{stuck}")
+        return _by_value(problem, region, loss, clock) or Side(region, loss, "?", (), f"{stuck}")
     pieces = as_pieces(loss)
     slope = slope_of(loss if pieces == loss else pieces, region)
-    found = sign(region.put(slope), clock=clock)
+    found = sign_on(slope, region, clock)
     wanted = "+" if region.side == ">" else "-"
     weak = ">=" if region.side == ">" else "<="
     strength = "+" if found.sign == wanted else ">=" if found.sign in (weak, "0") else "?"
+    if strength != "+":
+        direct = _by_value(problem, region, loss, clock)
+        if direct is not None and (strength == "?" or direct.known == "+"):
+            return direct
     where, nice = region.ranges, _tidy(slope)
     step = Step(f"for {region}: dl/dp = {nice}", claim(slope, "=", nice, where, region.given))
     direction = "grows" if strength == "+" else "does not fall"
@@ -105,6 +113,68 @@ def side_of(problem: Problem, region: Region, clock: Clock) -> Side:
                      sympy.S.Zero, where, region.given) if strength != "?" else None)  # fmt: skip
     return Side(region, loss, strength, (step, *found.steps, *checked, end),
                 "" if strength != "?" else f"the sign of the derivative is not shown for {region}")  # fmt: skip
+
+
+def _by_value(problem: Problem, region: Region, loss: Expr, clock: Clock) -> Side | None:
+    """loss(y, p) - loss(y, y) itself as an expression of one sign: needs neither derivative nor continuity.
+
+    At an end of the domain loss(y, y) is a limit: it must be the value that the formula has there.
+    """
+    floor = (
+        loss.xreplace({P: region.end})
+        if region.end is not None
+        else collapse(region.fix(problem.floor), region, clock)
+    )
+    if floor.has(sympy.nan, sympy.zoo, sympy.oo):
+        return None
+    if region.end is not None and not _continuous_at_end(loss, region.end):
+        return None
+    excess = to_elementary(loss) - to_elementary(floor)
+    if excess.count_ops() > 120:
+        return None
+    for form in (
+        excess,
+        sympy.factor_terms(excess),
+        sympy.factor(excess) if not excess.has(sympy.exp) else excess,
+    ):
+        found = sign_on(form, region, clock)
+        if found.sign not in ("+", ">="):
+            continue
+        try:
+            variants_defined = [defined(region.put(v), clock=clock) for v in variants(as_pieces(form))]
+        except Stuck:
+            return None
+        if None in variants_defined:
+            return None
+        relation = ">" if found.sign == "+" else ">="
+        said = claim(form, relation, sympy.S.Zero, region.ranges, region.given)
+        end = Step(f"so loss(y, p) {relation} loss(y, y) ({region})", said)
+        return Side(region, loss, found.sign, (*found.steps, end), _DIRECT)
+    return None
+
+
+def _continuous_at_end(loss: Expr, end: Expr) -> bool:
+    """Whether the formula at p = y, an end of the domain, gives the limit: every part of it is continuous there."""
+    near = to_elementary(loss)
+    for node in sorted(near.atoms(sympy.Piecewise), key=lambda n: -n.count_ops()):
+        at = [(value, c, c.xreplace({P: end})) for value, c in node.args]
+        if any(c.has(P) and _on_border(c, end) for _, c, _ in at):
+            return False
+        near = near.xreplace({node: next((value for value, _, holds in at if holds == sympy.true), node)})
+    if near.has(sympy.Piecewise, sympy.sign):
+        return False
+    ends = [n.xreplace({P: end}) for n in sympy.preorder_traversal(near) if n.has(P)]
+    return not any(e.has(sympy.zoo, sympy.oo, sympy.nan) for e in ends)
+
+
+def _on_border(condition: Expr, end: Expr) -> bool:
+    """Whether a condition changes right at the end."""
+    parts = condition.args if isinstance(condition, sympy.And) else (condition,)
+    known = [c for c in parts if isinstance(c, sympy.core.relational.Relational)]
+    return len(known) < len(parts) or not all((c.lhs - c.rhs).xreplace({P: end}).is_nonzero for c in known)
+
+
+_DIRECT = "by value"
 
 
 def pin(expr: Expr, region: Region) -> Expr:
@@ -148,7 +218,7 @@ def _convex(problem: Problem, sides: list[Side], clock: Clock) -> tuple[Step, ..
         if not vanishes(at_y, clock):
             return None
         bend = side.region.fix(derivative(derivative(side.loss, P), P))
-        found = sign(side.region.put(bend), clock=clock)
+        found = sign_on(bend, side.region, clock)
         if found.sign != "+":
             return None
         where = side.region.ranges
@@ -231,17 +301,22 @@ def _tie(problem: Problem, clock: Clock) -> Refuted | None:
         tiny = Fraction(1, 2**40)
         near = [y + Fraction(s) for y in TARGETS for s in ("1/1000", "-1/1000", "1/10", "-1/10", "1/100000")]
         pairs = [
+            (Fraction(0), Fraction(1, 2)),
+            (Fraction(1), Fraction(1, 2)),
             (tiny, tiny / 2),
             (1 - tiny, 1 - tiny / 2),
             *zip((y for y in TARGETS for _ in range(5)), near, strict=True),
         ]
         for y, p in pairs:
             clock.check()
-            exact = sympy.Rational(y)
             if not 0 < p < 1:
                 continue
-            gap = loss.xreplace({Y: exact, P: sympy.Rational(p)}) - loss.xreplace({Y: exact, P: exact})
-            if sympy.nsimplify(gap) == 0 if gap.is_Rational else gap == 0:
+            gap = loss - loss.xreplace({P: Y})
+            if y in (0, 1):  # at an end the formula must give the limit
+                gap = gap.xreplace({Y: sympy.Rational(y)})
+                if not _continuous_at_end(gap, sympy.Rational(y)):
+                    continue
+            if sign_at(gap, {Y: y, P: p}) == 0:
                 where = (("y", str(y)), ("p", str(p)), *((str(k), str(v)) for k, v in values.items()))
                 difference = problem.plain - problem.plain.xreplace({P: Y})
                 said = claim(difference, "=", sympy.S.Zero, where)

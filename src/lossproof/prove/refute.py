@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,9 @@ TARGETS = tuple(
     Fraction(t)
     for t in ("1/2", "1/10", "1/5", "3/10", "7/10", "9/10", "1/100", "99/100", "1/3", "1/1000", "17/20")
 )
+
+#: targets close to black and white, where a small term can outweigh the loss
+BORDER = tuple(t for k in range(3, 13) for t in (Fraction(1, 10**k), 1 - Fraction(1, 10**k)))
 
 
 def sample_parameters(problem: Problem) -> list[dict[Expr, Expr]]:
@@ -63,22 +67,13 @@ def settle(
     y, p = at[Y], at[P]
     if y == p or not _inside(problem, y, p):
         return None
-    gap = loss.xreplace({Y: sympy.Rational(y), P: sympy.Rational(p)}) - loss.xreplace(
-        {Y: sympy.Rational(y), P: sympy.Rational(y)}
-    )
-    if gap.has(sympy.nan, sympy.zoo, sympy.oo, sympy.I) or sign_at(gap, {}) != -1:
+    gap = loss - loss.xreplace({P: Y})
+    if gap.has(sympy.nan, sympy.zoo, sympy.oo, sympy.I) or sign_at(gap, at) != -1:
         return None
     witness = (("y", str(y)), ("p", str(p)), *((str(k), str(v)) for k, v in values.items()))
     difference = to_elementary(problem.expr) - to_elementary(problem.expr.xreplace({P: Y}))
-    said = claim(
-        difference,
-        "<",
-        sympy.S.Zero,
-        (("y", str(y)), ("p", str(p)), *((str(k), str(v)) for k, v in values.items())),
-    )
-    if said is None:
-        return None
-    return Refuted(witness, said, str(ball(gap, {}, bits=256).str(12)))
+    said = claim(difference, "<", sympy.S.Zero, witness)
+    return said and Refuted(witness, said, str(ball(gap, at, bits=256).str(12)))
 
 
 def _inside(problem: Problem, y: Fraction, p: Fraction) -> bool:
@@ -90,7 +85,10 @@ def _candidates(problem: Problem, loss: Expr, clock: Clock) -> Iterator[tuple[Fr
     """Promising pairs: a step down the slope at p = y, then places where a scan in floats finds less."""
     slope = to_elementary(derivative(loss, P))
     curvature = to_elementary(derivative(derivative(loss, P), P))
-    for y in TARGETS:
+    special = special_places(loss)
+    own = _own_targets(loss, special)
+    for y in (*TARGETS, *own, *BORDER):
+        clock.check()
         if not _inside(problem, y, y):
             continue
         at = {Y: y, P: y}
@@ -103,11 +101,37 @@ def _candidates(problem: Problem, loss: Expr, clock: Clock) -> Iterator[tuple[Fr
                 if step > 0:
                     yield y, y - s * Fraction(step)
                 step /= 4
-    special = special_places(loss)
-    for y in TARGETS:
+    for y in (*TARGETS, *own, *BORDER[::3]):
         clock.check()
         if _inside(problem, y, y):
             yield from ((y, p) for p in _scan(problem, loss, y, special))
+
+
+def _own_targets(loss: Expr, special: Sequence[Expr]) -> list[Fraction]:
+    """Targets between the constants at which the formula changes: inside each window that it may open."""
+    marks = {Fraction(int(e.p), int(e.q)) for e in special if e.is_Rational}
+    for condition in loss.atoms(sympy.core.relational.Relational):
+        marks |= _marks(condition.lhs - condition.rhs)
+    for kink in loss.atoms(sympy.Abs, sympy.sign, maximum, minimum):
+        marks |= _marks(kink.args[0] - (kink.args[1] if len(kink.args) > 1 else 0))
+    inside = sorted(m for m in marks if 0 < m < 1)[:12]
+    between = [(a + b) / 2 for a, b in pairwise(inside)]
+    around = [m + s for m in inside for s in (Fraction(-1, 10**4), Fraction(1, 10**4))]
+    return [t for t in dict.fromkeys([*inside, *between, *around]) if 0 < t < 1]
+
+
+def _marks(u: Expr) -> set[Fraction]:
+    """Rational y at which one reading of an expression in y alone is zero."""
+    found = set()
+    for reading in {u, u.replace(sympy.Abs, lambda a: a), u.replace(sympy.Abs, lambda a: -a)}:
+        try:
+            poly = sympy.Poly(reading, Y)
+        except sympy.PolynomialError:
+            continue
+        if poly.degree() == 1 and all(c.is_Rational for c in poly.all_coeffs()):
+            a, b = poly.all_coeffs()
+            found.add(Fraction(int((-b / a).p), int((-b / a).q)))
+    return found
 
 
 def special_places(loss: Expr) -> list[Expr]:
@@ -140,7 +164,9 @@ def grid(problem: Problem, y: float) -> np.ndarray[Any, Any]:
     low, high = max(problem.prediction.low, -8.0), min(problem.prediction.high, 8.0)
     even = np.linspace(low, high, 1502)[1:-1]
     fine = np.logspace(-12, -0.35, 80)
-    near = np.concatenate([y - fine, y + fine])
+    near = np.concatenate(
+        [y - fine, y + fine, y * 2.0 ** np.arange(-8, 9), 1 - (1 - y) * 2.0 ** np.arange(-8, 9)]
+    )
     ends = np.concatenate([low + fine * (high - low), high - fine[fine > 1e-12] * (high - low)])
     p = np.unique(np.concatenate([even, near, ends]))
     return p[(p > low) & (p < high)]

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import sympy
 
-from lossproof.formula import Certified, Proved, Refuted, Step, Unknown, Verdict
+from lossproof.formula import Certified, LossproofError, Proved, Refuted, Step, Unknown, Verdict
 from lossproof.formula.functions import derivative, to_elementary
 from lossproof.formula.symbols import P, Y
 from lossproof.formula.trace_check import evaluate
 from lossproof.prove.ball import ball, sign_at
 from lossproof.prove.boxes import sign_cover
 from lossproof.prove.clock import Clock
-from lossproof.prove.collapse import collapse
+from lossproof.prove.collapse import collapse, sign_on
 from lossproof.prove.continuity import Stuck, as_pieces, claim, gate, slope_of, switches
 from lossproof.prove.identity import vanishes
 from lossproof.prove.logits import convex_by_composition
@@ -24,7 +24,6 @@ from lossproof.prove.minimum import pin
 from lossproof.prove.problem import Line, Problem
 from lossproof.prove.refute import TARGETS, grid, sample_parameters, special_places
 from lossproof.prove.regions import Region, regions
-from lossproof.prove.sign import sign
 
 Expr = Any
 CONVEX = "p -> loss(y, p) is convex for every y"
@@ -84,7 +83,10 @@ def convexity(problem: Problem, scale: Scale, clock: Clock) -> Verdict:
         return Proved("sum of convex functions of affine arguments", problem.domain, composed)
     if problem.free:
         return Unknown(reason)
-    return _enclosed(problem, scale, clock, reason)
+    try:
+        return _enclosed(problem, scale, clock, reason)
+    except LossproofError as error:  # no enclosure of a function
+        return Unknown(f"{error}")
 
 
 def _shown(problem: Problem, scale: Scale, clock: Clock) -> Iterator[Step]:
@@ -98,7 +100,7 @@ def _shown(problem: Problem, scale: Scale, clock: Clock) -> Iterator[Step]:
         yield from gate(problem, region, collapse(base, region, clock), clock)
         slope = slope_of(loss, region)
         bend = region.fix(scale.bend(slope))
-        found = sign(region.put(bend), clock=clock)
+        found = sign_on(bend, region, clock)
         if found.sign not in ("+", ">=", "0"):
             raise Stuck(f"the sign of the second derivative is not shown for {region}")
         relation = ">" if found.sign == "+" else ">="
@@ -110,7 +112,7 @@ def _shown(problem: Problem, scale: Scale, clock: Clock) -> Iterator[Step]:
         yield from found.steps
         for switch in switches(loss, region, clock):
             jump = (slope_of(switch.after, region) - slope_of(switch.before, region)).xreplace({P: switch.p0})
-            rise = sign(region.put(collapse(jump, region, clock)), clock=clock)
+            rise = sign_on(collapse(jump, region, clock), region, clock)
             if rise.sign not in ("+", ">=", "0"):
                 raise Stuck(f"the kink at p = {switch.p0} may bend down")
             yield Step(f"at the kink p = {switch.p0} the slope does not fall")
@@ -121,7 +123,7 @@ def _shown(problem: Problem, scale: Scale, clock: Clock) -> Iterator[Step]:
         jump = collapse((above - below).xreplace({P: Y}), region, clock)
         if vanishes(jump, clock):
             continue
-        if sign(region.put(jump), clock=clock).sign not in ("+", ">=", "0"):
+        if sign_on(jump, region, clock).sign not in ("+", ">=", "0"):
             raise Stuck("the kink at p = y may bend down")
         yield Step("at the kink p = y the slope rises", claim(jump, ">=", sympy.S.Zero, region.ranges[:1]))
 
@@ -174,6 +176,11 @@ def _around(p: np.ndarray[Any, Any], width: float) -> tuple[np.ndarray[Any, Any]
     return odds / factor / (1 + odds / factor), odds * factor / (1 + odds * factor)
 
 
+def _above_chord(loss: Expr, low: Expr, high: Expr) -> Expr:
+    """The loss at p less the mean of the losses at two places around it."""
+    return loss - (loss.xreplace({P: low}) + loss.xreplace({P: high})) / 2
+
+
 def _settle(
     problem: Problem,
     loss: Expr,
@@ -190,17 +197,17 @@ def _settle(
     low, high = scale.triple(middle, step)
     if not problem.prediction.low < low < middle < high < problem.prediction.high:
         return None
-    at = [loss.xreplace({Y: sympy.Rational(y), P: sympy.Rational(p)}) for p in (low, middle, high)]
-    gap = at[1] - (at[0] + at[2]) / 2
-    if gap.has(sympy.nan, sympy.zoo, sympy.oo, sympy.I) or sign_at(gap, {}) != (0 if straight else 1):
+    low_p, high_p = sympy.symbols("p1 p2", real=True)
+    fixed = {Y: sympy.Rational(y)} if y in (0, 1) else {}
+    at = {Y: y, P: middle, low_p: low, high_p: high}
+    gap = _above_chord(loss.xreplace(fixed), low_p, high_p)
+    if gap.has(sympy.nan, sympy.zoo, sympy.oo, sympy.I) or sign_at(gap, at) != (0 if straight else 1):
         return None
-    p1, p2 = sympy.symbols("p1 p2", real=True)
-    plain = to_elementary(problem.expr.xreplace({Y: sympy.Rational(y)} if y in (0, 1) else {}))
-    statement = plain - (plain.xreplace({P: p1}) + plain.xreplace({P: p2})) / 2
+    statement = _above_chord(to_elementary(problem.expr.xreplace(fixed)), low_p, high_p)
     where = (("y", str(y)), ("p", str(middle)), ("p1", str(low)), ("p2", str(high)),
              *((str(k), str(v)) for k, v in values.items()))  # fmt: skip
     said = claim(statement, "=" if straight else ">", sympy.S.Zero, where)
-    return said and Refuted(where, said, str(ball(gap, {}, bits=256).str(12)))
+    return said and Refuted(where, said, str(ball(gap, at, bits=256).str(12)))
 
 
 def _enclosed(problem: Problem, scale: Scale, clock: Clock, reason: str) -> Verdict:

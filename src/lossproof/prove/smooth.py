@@ -8,7 +8,7 @@ from typing import Any
 
 import sympy
 
-from lossproof.formula import Certified, Interval, Proved, Refuted, Step, Unknown, Verdict
+from lossproof.formula import Certified, Interval, LossproofError, Proved, Refuted, Step, Unknown, Verdict
 from lossproof.formula.functions import derivative, to_elementary
 from lossproof.formula.symbols import P, Y
 from lossproof.formula.unparse import unparse
@@ -39,7 +39,7 @@ def lines(problem: Problem, known: Mapping[str, Line], clock: Clock) -> Iterator
     bend = to_elementary(derivative(derivative(sides[0][1], P), P))
     yield _curvature(problem, bend, verdict, above, clock, start)
     start = time.monotonic()
-    strong, details = _strongly(problem, bend, verdict, clock)
+    strong, details = _strongly(problem, bend, verdict, known, clock)
     yield Line("strongly_convex", STRONG, strong, details, time.monotonic() - start)
 
 
@@ -89,7 +89,7 @@ def _twice(problem: Problem, sides: list[tuple[Region, Expr]], clock: Clock) -> 
     return Proved("second derivative on both sides of p = y", problem.domain, tuple(dict.fromkeys(steps)))
 
 
-def _endless(loss: Expr, name: str, clock: Clock) -> Refuted | None:
+def _endless(loss: Expr, clock: Clock) -> Refuted | None:
     """The second derivative grows past every bound as p -> y: shown at p = y + 2**-k."""
     bend = to_elementary(derivative(derivative(loss, P), P))
     half = sympy.Rational(1, 2)
@@ -130,7 +130,9 @@ def _curvature(
     )
 
 
-def _strongly(problem: Problem, bend: Expr, twice: Verdict, clock: Clock) -> tuple[Verdict, dict[str, Any]]:
+def _strongly(
+    problem: Problem, bend: Expr, twice: Verdict, known: Mapping[str, Line], clock: Clock
+) -> tuple[Verdict, dict[str, Any]]:
     for y in TARGETS[:4]:
         at = {Y: y, P: y}
         value = bend.xreplace({Y: sympy.Rational(y), P: sympy.Rational(y)})
@@ -144,10 +146,20 @@ def _strongly(problem: Problem, bend: Expr, twice: Verdict, clock: Clock) -> tup
                 return Refuted(
                     (("y", str(y)), ("p", str(y))), said, "the second derivative is not above 0 there"
                 ), {}
+    convex = known.get("convex")
+    if convex is not None and isinstance(convex.verdict, Refuted):
+        return convex.verdict, {}
     if problem.free or bend.has(sympy.Piecewise) or not isinstance(twice, Proved):
         return Unknown("only tried for smooth losses with all parameters given"), {}
     if math.inf in (problem.prediction.high, problem.target.high):
         return _flattens(problem, bend, clock), {}
+    try:
+        return _modulus(problem, bend, clock)
+    except LossproofError as error:  # no enclosure of a function
+        return Unknown(f"{error}"), {}
+
+
+def _modulus(problem: Problem, bend: Expr, clock: Clock) -> tuple[Verdict, dict[str, Any]]:
     span = _pair(problem.target), _pair(problem.prediction)
     least, _, *_ = bounds(bend, (Y, P), span, clock=clock.part(0.2), most=3000)
     if least[0] > 0:
