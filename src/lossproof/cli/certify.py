@@ -77,7 +77,7 @@ def command(
     keys = _lines_of(_names(only), asked)
     certificate = certify(
         loss,
-        symbolic=_symbolic(symbolic),
+        symbolic=_open(symbolic),
         decimal=decimal,
         target=target,
         prediction=prediction,
@@ -93,7 +93,7 @@ def command(
         if path not in (None, "-"):
             _write(Path(str(path)), text())
     if html is not None:
-        _page(certificate, html, loss, param, second)
+        _page(certificate, html, _drawn(loss, param, symbolic, decimal), second)
     if asked:
         raise typer.Exit(judge(certificate, asked, quiet="-" in (latex, json)))
 
@@ -178,15 +178,20 @@ def _latex(certificate: Certificate, snippet: bool) -> str:
     return proof_latex(certificate, document=not snippet)
 
 
-def _page(
-    certificate: Certificate, path: Path, loss: str, param: list[str] | None, beside: Loss | None
-) -> None:
-    from lossproof.catalogue import resolve
+def _page(certificate: Certificate, path: Path, drawn: Loss, beside: Loss | None) -> None:
     from lossproof.report.certificate_page import write
 
-    typer.echo(
-        f"page: {write(certificate, path, loss=resolve(loss, **_parameters(param)), beside=beside)}", err=True
-    )
+    written = write(certificate, path, loss=drawn, beside=beside, checked=checked(certificate))
+    typer.echo(f"page: {written}", err=True)
+
+
+def _drawn(loss: str, param: list[str] | None, symbolic: list[str] | None, decimal: bool) -> Loss:
+    """The loss that the pictures show: parameters that are left open have some value of their range."""
+    from lossproof.prove.reading import read
+
+    return read(
+        loss, _parameters(param), _open(symbolic), decimal=decimal, target=None, prediction=None
+    ).problem.loss
 
 
 def _write(path: Path, text: str) -> None:
@@ -226,9 +231,10 @@ def _lines_of(only: list[str], asked: list[str]) -> list[str] | None:
     return [*(name.replace("-", "_") for name in only), *needed] if only else None
 
 
-def _symbolic(given: list[str] | None) -> bool | list[str]:
+def _open(given: list[str] | None) -> bool | dict[str, str | None]:
+    """Which parameters are left open: all, none, or names."""
     names = _names(given)
-    return True if "all" in names else names or False
+    return True if "all" in names else dict.fromkeys(names) if names else False
 
 
 def _parameters(pairs: list[str] | None) -> dict[str, float]:

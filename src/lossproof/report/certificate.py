@@ -12,6 +12,7 @@ from lossproof.report.decimals import is_rounded
 
 if TYPE_CHECKING:
     from lossproof.prove.certificate import Certificate
+    from lossproof.recheck import Report
 
 #: what each verdict means, in one sentence
 MEANING = {
@@ -94,6 +95,14 @@ def witnesses(certificate: Certificate) -> list[Witness]:
     return found
 
 
-def summary_of(report: Any) -> str:
-    """What the independent checker found, in one sentence."""
-    return str(report)
+def summary_of(report: Report) -> str:
+    """What the independent checker found, in a sentence; with its list of what is wrong if there is any."""
+    counts = report.counts
+    each = f"{counts.get('claims', 0)} claims at {counts.get('points', 0)} points"
+    rest = "".join(f", {counts[name]} {name}" for name in ("boxes", "witnesses") if counts.get(name))
+    head = f"Checked again by code that shares nothing with the prover: {each}{rest}"
+    if report.ok:
+        return f"{head}; nothing wrong."
+    return "\n".join(
+        [f"{head}; {len(report.problems)} wrong:", *(f"  {key}: {what}" for key, what in report.problems)]
+    )

@@ -190,10 +190,10 @@ def _consistency(details: Details) -> str | None:
             said = f"the {details.get('level')}-quantile of Y"
         case "mean through a link":
             said = "a function of the mean: p* = g(E Y)"
-            said += f", g(y) = {tidy(details['inverse'])}" if details.get("inverse") else ""
+            said += f", g(m) = {tidy(details['inverse'])}" if details.get("inverse") else ""
         case "transformed mean":
             said = "the mean of a transform G: p* = G^-1(E G(Y))"
-            said += f", G(y) = {tidy(details['link'])}" if details.get("link") else ""
+            said += f", G = {tidy(details['link'])}" if details.get("link") else ""
         case "location M-estimator":
             said = "a location M-estimate of Y"
         case "other":

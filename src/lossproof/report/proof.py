@@ -170,12 +170,17 @@ def _part(line: Line, domain: str) -> Part:
         closing = f"The rest is shown by enclosures on {len(verdict.pieces)} boxes that cover the domain ({verdict.domain})."
     elif line.key in _WITH_RESULT:
         closing = f"Result: {answer(line, domain)}."
+    blocks = _blocks(verdict.steps)
+    for block in blocks:  # what the heading says is not said again
+        block.sentences = [
+            replace(s, text="") if s.text == line.statement and s.claim else s for s in block.sentences
+        ]
     return Part(
         line.key,
         line.statement,
         type(verdict).__name__,
         verdict.method,
-        tuple(_blocks(verdict.steps)),
+        tuple(blocks),
         closing,
     )
 

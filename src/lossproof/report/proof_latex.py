@@ -64,7 +64,7 @@ def _block(block: Block) -> str:
 def _sentence(sentence: Sentence) -> str:
     text = sentence_latex(sentence.text)
     if sentence.claim is not None and not holds_formula(sentence):
-        text += ":\n" + _display(claim_latex(sentence.claim))
+        text += (":\n" if text else "") + _display(claim_latex(sentence.claim))
     reason = sentence.reason
     if reason is not None and reason.claim is not None and len(reason.claim.left) < 240:
         text += (

@@ -76,12 +76,14 @@ def _said(sentence: Sentence) -> str:
     claim = sentence.claim
     if claim is None or holds_formula(sentence):
         return sentence.text
-    return f"{sentence.text}: {claim}"
+    return f"{sentence.text}: {claim}" if sentence.text else str(claim)
 
 
 def holds_formula(sentence: Sentence) -> bool:
     """Whether a sentence's words say what its claim says, so that the claim need not be printed beside it."""
     claim = sentence.claim
+    if not sentence.text:
+        return False
     if claim is None or " 0" in sentence.text:
         return True
     return claim.right in sentence.text and claim.relation in sentence.text

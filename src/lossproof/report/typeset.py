@@ -64,6 +64,7 @@ def formula_mathml(formula: str) -> str:
         str(printer.doprint(_plain(formula)))
         .replace("&InvisibleTimes;", "&#8290;")
         .replace("&ApplyFunction;", "&#8289;")
+        .replace("<mo>-</mo>", "<mo>−</mo>")
     )
 
 
@@ -132,3 +133,18 @@ def escape_latex(text: str) -> str:
     50 \% of a\_b
     """
     return "".join(_SPECIAL.get(character, character) for character in text)
+
+
+def slope_mathml(what: str) -> str:
+    """The name of a derivative as MathML.
+
+    >>> slope_mathml("dl/dp").count("mi")
+    4
+    """
+    found = re.fullmatch(r"d(\d?)l/d([a-z])\d?", what)
+    if not found:
+        return f"<mi>{what}</mi>"
+    order, name = found[1], f"<mi>{found[2]}</mi>"
+    partial = f"<msup><mo>∂</mo><mn>{order}</mn></msup>" if order else "<mo>∂</mo>"
+    below = f"<msup>{name}<mn>{order}</mn></msup>" if order else name
+    return f"<mfrac><mrow>{partial}<mi>ℓ</mi></mrow><mrow><mo>∂</mo>{below}</mrow></mfrac>"

@@ -13,7 +13,7 @@
       trace.marker = { ...(trace.marker || {}), color: tone };
     }
     const axis = {
-      gridcolor: colour("--grid"), linecolor: colour("--line"), tickcolor: colour("--line"), zeroline: false, showline: true, ticks: "outside", ticklen: 4, fixedrange: true,
+      gridcolor: colour("--grid"), linecolor: colour("--line"), tickcolor: colour("--line"), zeroline: false, zerolinecolor: colour("--muted"), showline: true, ticks: "outside", ticklen: 4, fixedrange: true,
     };
     for (const name of ["xaxis", "yaxis"]) {
       layout[name] = { ...axis, ...(layout[name] || {}) };
