@@ -70,9 +70,8 @@ def _twice(problem: Problem, sides: list[tuple[Region, Expr]], clock: Clock) -> 
     for name, (above, below) in zip(("slope", "second derivative"), zip(*bends, strict=True), strict=True):
         if any(e.has(sympy.zoo, sympy.oo, sympy.nan) for e in (above, below)):
             bend_limit = next(e for e in (above, below) if e.has(sympy.zoo, sympy.oo, sympy.nan))
-            return _endless(sides[0][1], name, clock) or Unknown(
-                f"the {name} has no value at p = y: {bend_limit}"
-            )
+            endless = _endless(sides[0][1], clock)
+            return Unknown(f"the {name} has no value at p = y: {bend_limit}") if endless is None else endless
         if vanishes(above - below, clock):
             continue
         for y in TARGETS:
