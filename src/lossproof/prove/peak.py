@@ -2,6 +2,7 @@
 
 import heapq
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import count
@@ -19,6 +20,7 @@ from lossproof.prove.special import precision
 
 Expr = Any
 _Q = sympy.Dummy("q", real=True)  # 1 - p
+_TINY = 1e-6  # below this a peak is only told to within this times rel
 _SMALLEST = 2.0**-60
 
 
@@ -116,8 +118,12 @@ def _power_log(x: Span, a: Fraction, b: int) -> Span:
     return made if b % 2 == 0 else spans.neg(made)
 
 
-def peak(g: Expr, clock: Clock, *, rel: float = 1e-3, most: int = 2000) -> Peak:
-    """Enclose sup |g(p)| over 0 < p < 1; ``high`` is inf where boundedness is not shown. Raises ``OutOfTime``.
+def peak(
+    g: Expr, clock: Clock, *, rel: float = 1e-3, most: int = 2000, of: Callable[[Span], Span] = spans.absolute
+) -> Peak:
+    """Enclose sup |g(p)| over 0 < p < 1, or sup of(g(p)); ``high`` is inf where boundedness is not shown.
+
+    Raises ``OutOfTime``.
 
     >>> found = peak(P*(1 - P)**2, Clock.for_ever())
     >>> found.low <= 4 / 27 <= found.high < 4 / 27 + 2e-4
@@ -126,17 +132,17 @@ def peak(g: Expr, clock: Clock, *, rel: float = 1e-3, most: int = 2000) -> Peak:
     tame = Tame(g)
     order = count()
     with precision(64):
-        best, where = 0.0, Fraction(1, 2)
+        best, where = -math.inf, Fraction(1, 2)
         heap: list[tuple[float, int, Span]] = []
 
         def look(p: float) -> None:
             nonlocal best, where
-            value = spans.absolute(tame.over((p, p)))[0]
+            value = of(tame.over((p, p)))[0]
             if value > best and value < math.inf:
                 best, where = value, Fraction(p)
 
         def add(cell: Span) -> None:
-            bound = spans.absolute(tame.over(cell))[1]
+            bound = of(tame.over(cell))[1]
             heapq.heappush(heap, (-(math.inf if math.isnan(bound) else bound), next(order), cell))
 
         for k in (1, 2, 3, 5, 10, 20, 40):
@@ -146,7 +152,7 @@ def peak(g: Expr, clock: Clock, *, rel: float = 1e-3, most: int = 2000) -> Peak:
         for _ in range(most):
             clock.check()
             high, _, (a, b) = heap[0]
-            if -high - best <= rel * best or b - a < _SMALLEST:
+            if -high - best <= rel * max(abs(best), _TINY) or b - a < _SMALLEST:
                 break
             heapq.heappop(heap)
             middle = (
