@@ -62,7 +62,9 @@ def share_sums(exprs: Sequence[Expr]) -> tuple[list[tuple[Expr, Expr]], list[Exp
     found = list(exprs)
     while True:
         sums = {a for e in (*found, *(e for _, e in named)) for a in e.atoms(sympy.Add) if a.has(Z)}
-        longer = [(b, a) for a in sorted(sums, key=str) for b in sorted(sums, key=str) if set(a.args) < set(b.args)]
+        longer = [
+            (b, a) for a in sorted(sums, key=str) for b in sorted(sums, key=str) if set(a.args) < set(b.args)
+        ]
         if not longer:
             return named, found
         part = longer[0][1]
@@ -145,9 +147,8 @@ class InPlaceEmitter(Emitter):
                 text = self._last_use(rest, owned)
                 # a chain that begins with the sigmoid may begin in the tensor where the gradient shall end
                 begin = "p = torch.sigmoid(z)" if text.startswith("slope(") else ""
-                at = [i for i, line in enumerate(lines) if line == pad + begin and "p.clone()" not in text]
-                for i in at:
-                    lines[i] = f"{pad}p = torch.sigmoid(z, out=out)"
+                if begin and "p.clone()" not in text:
+                    lines = [f"{pad}p = torch.sigmoid(z, out=out)" if x == pad + begin else x for x in lines]
                 if text.startswith("torch.sigmoid(z)."):
                     text = text.replace("torch.sigmoid(z)", "torch.sigmoid(z, out=out)", 1)
                 lines += wrapped("gradient = {}", self._scaled(rest, text, factor, owned), pad)
@@ -170,9 +171,13 @@ class InPlaceEmitter(Emitter):
         # a slope writes over its p when all else in it is computed
         calls = [n for n in nodes if isinstance(n, slope)]
         inside = list(sympy.preorder_traversal(calls[0])) if len(calls) == 1 else []
-        self.ending = {s for s in owned if inside and s is inside[0].args[1] and nodes.count(s) == inside.count(s)}
+        self.ending = {
+            s for s in owned if inside and s is inside[0].args[1] and nodes.count(s) == inside.count(s)
+        }
         text = self(e)
-        if any(len(re.findall(rf"\b{s}\b", text)) > 1 for s in self.dying):  # a spelling that repeats its argument
+        if any(
+            len(re.findall(rf"\b{s}\b", text)) > 1 for s in self.dying
+        ):  # a spelling that repeats its argument
             self.dying = set()
             text = self(e)
         self.dying, self.ending = set(), set()
