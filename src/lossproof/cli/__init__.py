@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from lossproof.cli import certify, check, compare, losses, show
+from lossproof.cli import certify, check, compare, losses, recheck, show
 
 app = typer.Typer(
     name="lossproof",
@@ -18,6 +18,7 @@ app.command("certify")(certify.command)
 app.command("compare")(compare.command)
 app.command("check")(check.command)
 app.command("losses")(losses.command)
+app.command("recheck")(recheck.command)
 app.command("show")(show.command)
 
 

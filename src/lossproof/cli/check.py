@@ -130,7 +130,7 @@ def _verdicts(console: "Console", report: "DataReport") -> None:
     table.add_column("why, and what to do", overflow="fold", ratio=1)
     for v in report.losses:
         if v.legal:
-            reasons = ["its minimum is not at p = y"] if v.minimum == "elsewhere" else []
+            reasons = [_elsewhere(v.loss)] if v.minimum == "elsewhere" else []
             why = "; ".join([*reasons, v.floor_reason] if v.floor_reason else reasons)
             cells = (v.loss, "yes", _floors(v), why)
         else:
@@ -139,6 +139,14 @@ def _verdicts(console: "Console", report: "DataReport") -> None:
             cells = (v.loss, "no", "-", why)
         table.add_row(*map(Text, cells), style="" if v.legal else "red")
     console.print(table)
+
+
+def _elsewhere(loss: str) -> str:
+    from lossproof.catalogue import resolve
+    from lossproof.report.standing import CLAIMED, of_loss
+
+    known = "shown by a counterexample" if "(refuted)" in of_loss(resolve(loss)) else CLAIMED
+    return f"its minimum is not at p = y ({known})"
 
 
 def _floors(v: "Verdict") -> str:

@@ -9,16 +9,18 @@ import typer
 def command(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
-    """List the losses of the catalogue: id, formula, parameters, where the minimum lies.
+    """List the losses of the catalogue: id, formula, parameters, where the minimum lies and how that is known.
 
     Example: lossproof losses
     """
     from lossproof.catalogue import CATALOGUE
+    from lossproof.report.standing import of_loss
 
     if as_json:
         rows = [
             {"id": loss.id, "title": loss.title, "formula": loss.formula, "minimum": loss.minimum,
-             "minimiser": loss.minimiser, "target": str(loss.target), "prediction": str(loss.prediction),
+             "minimiser": loss.minimiser, "least_at": of_loss(loss),
+             "target": str(loss.target), "prediction": str(loss.prediction),
              "params": {p.name: {"default": p.default, "range": str(p.interval), "title": p.title} for p in loss.params},
              "references": [{"text": r.text, "url": r.url} for r in loss.references], "note": loss.note}
             for loss in CATALOGUE.values()
@@ -31,7 +33,7 @@ def command(
     from rich.text import Text
 
     console = Console(highlight=False)
-    for minimum, head in (("target", "Minimum declared at p = y"), ("elsewhere", "Minimum NOT at p = y")):
+    for minimum, head in (("target", "Least at p = y"), ("elsewhere", "Least NOT at p = y")):
         table = Table(
             title=head, title_justify="left", box=box.SIMPLE_HEAD if console.is_terminal else box.ASCII2
         )
@@ -41,6 +43,7 @@ def command(
         for loss in CATALOGUE.values():
             if loss.minimum == minimum:
                 params = ", ".join(f"{p.name}={p.default:g} in {p.interval}" for p in loss.params)
-                name = f"{loss.id}\n({params})" if params else loss.id
-                table.add_row(Text(name), str(loss.target), Text(f"{loss.title}\n{loss.formula}"))
+                head = f"{loss.title} ({params})" if params else loss.title
+                said = Text(f"{head}\n{loss.formula}\nleast: {of_loss(loss)}")
+                table.add_row(Text(loss.id), str(loss.target), said)
         console.print(table)

@@ -54,9 +54,9 @@ def general(verdict: Refuted, name: str | None = None) -> str:
     shown = name or claim.left if name or len(claim.left) <= 80 else "the left side of the claim"
     if claim.right == "0":
         return f"at {at}: {shown} = {left} {claim.relation} 0"
-    return (
-        f"at {at}: {shown} = {left} {claim.relation} {value_of(claim.right, points.items())} = {claim.right}"
-    )
+    right = value_of(claim.right, points.items())
+    other = "" if _is_number(claim.right) else f" = {claim.right}"
+    return f"at {at}: {shown} = {left} {claim.relation} {right}{other}"
 
 
 def _is_number(text: str) -> bool:

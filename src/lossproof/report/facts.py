@@ -10,6 +10,7 @@ from typing import Any
 from lossproof.report import paired
 from lossproof.report.readable import listing, number
 from lossproof.report.run import Run
+from lossproof.report.standing import least_at
 
 LONG_TITLE = 60
 
@@ -105,6 +106,7 @@ class LossCard:
     minimiser: str
     note: str
     place: int
+    least: str
 
 
 def losses(run: Run) -> list[LossCard]:
@@ -123,6 +125,13 @@ def losses(run: Run) -> list[LossCard]:
                 str(entry.get("minimiser") or ""),
                 str(entry.get("note") or ""),
                 place,
+                least_at(
+                    str(entry.get("id") or ""),
+                    str(entry.get("formula") or ""),
+                    entry.get("values") or {},
+                    str(entry.get("minimum") or ""),
+                    str(entry.get("minimiser") or ""),
+                ),
             )
         )
     return cards
