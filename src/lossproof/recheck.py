@@ -17,7 +17,7 @@ from typing import Any
 from lossproof.formula import LossproofError
 from lossproof.rechecking.claims import Said, check_claim, read_claim
 from lossproof.rechecking.cover import Box, gap, holds_on, read_pieces
-from lossproof.rechecking.points import read_range
+from lossproof.rechecking.points import Range, read_range
 from lossproof.rechecking.statements import KINDS, STATEMENTS, Stated, is_kind, need_derivative
 from lossproof.rechecking.values import Broken, Formula, names
 from lossproof.rechecking.witness import check_contradiction, read_witness
@@ -46,6 +46,8 @@ _KIND_ON_BOXES = {
 }  # fmt: skip
 #: lines whose every inequality is to hold on the whole domain
 _EACH = ("lipschitz", "lipschitz_logits", "strongly_convex")
+#: lines that state an identity, which is itself tried at points
+_BY_FORMULA = ("floor", "curvature")
 #: lines that are certified by signs at the ends of brackets, and need no boxes
 _BY_POINTS = ("minimiser",)
 
@@ -180,7 +182,7 @@ class _Checker:
         stated = narrowed(self.base, verdict["domain"], line["details"])
         if kind == "Certified":
             self._pieces(key, verdict, stated, claims)
-        elif not claims:
+        elif not claims and not (key in _BY_FORMULA and isinstance(line["details"].get("formula"), str)):
             raise Broken("proved without one claim that can be checked")
         elif key in _KIND_ON_BOXES and (
             key in ("minimum", "unique") or _BY_DERIVATIVE.fullmatch(verdict["method"])
@@ -321,12 +323,25 @@ def narrowed(base: Stated, domain: str, details: Mapping[str, Any]) -> Stated:
     y, p = base.y, base.p
     for name, left, low, high, right in _NARROWER.findall(domain):
         span = read_range(f"{left}{_end(low)}, {_end(high)}{right}")
-        old = {"y": y, "p": p}.get(name)
-        if old is not None and old.covers(span):
-            y, p = (span if name == "y" else y), (span if name == "p" else p)
+        if name == "y" and not span.covers(y):
+            raise Broken(f"shown for y in {left}{low}, {high}{right} only")
+        if name == "p" and p.covers(span):
+            if _loss_of_range(p, span) > _MARGIN:
+                raise Broken(f"shown for p in {left}{low}, {high}{right} only")
+            p = span
     if "y in " not in domain and "P(Y = 1)" not in domain:
         raise Broken(f"expected a domain of y and p, got {domain!r}")
     return Stated(base.formula, y, p, base.free, details)
+
+
+#: the share of the predictions at the ends that a verdict may openly leave out
+_MARGIN = Fraction(1, 10**6)
+
+
+def _loss_of_range(whole: Range, part: Range) -> Fraction:
+    if None in (whole.low, whole.high, part.low, part.high):
+        return Fraction((whole.low, whole.high) != (part.low, part.high))
+    return 1 - (part.high - part.low) / (whole.high - whole.low)  # type: ignore[operator]
 
 
 def _end(text: str) -> str:

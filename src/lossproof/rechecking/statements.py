@@ -35,6 +35,14 @@ class Stated:
         rng = random.Random(repr((self.formula.text, count, given, far)))
         return points({"y": self.y, "p": self.p, **self.free}, given, count, rng, far=far)
 
+    def corners(self) -> Iterator[Point]:
+        """Targets at the ends of the domain with predictions close to its ends, and in the middle."""
+        if self.p.low is not None and self.p.high is not None:
+            for at in self.points(3, far=False):
+                for y in self.y.ends:
+                    for t in (Fraction(1, 10**9), Fraction(1, 10**3), Fraction(1, 2), 1 - Fraction(1, 10**9)):
+                        yield {**at, "y": y, "p": self.p.low + t * (self.p.high - self.p.low)}
+
 
 def expect(relation: str, sides: Callable[[], Pair], at: Mapping[str, Any], what: str) -> None:
     """Raise ``Broken`` where a relation is false; one without value, or beyond 1024 bits, says nothing."""
@@ -199,10 +207,10 @@ def minimiser(s: Stated) -> None:
         y, low, high = (Fraction(str(x)) for x in entry)
         middle, width = (low + high) / 2, max(high - low, Fraction(1, 2**50))
         for at in s.points(20):
-            if abs(at["p"] - middle) > 20 * width:
-                expect(
-                    ">=", _losses(s, y, at["p"], middle, at), {**at, "y": y}, f"the least lies in {entry[1:]}"
-                )
+            for p in (at["p"], low - width, high + width):
+                if p in s.p and not low - width < p < high + width:
+                    shown = {**at, "y": y, "p": p}
+                    expect(">=", _losses(s, y, p, middle, at), shown, f"the least lies in {entry[1:]}")
 
 
 def _rational(x: arb) -> Fraction | None:
@@ -217,7 +225,7 @@ def _lipschitz(s: Stated, *, logits: bool) -> None:
     if not isinstance(bound, list):
         return
     most = Fraction(str(bound[1])) * (1 + Fraction(1, 10**12))
-    for at in s.points(60, far=False):
+    for at in (*s.points(60, far=False), *s.corners()):
         with precision(1024):
             try:
                 size = abs(s.formula.slope(at["y"], at["p"], at))
