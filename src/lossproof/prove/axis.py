@@ -1,7 +1,6 @@
 """Functions of the prediction alone: their sign on the domain, antiderivatives, inverses."""
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -13,6 +12,7 @@ from lossproof.formula.functions import derivative, to_elementary
 from lossproof.formula.symbols import P, Y
 from lossproof.prove.ball import ball, sign_at
 from lossproof.prove.boxes import sign_cover
+from lossproof.prove.climb import Cell, cell, climb
 from lossproof.prove.clock import Clock
 from lossproof.prove.continuity import Stuck, claim
 from lossproof.prove.identity import vanishes
@@ -22,25 +22,7 @@ from lossproof.prove.sign import sign
 
 Expr = Any
 _BAD = (sympy.zoo, sympy.nan, sympy.oo, sympy.I)
-_DEPTH = 4  # derivatives that are taken to show a sign
 _LONG = 150  # operations above which an expression is not rearranged
-
-
-@dataclass(frozen=True)
-class Cell:
-    """An open interval of predictions; ``p`` runs through it as its positive symbols do."""
-
-    low: Expr
-    high: Expr
-    p: Expr
-    parameters: tuple[tuple[Expr, Expr], ...] = ()
-
-    def __str__(self) -> str:
-        return f"({self.low}, {self.high})".replace("oo", "inf")
-
-    def put(self, expr: Expr) -> Expr:
-        """An expression in p and parameters, in positive symbols."""
-        return together(to_elementary(expr).xreplace({P: self.p, **dict(self.parameters)}))
 
 
 @dataclass(frozen=True)
@@ -49,21 +31,6 @@ class Shown:
 
     steps: tuple[Step, ...] = ()
     pieces: tuple[Piece, ...] = ()
-
-
-def cell(low: Expr, high: Expr, parameters: tuple[tuple[Expr, Expr], ...] = ()) -> Cell:
-    """The open interval between two ends.
-
-    >>> print(cell(sympy.S.Zero, sympy.S.One).p)
-    u/(u + v)
-    """
-    if low == -sympy.oo and high == sympy.oo:
-        return Cell(low, high, R, parameters)
-    if high == sympy.oo:
-        return Cell(low, high, low + A, parameters)
-    if low == -sympy.oo:
-        return Cell(low, high, high - A, parameters)
-    return Cell(low, high, sympy.cancel(low + (high - low) * A / (A + B)), parameters)
 
 
 def alone(problem: Problem, parameters: tuple[tuple[Expr, Expr], ...]) -> list[Cell]:
@@ -75,6 +42,13 @@ def targets(problem: Problem, parameters: tuple[tuple[Expr, Expr], ...]) -> Cell
     """The targets inside the domain, as a cell of a function written in p."""
     span: Interval = problem.target
     return cell(_exact(span.low), _exact(span.high), parameters)
+
+
+def both(expr: Expr, target: Cell, prediction: Cell) -> Expr:
+    """An expression in y and p, each running through a cell of its own, in positive symbols."""
+    other = {s: sympy.Symbol(f"{s.name}_y", positive=True) for s in (A, B)}
+    y = target.p.xreplace(other)
+    return together(to_elementary(expr).xreplace({Y: y, P: prediction.p, **dict(prediction.parameters)}))
 
 
 def _exact(x: float) -> Expr:
@@ -91,7 +65,7 @@ def positive(expr: Expr, where: Cell, clock: Clock, *, relation: str = ">") -> S
     if found.sign in wanted:
         return Shown(found.steps)
     if found.sign == "?":
-        climbed, steps = _climb(expr, where, clock, _DEPTH)
+        climbed, steps = climb(expr, where, clock)
         if climbed in wanted:
             return Shown(steps)
     if found.sign != "?" or expr.free_symbols - {P} or not (where.low.is_finite and where.high.is_finite):
@@ -104,80 +78,6 @@ def positive(expr: Expr, where: Cell, clock: Clock, *, relation: str = ">") -> S
     except LossproofError:
         return None  # a function without an enclosure
     return Shown((), tuple(cover.pieces)) if cover.complete else None
-
-
-def _climb(expr: Expr, where: Cell, clock: Clock, depth: int) -> tuple[str, tuple[Step, ...]]:
-    """Sign of a product by its factors; a factor that is 0 at an end of the cell has the sign of its derivative."""
-    if expr.has(sympy.Piecewise, sympy.Abs, sympy.sign, sympy.exp) or expr.count_ops() > 2 * _LONG:
-        return "?", ()
-    clock.check()
-    total, steps = 1, []
-    for base, power in (
-        f.as_base_exp() for f in sympy.Mul.make_args(sympy.factor(sympy.cancel(sympy.together(expr))))
-    ):
-        if not power.is_Integer:
-            return "?", ()
-        found, shown = _factor_sign(base, where, clock, depth)
-        if found not in ("+", "-"):
-            return "?", ()
-        total *= -1 if found == "-" and power % 2 else 1
-        steps += shown
-    return ("+" if total > 0 else "-"), tuple(steps)
-
-
-def _factor_sign(f: Expr, where: Cell, clock: Clock, depth: int) -> tuple[str, tuple[Step, ...]]:
-    found = sign(where.put(f), clock=clock)
-    if found.sign in ("+", "-"):
-        return found.sign, found.steps
-    for parts in _splits(f):
-        signs = [_climb(part, where, clock, 0) for part in parts]
-        if signs[0][0] in ("+", "-") and signs[0][0] == signs[1][0]:
-            text = f"{f} = {parts[0]} + ({parts[1]}), of one sign for p in {where}"
-            return signs[0][0], (
-                *signs[0][1],
-                *signs[1][1],
-                Step(text, claim(f, "=", parts[0] + parts[1], (("p", str(where)),))),
-            )
-    for end, rising in ((where.low, True), (where.high, False)):
-        if depth == 0 or not f.has(P) or not end.is_finite or not _zero_at(f, end):
-            continue
-        slope = to_elementary(derivative(f, P))
-        inner, steps = _climb(slope, where, clock, depth - 1)
-        if inner == "?":
-            return "?", ()
-        out = inner if rising else {"+": "-", "-": "+"}[inner]
-        words = {"+": "positive", "-": "negative"}
-        text = f"{f} is 0 at p = {end} and its derivative {words[inner]} for p in {where}, so it is {words[out]} there"
-        step = Step(text, claim(f, ">" if out == "+" else "<", sympy.S.Zero, (("p", str(where)),)))
-        start = Step(f"{f} = 0 at p = {end}", claim(f, "=", sympy.S.Zero, (("p", str(end)),)))
-        return out, (*steps, start, step)
-    return "?", ()
-
-
-def _splits(f: Expr) -> Iterator[tuple[Expr, Expr]]:
-    """A polynomial in a log (or the like) cut in two, each part factored: higher powers and lower ones."""
-    if f.count_ops() > 60:
-        return
-    for atom in sorted((a for a in f.atoms(sympy.Function) if a.has(P)), key=str)[:2]:
-        try:
-            poly = sympy.Poly(f, atom)
-        except sympy.PolynomialError:
-            continue
-        terms = [(n, c) for (n,), c in poly.terms()]
-        for i in range(1, len(terms)):
-            yield tuple(
-                sympy.factor(sympy.Add(*(c * atom**n for n, c in part))) for part in (terms[:i], terms[i:])
-            )
-
-
-def _zero_at(f: Expr, end: Expr) -> bool:
-    """Whether f is 0 at an end and continuous there: every part of it has a finite value."""
-    if f.free_symbols != {P}:
-        return False
-    value = f.xreplace({P: end})
-    if value.has(*_BAD) or value != 0:
-        return False
-    return all(ball(part, {P: end}).is_finite() for part in sympy.preorder_traversal(f))
 
 
 def _stripped(expr: Expr, where: Cell) -> list[Expr]:
@@ -265,11 +165,58 @@ def meets(expr: Expr, cells: list[Cell], clock: Clock) -> tuple[Expr, list[Cell]
             at, smooth = to_elementary(point), to_elementary(generic)
             if at.has(P) or not _tends(smooth, c, at, clock):
                 raise Stuck(f"the loss may jump at p = {c}")
-            steps += [Step(f"as p -> {c}{side} the other branch tends to {at}", claim(smooth, "->", at, (), (f"p -> {c}{side}",)))
-                      for side in "-+"]  # fmt: skip
+            for side in "-+":
+                said = claim(smooth, "->", at, (), (f"p -> {c}{side}",))
+                steps.append(Step(f"as p -> {c}{side} the other branch tends to {at}", said))
             cells = [part for k in cells for part in _halves(k, c)]
         expr = expr.xreplace({node: generic})
     return expr, cells, steps
+
+
+def branches(expr: Expr, cells: list[Cell]) -> list[tuple[Cell, Expr]] | None:
+    """The formula on each interval of p between the places where a branch changes; None where those are not found."""
+    cuts: set[Expr] = set()
+    conditions = []
+    for node in expr.atoms(sympy.Piecewise):
+        conditions += [c for _, c in node.args if c != sympy.true]
+    for condition in conditions:
+        for part in condition.args if isinstance(condition, sympy.And) else (condition,):
+            g = part.lhs - part.rhs if isinstance(part, sympy.core.relational.Relational) else sympy.nan
+            while nested := g.atoms(
+                sympy.Piecewise
+            ):  # a condition on a clipped value: cuts of all its branches
+                node = min(nested, key=lambda n: n.count_ops())
+                g = sympy.Mul(*(g.xreplace({node: value}) for value, _ in node.args))
+            try:
+                factors = [sympy.Poly(f, P) for f in sympy.Mul.make_args(g) if f.has(P)]
+            except sympy.PolynomialError:
+                return None
+            if g.has(sympy.nan) or g.free_symbols - {P} or any(f.degree() != 1 for f in factors):
+                return None
+            cuts |= {c for f in factors for c in sympy.roots(f)}
+    if not all(c.is_Rational for c in cuts):
+        return None
+    for c in cuts:
+        cells = [part for k in cells for part in _halves(k, c)]
+    return [(k, _chosen(expr, _inner_point(k))) for k in cells]
+
+
+def _chosen(expr: Expr, at: Expr) -> Expr:
+    """The branches that hold at a prediction."""
+    if not expr.args or not expr.has(sympy.Piecewise):
+        return expr
+    if isinstance(expr, sympy.Piecewise):
+        for value, condition in expr.args:
+            if condition.xreplace({P: at}) == sympy.true:
+                return _chosen(value, at)
+        return sympy.nan
+    return expr.func(*(_chosen(a, at) for a in expr.args))
+
+
+def _inner_point(k: Cell) -> Expr:
+    if k.low.is_finite and k.high.is_finite:
+        return (k.low + k.high) / 2
+    return k.low + 1 if k.low.is_finite else k.high - 1 if k.high.is_finite else sympy.S.Zero
 
 
 def _halves(k: Cell, c: Expr) -> list[Cell]:
@@ -412,6 +359,8 @@ __all__ = [
     "Cell",
     "Shown",
     "alone",
+    "both",
+    "branches",
     "cell",
     "generator",
     "inverse",

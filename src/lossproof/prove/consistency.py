@@ -18,37 +18,36 @@ from lossproof.formula import Certified, LossproofError, Piece, Proved, Step, Un
 from lossproof.formula.functions import derivative, to_elementary
 from lossproof.formula.symbols import P, Y
 from lossproof.formula.unparse import unparse
-from lossproof.formula.verdict import Ranges
 from lossproof.prove.axis import (
     Cell,
-    Shown,
     alone,
+    both,
+    branches,
     generator,
     inverse,
     meets,
     odd,
     positive,
-    split_logs,
+    targets,
     tidy,
 )
 from lossproof.prove.ball import ball, sign_at
 from lossproof.prove.clock import Clock
 from lossproof.prove.collapse import collapse
 from lossproof.prove.continuity import Stuck, as_pieces, claim, gate
+from lossproof.prove.defined import defined
 from lossproof.prove.identity import vanishes
 from lossproof.prove.laws import mean_beaten, median_beaten
 from lossproof.prove.minimum import pin
 from lossproof.prove.problem import Line, Problem
 from lossproof.prove.regions import R, Region, regions
+from lossproof.prove.separation import Parts, increasing, separate
 
 Expr = Any
 WHAT = "what minimises E[loss(Y, p)]"
 MEAN = "the mean of Y minimises E[loss(Y, p)]"
 NO_MEAN = "dl/dp is not h(p)*(F(p) - G(y)): a transformed mean E[G(Y)] does not say where E[loss(Y, p)] is stationary"
 MEDIAN = "every median of Y minimises E[loss(Y, p)]"
-_BAD = (sympy.zoo, sympy.nan, sympy.oo)
-_SHORT = 12  # operations of F up to which the sign of F' is sought first
-_ANCHORS = tuple(sympy.Rational(t) for t in ("1/2", "1/3", "2/3", "1/4", "3/5"))
 
 
 @dataclass(frozen=True)
@@ -132,9 +131,10 @@ def _case(problem: Problem, part: list[Region], clock: Clock) -> Found:
     except Stuck as stuck:
         return _other(f"{stuck}")
     if kinked:
-        return (
-            _separated(problem, part, above, [], clock) or location() or _other("the pieces do not separate")
-        )
+        found = _separated(problem, part, above, [], clock)
+        if found is None or isinstance(found.verdict, Unknown):
+            found = _mean_on_cells(problem, part, above, clock) or found
+        return found or _other("the branches do not separate")
     if to_elementary(above) != to_elementary(below) and not vanishes(above - below, clock):
         return (
             _quantile(problem, inner, losses, gated, clock)
@@ -163,88 +163,6 @@ def _only_in_p(losses: list[Expr]) -> bool:
 # --- dl/dp = h(p) (F(p) - G(y)) ---------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Parts:
-    """dl/dp = h(p) (F(p) - G(y)); ``kind`` is "mean", "link" (G(y) = y), "transform" (F = G) or "both"."""
-
-    h: Expr
-    f: Expr
-    g: Expr
-    kind: str
-    affine: tuple[Expr, Expr] | None = None  # dl/dp = s0(p) + y s1(p), of a link
-
-
-def separate(slope: Expr, clock: Clock, region: Region | None = None) -> Parts | None:
-    """Write a slope in y and p as h(p) (F(p) - G(y)), put back and shown; None where that is not shown.
-
-    Logs of products are split where ``region`` shows their factors to be positive.
-
-    >>> parts = separate((P - Y)/(P*(1 - P)), Clock.for_ever())
-    >>> print(parts.kind, sympy.factor(parts.h - 1/(P*(1 - P))))
-    mean 0
-    """
-    slope = split_logs(slope, region, clock)
-    by_y = to_elementary(derivative(slope, Y))
-    clock.check()
-    by_yy = sympy.expand(derivative(by_y, Y)) if by_y.count_ops() < 200 else derivative(by_y, Y)
-    if by_y == 0:
-        return None
-    if by_yy == 0:
-        return _affine(sympy.expand(by_y), slope, clock)
-    by_yp = derivative(by_y, P)
-    if not vanishes(by_y * derivative(by_yy, P) - by_yy * by_yp, clock):
-        return None
-    for y0 in _ANCHORS:
-        for p0 in _ANCHORS[1:]:
-            clock.check()
-            h = tidy(-by_y.xreplace({Y: y0}))
-            at_p0 = h.xreplace({P: p0})
-            if h.has(*_BAD) or at_p0.has(*_BAD) or at_p0 == 0:
-                continue
-            if not at_p0.free_symbols and not sign_at(at_p0):
-                continue
-            g = tidy(-slope.xreplace({P: p0}) / at_p0)
-            f = tidy(slope.xreplace({Y: y0}) / h + g.xreplace({Y: y0}))
-            if any(e.has(*_BAD) for e in (f, g)):
-                continue
-            f, g = (split_logs(e, region, clock) for e in (f, g))
-            parts = _standard(h, f, g, clock)
-            return parts if vanishes(slope - parts.h * (parts.f - parts.g), clock) else None
-    return None
-
-
-def _affine(by_y: Expr, slope: Expr, clock: Clock) -> Parts | None:
-    """dl/dp = s0(p) + y s1(p): h = -s1, F = s0/h, G(y) = y."""
-    rest = sympy.expand(slope - Y * by_y)
-    if by_y.has(Y) or rest.has(Y):
-        by_y, rest = tidy(by_y), tidy(rest)
-    if by_y.has(Y) or rest.has(Y) or by_y == 0:
-        return None
-    if vanishes(rest + P * by_y, clock):
-        return Parts(tidy(-by_y), P, Y, "mean")
-    return Parts(tidy(-by_y), tidy(-rest / by_y), Y, "link", (rest, by_y))
-
-
-def _standard(h: Expr, f: Expr, g: Expr, clock: Clock) -> Parts:
-    """Without needless constants: G(y) = y where it is affine, h and F alike where F = G."""
-    if vanishes(derivative(derivative(g, Y), Y), clock):
-        scale = tidy(derivative(g, Y))
-        shift = tidy(g - scale * Y)
-        h, f, g = tidy(h * scale), tidy((f - shift) / scale), Y
-        return Parts(h, P, Y, "mean") if vanishes(f - P, clock) else Parts(h, f, Y, "link")
-    g = sympy.expand(sympy.expand_log(g)) if not g.has(sympy.exp) else sympy.expand(g)
-    shift, rest = g.as_independent(Y, as_Add=True)
-    scale, rest = rest.as_independent(Y, as_Add=False)
-    content, rest = rest.as_content_primitive()
-    scale *= content
-    if scale.could_extract_minus_sign():
-        scale, rest = -scale, -rest
-    h, f, g = tidy(h * scale), tidy((f - shift) / scale), rest
-    if vanishes(f - g.xreplace({Y: P}), clock):
-        return Parts(h, g.xreplace({Y: P}), g, "transform")
-    return Parts(h, f, g, "both")
-
-
 def _separated(
     problem: Problem, part: list[Region], loss: Expr, gated: list[Step], clock: Clock
 ) -> Found | None:
@@ -257,6 +175,11 @@ def _separated(
         except Stuck as stuck:
             return _other(f"{stuck}")
         steps += joins
+        for cell in cells:
+            finite = defined(both(pieces, targets(problem, cell.parameters), cell), clock=clock)
+            if finite is None:
+                return _other(f"the loss is not shown to be finite and continuous for p in {cell}")
+            steps += finite
     slope = part[0].fix(derivative(pieces, P))
     parts = separate(slope, clock, part[0])
     if parts is None:
@@ -270,7 +193,7 @@ def _separated(
     ]
     boxes: list[Piece] = []
     for cell in cells:
-        shown = _increasing(parts, problem, cell, rest, clock)
+        shown = increasing(parts, problem, cell, rest, clock)
         if isinstance(shown, str):
             rises = to_elementary(derivative(parts.f, P))
             return _border(parts) if vanishes(rises, clock) else _other(shown)
@@ -293,42 +216,61 @@ def _separated(
     return Found(details.pop("functional"), statement, verdict, details, inv)
 
 
-def _increasing(parts: Parts, problem: Problem, cell: Cell, rest: Ranges, clock: Clock) -> Shown | str:
-    """Show h > 0 and F' > 0 on a cell; the reason where that is not shown."""
-    where = (("p", str(cell)), *rest)
-    wanted = [("h", ">", parts.h)]
-    if parts.f != P:
-        wanted.append(("F'", ">", tidy(to_elementary(derivative(parts.f, P)))))
-    if parts.affine is not None and parts.f.count_ops() > _SHORT:
-        # s0 + y s1 < 0 at the upper end of the targets, > 0 at the lower one, both growing: so does F, their quotient
-        s0, s1 = parts.affine
-        ends = [sympy.Rational(t) for t in (problem.target.low, problem.target.high) if abs(t) < float("inf")]
-        if len(ends) == 2:
-            low, high = (to_elementary(s0 + t * s1) for t in ends)
-            pairs = [(f"dl/dp at y = {ends[0]}", ">", low), (f"dl/dp at y = {ends[1]}", "<", high)]
-            pairs += [
-                (f"d2l/dp2 at y = {t}", ">", derivative(e, P)) for t, e in zip(ends, (low, high), strict=True)
-            ]
-            shown = _all(pairs, cell, where, clock)
-            if isinstance(shown, Shown):
-                last = Step(f"so h > 0 and F, between {ends[0]} and {ends[1]}, increases for p in {cell}")
-                return Shown((*shown.steps, last), shown.pieces)
-    return _all(wanted, cell, where, clock)
-
-
-def _all(wanted: list[tuple[str, str, Expr]], cell: Cell, where: Ranges, clock: Clock) -> Shown | str:
+def _mean_on_cells(problem: Problem, part: list[Region], loss: Expr, clock: Clock) -> Found | None:
+    """Branches in p alone, on each of which dl/dp = h(p) (p - y) with h >= 0: least at the mean, maybe elsewhere too."""
+    pieces = as_pieces(loss)
+    made = branches(pieces, alone(problem, part[0].parameters))
+    if made is None:
+        return None
     steps: list[Step] = []
     boxes: list[Piece] = []
-    for name, relation, expr in wanted:
-        shown = positive(expr, cell, clock, relation=relation)
+    try:
+        for region in (r for r in part if r.end is None):
+            steps += gate(problem, region, loss, clock)
+    except Stuck:
+        return None
+    for cell, form in made:
+        clock.check()
+        slopes = [(part[0], part[0].fix(derivative(form, P)))]
+        parts = separate(slopes[0][1], clock, part[0]) if slopes[0][1] != 0 else None
+        h = (
+            sympy.S.Zero
+            if slopes[0][1] == 0
+            else parts.h
+            if parts is not None and parts.kind == "mean"
+            else None
+        )
+        if h is None:
+            return None
+        for region in part:
+            if region.end is not None:
+                ending = branches(as_pieces(pin(problem.expr, region)), [cell])
+                if ending is None or len(ending) != 1:
+                    return None
+                slopes.append((region, region.fix(derivative(ending[0][1], P))))
+        for region, slope in slopes:
+            wanted = h * (P - (Y if region.end is None else region.end))
+            if not vanishes(slope - wanted, clock):
+                return None
+            where = (*(r for r in region.ranges if r[0] not in "yp"), ("p", str(cell)))
+            where = (("y", "(0, 1)"), *where) if region.end is None else where
+            steps.append(
+                Step(f"for {region}, p in {cell}: dl/dp = {wanted}", claim(slope, "=", wanted, where))
+            )
+        shown = positive(h, cell, clock, relation=">=")
         if shown is None:
-            return f"dl/dp = h(p)*(F(p) - G(y)), but {name} {relation} 0 is not shown for p in {cell}: {name} = {expr}"
+            return None
         steps += [
-            Step(f"{name} {relation} 0 for p in {cell}", claim(expr, relation, sympy.S.Zero, where)),
+            Step(f"{h} >= 0 for p in {cell}", claim(h, ">=", sympy.S.Zero, (("p", str(cell)),))),
             *shown.steps,
         ]
         boxes += shown.pieces
-    return Shown(tuple(steps), tuple(boxes))
+    steps.append(Step("so E dl/dp is not positive below the mean of Y and not negative above it"))
+    method = "separation of dl/dp on each branch"
+    verdict: Verdict = Proved(method, problem.domain, tuple(steps))
+    if boxes:
+        verdict = Certified(method, problem.domain, tuple(steps), tuple(boxes))
+    return Found("mean", MEAN, verdict, {"generator": None, "phi": None}, Y)
 
 
 def _border(parts: Parts) -> Found:
@@ -348,7 +290,7 @@ def _ends(problem: Problem, part: list[Region], parts: Parts, clock: Clock) -> t
             continue
         slope = region.fix(derivative(as_pieces(collapse(base, region, clock)), P))
         if slope.has(sympy.Piecewise):
-            slope = region.fix(derivative(_generic(as_pieces(collapse(base, region, clock))), P))
+            slope = region.fix(derivative(generic(as_pieces(collapse(base, region, clock))), P))
         at_end = parts.g.xreplace({Y: region.end})
         there = parts.h * (parts.f - at_end)
         if there.has(sympy.zoo, sympy.oo, sympy.nan) or not vanishes(slope - there, clock):
@@ -360,7 +302,7 @@ def _ends(problem: Problem, part: list[Region], parts: Parts, clock: Clock) -> t
     return words, steps
 
 
-def _generic(expr: Expr) -> Expr:
+def generic(expr: Expr) -> Expr:
     """A where that singles out one point p = c, without that point."""
     for node in expr.atoms(sympy.Piecewise):
         if len(node.args) == 2 and isinstance(node.args[0][1], sympy.Eq | sympy.Ne):
@@ -424,7 +366,7 @@ def _quantile(
     name = "median" if half else "quantile"
     text = MEDIAN if half else f"every {unparse(level)}-quantile of Y minimises E[loss(Y, p)]"
     steps.append(Step(
-        f"dl/dp has the same expectation as h(p)*(P(Y < p) - {level}) up to P(Y = p): it changes sign at the {level}-quantiles",
+        f"E dl/dp is h(p)*(P(Y < p) - {level}) up to P(Y = p): it changes its sign at the {level}-quantiles",
         claim(level, "=", -down / (up - down), inner[0].ranges[1:]),
     ))  # fmt: skip
     details = {"functional": name, "level": unparse(level), "weight": unparse(tidy(up - down))}
@@ -450,6 +392,7 @@ def _ends_of_kink(problem: Problem, inner: list[Region], up: Expr, down: Expr, c
 def _location(problem: Problem, expr: Expr, clock: Clock) -> Found | None:
     """loss(y, p) = rho(p - y) + c(y)."""
     shifted = expr.xreplace({P: Y + R})
+    ranges = next(regions(problem, ends=False)).ranges
     if shifted.has(Y):
         if as_pieces(expr).has(sympy.Piecewise):
             return None
@@ -460,15 +403,13 @@ def _location(problem: Problem, expr: Expr, clock: Clock) -> Found | None:
             None,
             tidy(to_elementary(slope.xreplace({P: sympy.Rational(1, 2) + R, Y: sympy.Rational(1, 2)}))),
         )
-        identity = claim(
-            to_elementary(slope), "=", psi.xreplace({R: P - Y}), (("y", "(0, 1)"), ("p", "(0, 1)"))
-        )
+        identity = claim(to_elementary(slope), "=", psi.xreplace({R: P - Y}), ranges)
         step = Step(f"dl/dp depends on r = p - y only: psi(r) = {psi}", identity)
     else:
         rho, psi = shifted, to_elementary(derivative(shifted, R))
         step = Step(f"loss(y, p) = rho(p - y) with rho(r) = {to_elementary(shifted)}",
                     claim(to_elementary(expr), "=", to_elementary(shifted).xreplace({R: P - Y}),
-                          (("y", "(0, 1)"), ("p", "(0, 1)"))))  # fmt: skip
+                          ranges))  # fmt: skip
     if psi.has(sympy.nan, sympy.zoo):
         return None
     text = "loss(y, p) is a function of p - y up to c(y): a location M-estimate of Y minimises E[loss(Y, p)]"

@@ -1,6 +1,7 @@
 """Laws of a noisy target - two values with exact weights - at which the expected loss is not least at the mean or median."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from fractions import Fraction
 from typing import Any
 
@@ -44,10 +45,8 @@ def mean_beaten(problem: Problem, clock: Clock) -> Refuted | None:
 def median_beaten(problem: Problem, clock: Clock, level: str | None = None) -> Refuted | None:
     """The same for the median, which is unique in the laws that are tried; ``level`` is that of a quantile."""
     weights = [Fraction(w) for w in ("2/3", "1/3", "51/100", "49/100")]
-    try:
+    with suppress(ValueError):  # a level with a parameter in it
         weights += [(Fraction(str(level)) + Fraction(1, 2)) / 2] if level else []
-    except ValueError:
-        pass  # a level with a parameter in it
     laws = [((a, w), (b, 1 - w)) for a, b in _PAIRS for w in weights if w != Fraction(1, 2)]
     return _beaten(
         problem,

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ from lossproof.prove.ball import ball, sign_at
 from lossproof.prove.boxes import sign_cover
 from lossproof.prove.clock import Clock
 from lossproof.prove.collapse import collapse
-from lossproof.prove.consistency import Found, functional
+from lossproof.prove.consistency import Found, functional, generic
 from lossproof.prove.continuity import Stuck, as_pieces, claim, gate, slope_of
 from lossproof.prove.identity import vanishes
 from lossproof.prove.problem import Line, Problem
@@ -232,7 +233,7 @@ def _enclosed(
                 steps += checked
             else:
                 loss = collapse(problem.expr, region, clock)
-            sides[region.side] = (region, slope_of(loss, region))
+            sides[region.side] = (region, slope_of(generic(loss), region))
     except Stuck as stuck:
         return [], Unknown(f"{stuck}")
     for y in _TENTHS:
@@ -257,7 +258,8 @@ def _enclosed(
         return points, Unknown(
             trouble or "no single change of sign of dl/dp was found at y = " + ", ".join(left_out)
         )
-    domain = f"y in {{{', '.join(str(y) for y, _, _ in points)}}}, p in ({problem.prediction.low:g}, {problem.prediction.high:g})"
+    span = problem.prediction
+    domain = f"y in {{{', '.join(str(y) for y, _, _ in points)}}}, p in ({span.low:g}, {span.high:g})"
     if why is not None:
         steps, pieces = [*why.steps, *steps], list(why.pieces)
     method = "signs of dl/dp at the ends of brackets" + (
@@ -284,13 +286,21 @@ def _bracket(
     value = np.where(p > float(y), above, below)
     p, value = p[np.isfinite(value) & (value != 0)], value[np.isfinite(value) & (value != 0)]
     turns = np.nonzero((value[:-1] < 0) & (value[1:] > 0))[0]
+    if 1 < len(turns) < 50:  # rounding near the root: ask balls
+        for i in range(max(turns[0] - 2, 0), min(turns[-1] + 3, len(p))):
+            value[i] = _at(slopes, y, Fraction(float(p[i]))) or np.nan
+        p, value = p[~np.isnan(value)], value[~np.isnan(value)]
+        turns = np.nonzero((value[:-1] < 0) & (value[1:] > 0))[0]
     if len(value) and not len(turns) and (np.all(value > 0) or np.all(value < 0)):
         end = problem.prediction.low if value[0] > 0 else problem.prediction.high
         return (Fraction(end), Fraction(end)) if np.isfinite(end) else None
     if len(turns) != 1:
         return None
     low, high = Fraction(float(p[turns[0]])), Fraction(float(p[turns[0] + 1]))
-    if _at(slopes, y, low) != -1 or _at(slopes, y, high) != 1:
+    ends = _at(slopes, y, low), _at(slopes, y, high)
+    if ends in ((0, 1), (-1, 0)):
+        return (low, low) if ends[0] == 0 else (high, high)
+    if ends != (-1, 1):
         return None
     while high - low > _WIDTH:
         clock.check()
@@ -298,6 +308,9 @@ def _bracket(
         if not low < middle < high:
             break
         found = _at(slopes, y, middle)
+        if found is None:  # a single point without a value
+            middle = Fraction(float(low + (high - low) * Fraction(3, 8)))
+            found = _at(slopes, y, middle)
         if found == 0:
             return middle, middle
         if found is None:
@@ -327,9 +340,9 @@ def _apart(
     """Boxes that show a falling loss left of a bracket and a rising one right of it."""
     pieces: list[Piece] = []
     start, end = Fraction(problem.prediction.low), Fraction(problem.prediction.high)
-    for side, relation, a, b in (("<", "<", start, low), (">", ">", high, end)):
+    for relation, a, b in (("<", start, low), (">", high, end)):
         cuts = sorted({a, b} | ({y} if a < y < b else set()))
-        for left, right in zip(cuts, cuts[1:], strict=False):
+        for left, right in pairwise(cuts):
             slope = slopes[">" if left >= y else "<"]
             box = (float(left), float(right))
             if Fraction(box[0]) != left or Fraction(box[1]) != right:
