@@ -1,5 +1,6 @@
 """The floor: the least loss at each target, its formula, and how low and high it gets over all targets."""
 
+import re
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -45,7 +46,7 @@ def lines(problem: Problem, known: Mapping[str, Line], clock: Clock) -> Iterator
     if isinstance(verdict, Refuted):
         yield _elsewhere(problem, verdict, known.get("minimiser"), clock, start)
         return
-    floor, formula, step = tidy(problem.floor, clock)
+    floor, formula, step = tidy(problem.floor, clock, _at(problem, "y"))
     statement = f"{STATEMENT} = {formula}" if formula is not None else STATEMENT
     details: dict[str, Any] = {"formula": formula}
     steps = [step] if step is not None else []
@@ -83,7 +84,7 @@ def _elsewhere(
         except LossproofError:
             best = None
         if best is not None:
-            floor, formula, step = tidy(problem.expr.xreplace({P: best}), clock)
+            floor, formula, step = tidy(problem.expr.xreplace({P: best}), clock, _at(problem, where))
             details["formula"] = formula
             if not unsuitable(problem):
                 found = extremes(floor, clock)
@@ -109,8 +110,10 @@ def _unbounded(problem: Problem, clock: Clock) -> list[str]:
     return found
 
 
-def tidy(floor: Expr, clock: Clock) -> tuple[Expr, str | None, Step | None]:
+def tidy(floor: Expr, clock: Clock, source: str | None = None) -> tuple[Expr, str | None, Step | None]:
     """A floor in textbook form, as short as bounded work makes it; shown to be equal, and how it is written.
+
+    ``source`` is the text of what it is the value of, for the claim.
 
     >>> from lossproof.formula.functions import xlogy
     >>> tidy(xlogy(Y, Y) - xlogy(Y, Y/2), Clock.for_ever())[1]
@@ -129,11 +132,18 @@ def tidy(floor: Expr, clock: Clock) -> tuple[Expr, str | None, Step | None]:
     best = next(
         (f for f in forms if f == plain or (written(f) is not None and vanishes(f - plain, clock))), plain
     )
-    left, right = written(plain), written(best)
+    left, right = source or written(plain), written(best)
     if left is None or right is None:
         return plain, None, None
-    said = Claim(left, "=", right, (("y", "(0, 1)"),)) if best.free_symbols or plain.free_symbols else None
-    return best, right, Step(f"loss(y, y) = {right}", said)
+    names = sorted(str(x) for x in plain.free_symbols - {Y})
+    said = None if names else Claim(left, "=", right, (("y", "(0, 1)"),))
+    return best, right, Step(f"{'loss(y, y)' if source is None else left} = {right}", said)
+
+
+def _at(problem: Problem, best: str) -> str | None:
+    """The loss as text with a prediction put in, not evaluated."""
+    text = written(problem.expr)
+    return None if text is None else re.sub(r"\bp\b", best if best == "y" else f"({best})", text)
 
 
 def extremes(floor: Expr, clock: Clock) -> Extremes:

@@ -41,7 +41,11 @@ class Scale:
 
     def of(self, slope: Expr) -> Expr:
         """The derivative in this variable, given dl/dp; products are taken term by term."""
-        return sympy.Add(*(P * (1 - P) * t for t in _terms(slope))) if self.logits else slope
+        factor = P * (1 - P) if self.logits else sympy.S.One
+        terms = [factor * t for t in _terms(_split_logs(slope))]
+        rational = sympy.Add(*(t for t in terms if t.is_rational_function(P, Y)))
+        others = sympy.Add(*(t for t in terms if not t.is_rational_function(P, Y)))
+        return (sympy.factor(rational) if rational.count_ops() < 150 else rational) + others
 
 
 SCALES = (Scale("lipschitz", "dl/dp", False), Scale("lipschitz_logits", "dl/dz", True))
@@ -343,11 +347,25 @@ def _over_square(
 
 
 def _terms(expr: Expr) -> list[Expr]:
-    """The terms of a sum; a number in front of a sum is multiplied in."""
-    number, rest = expr.as_coeff_Mul()
-    if rest.is_Add:
-        return [number * t for a in rest.args for t in _terms(a)]
+    """The terms of a sum; what stands in front of a sum of logarithms is multiplied in."""
+    if expr.is_Add:
+        return [t for a in expr.args for t in _terms(a)]
+    for factor in expr.args if expr.is_Mul else ():
+        alone = len(expr.args) == 2 and expr.args[0].is_Number
+        if factor.is_Add and (alone or any(isinstance(a, sympy.log) for a in factor.args)):
+            return [t for a in factor.args for t in _terms(expr / factor * a)]
     return [expr]
+
+
+def _split_logs(expr: Expr) -> Expr:
+    """Write log(c x) as log(c) + log(x) for numbers c > 0: equal logarithms can then cancel."""
+    found = {}
+    for log in expr.atoms(sympy.log):
+        if log.args[0].is_Add or log.args[0].is_Mul:
+            c, x = log.args[0].as_content_primitive()
+            if c.is_Rational and c > 0 and c != 1:
+                found[log] = sympy.log(c) + sympy.log(x)
+    return expr.xreplace(found)
 
 
 __all__ = ["SCALES", "Largest", "Scale", "ends_suffice", "largest", "lines"]
