@@ -106,7 +106,7 @@ def test_without_the_gate_of_continuity_a_jump_would_pass(monkeypatch):
     jump = "where(p > 1/2, (y - p)**2 - 1/10**9, (y - p)**2)"
     monkeypatch.setattr("lossproof.prove.minimum.lower_than_at_target", lambda *_: None)
     assert isinstance(found(jump)["minimum"], Unknown)
-    monkeypatch.setattr("lossproof.prove.minimum.gate", lambda *_: [])
+    monkeypatch.setattr("lossproof.prove.minimum.gate", lambda *_, **__: [])
     assert isinstance(found(jump)["minimum"], Proved)
 
 

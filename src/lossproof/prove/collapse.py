@@ -105,12 +105,48 @@ def sign_on(expr: Expr, region: Region, clock: Clock) -> Signed:
     >>> [sign_on(problem.slope, region, Clock.for_ever()).sign for region in regions(problem)]
     ['+', '-', '+', '-']
     """
+    if expr.has(sympy.Piecewise):  # first the quick way: every branch has the sign, wherever it holds
+        together = _common([sign(region.put(b), clock=clock) for b in branches_of(expr)])
+        if together is not None:
+            return together
     put = region.put(expr)
     found = sign(put, clock=clock)
     if found.sign != "?" or put.count_ops() > 200:
         return found
     expanded = sympy.expand(put)
     return sign(expanded, clock=clock) if expanded != put else found
+
+
+def branches_of(expr: Expr, most: int = 32) -> list[Expr]:
+    """The expression with every where replaced by each of its branches in turn; empty if there are too many.
+
+    >>> branches_of(sympy.Piecewise((1, sympy.Symbol("x") > 0), (2, True)) + 1)
+    [3, 2]
+    """
+    todo, done = [expr], []
+    while todo:
+        e = todo.pop()
+        nodes = [n for n in e.atoms(sympy.Piecewise) if not any(v.has(sympy.Piecewise) for v, _ in n.args)]
+        if nodes:
+            node = min(nodes, key=str)
+            todo += [e.xreplace({node: value}) for value, _ in node.args]
+        else:
+            done.append(e)
+        if len(todo) + len(done) > most:
+            return []
+    return done
+
+
+def _common(found: list[Signed]) -> Signed | None:
+    """The sign that all have, weak if one is weak; None where they have none in common."""
+    signs = {f.sign for f in found}
+    steps = tuple(dict.fromkeys(step for f in found for step in f.steps))
+    for strict, weak in (("+", ">="), ("-", "<=")):
+        if signs == {strict}:
+            return Signed(strict, steps)  # type: ignore[arg-type]
+        if signs and signs <= {strict, weak, "0"}:
+            return Signed(weak, steps)  # type: ignore[arg-type]
+    return None
 
 
 def _sign(expr: Expr, region: Region, clock: Clock) -> str:

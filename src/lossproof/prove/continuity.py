@@ -1,7 +1,8 @@
 """Where a formula changes its branch, and whether it is continuous there: the gate before any use of a derivative."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import sympy
@@ -11,7 +12,7 @@ from lossproof.formula.functions import derivative, maximum, minimum, to_element
 from lossproof.formula.symbols import P, Y
 from lossproof.formula.unparse import unparse
 from lossproof.prove.clock import Clock
-from lossproof.prove.collapse import collapse, sign_on
+from lossproof.prove.collapse import branches_of, collapse, sign_on
 from lossproof.prove.defined import defined
 from lossproof.prove.identity import vanishes
 from lossproof.prove.problem import Problem
@@ -38,44 +39,31 @@ class Switch:
 
 
 def as_pieces(expr: Expr) -> Expr:
-    """Write every abs, maximum and minimum that is left as a where, wheres inside their arguments drawn out."""
-    if not expr.args or not expr.has(*_KINKS):
-        return expr
-    if isinstance(expr, sympy.Piecewise):
-        return _plain_conditions(sympy.Piecewise(*((as_pieces(e), c) for e, c in expr.args)))
-    made = expr.func(*(as_pieces(a) for a in expr.args))
-    if isinstance(made, _KINKS):
-        return _branches(made)
-    return made
+    """Every abs, maximum and minimum that is left as a where around the whole expression: a tree of smooth branches.
 
-
-def _plain_conditions(expr: Expr) -> Expr:
-    """A where whose conditions hold a kink, with a where on the kink's own sign around it: abs(u) < 1 both ways."""
-    if not isinstance(expr, sympy.Piecewise):
-        return as_pieces(expr)
-    kinks = [k for _, c in expr.args for k in c.atoms(*_KINKS) if not any(a.has(*_KINKS) for a in k.args)]
+    >>> from lossproof.formula.functions import clip
+    >>> print(as_pieces(clip(P, 0, 1)**2))
+    Piecewise((Piecewise((p**2, p <= 1), (1, True)), p >= 0), (0, True))
+    """
+    kinks = [k for k in expr.atoms(*_KINKS) if not any(a.has(*_KINKS) for a in k.args)]
     if not kinks:
         return expr
-    first, *rest = sympy.Piecewise(*_branches(kinks[0]).args).args
-    choices = [(expr.xreplace({kinks[0]: value}), condition) for value, condition in (first, *rest)]
-    return sympy.Piecewise(*((_plain_conditions(e), c) for e, c in choices))
+    kink = min(kinks, key=lambda k: (k.count_ops(), str(k)))
+    value, condition, other = _two_sides(kink)
+    return sympy.Piecewise(
+        (as_pieces(expr.xreplace({kink: value})), condition), (as_pieces(expr.xreplace({kink: other})), True)
+    )
 
 
-def _branches(kink: Expr) -> Expr:
-    for i, argument in enumerate(kink.args):
-        if isinstance(argument, sympy.Piecewise):
-            with_branch = ((kink.func(*kink.args[:i], e, *kink.args[i + 1 :]), c) for e, c in argument.args)
-            return sympy.Piecewise(*((_branches(k) if k.args else k, c) for k, c in with_branch))
+def _two_sides(kink: Expr) -> tuple[Expr, Expr, Expr]:
+    """One branch of a kink, when it holds, and the other branch."""
     if isinstance(kink, sympy.Abs):
         u = kink.args[0]
-        return sympy.Piecewise((u, u >= 0), (-u, True))
-    if not isinstance(kink, maximum | minimum | sympy.Max | sympy.Min):
-        return as_pieces(kink)  # the function collapsed to something simpler on this branch
+        return u, u >= 0, -u
     first, *rest = kink.args
-    for second in rest:
-        wants = first >= second if isinstance(kink, maximum | sympy.Max) else first <= second
-        first = sympy.Piecewise((first, wants), (second, True))
-    return first
+    second = rest[0] if len(rest) == 1 else kink.func(*rest)
+    larger = isinstance(kink, maximum | sympy.Max)
+    return first, first >= second if larger else first <= second, second
 
 
 def plain_conditions(expr: Expr) -> Expr:
@@ -83,51 +71,70 @@ def plain_conditions(expr: Expr) -> Expr:
     if not expr.args or not expr.has(sympy.Piecewise):
         return expr
     if isinstance(expr, sympy.Piecewise):
-        return _plain_conditions(sympy.Piecewise(*((plain_conditions(e), c) for e, c in expr.args)))
+        made = sympy.Piecewise(*((plain_conditions(e), c) for e, c in expr.args))
+        kinks = [k for _, c in expr.args for k in c.atoms(*_KINKS) if not any(a.has(*_KINKS) for a in k.args)]
+        if not kinks or not isinstance(made, sympy.Piecewise):
+            return made
+        value, condition, other = _two_sides(kinks[0])
+        sides = [plain_conditions(_in_conditions(made, kinks[0], v)) for v in (value, other)]
+        return sympy.Piecewise((sides[0], condition), (sides[1], True))
     return expr.func(*(plain_conditions(a) for a in expr.args))
+
+
+def _in_conditions(expr: Expr, kink: Expr, value: Expr) -> Expr:
+    return sympy.Piecewise(*((e, c.xreplace({kink: value})) for e, c in expr.args))
 
 
 def variants(expr: Expr) -> list[Expr]:
     """The expression with every where replaced by each of its branches in turn."""
-    todo, done = [expr], []
-    while todo:
-        e = todo.pop()
-        nodes = [n for n in e.atoms(sympy.Piecewise) if not any(v.has(sympy.Piecewise) for v, _ in n.args)]
-        if not nodes:
-            done.append(e)
-        else:
-            todo += [e.xreplace({nodes[0]: value}) for value, _ in nodes[0].args]
-        if len(todo) + len(done) > _MOST:
-            raise Stuck(f"the formula has more than {_MOST} combinations of branches")
-    return done
+    found = branches_of(expr, _MOST)
+    if not found:
+        raise Stuck(f"the formula has more than {_MOST} combinations of branches")
+    return found
 
 
 def switches(expr: Expr, region: Region, clock: Clock) -> Iterator[Switch]:
     """All places where an expression's wheres, with plain conditions, change. Raises Stuck where one is not found."""
-    for node in expr.atoms(sympy.Piecewise):
-        branches = list(node.args)
-        if branches[-1][1] != sympy.true:
-            raise Stuck("a where without a last branch")
-        for i, (here, condition) in enumerate(branches[:-1]):
-            there = sympy.Piecewise(*branches[i + 1 :])
-            simple = isinstance(condition, sympy.And | sympy.core.relational.Relational)
-            for part in sorted(condition.atoms(sympy.core.relational.Relational), key=str):
-                g = part.lhs - part.rhs
-                if not g.has(P):
-                    continue  # for a fixed target the branch is fixed
-                for p0, rising in _roots(g, region, clock):
-                    inner, outer = expr.xreplace({node: here}), expr.xreplace({node: there})
-                    if isinstance(part, sympy.Eq | sympy.Ne):
-                        point, generic = (inner, outer) if isinstance(part, sympy.Eq) else (outer, inner)
-                        yield Switch(p0, generic, point, True)
-                        yield Switch(p0, point, generic, True)
-                    elif not simple:  # or, if-then-else: which side is which is not asked
-                        yield Switch(p0, inner, outer)
-                        yield Switch(p0, outer, inner)
-                    elif (isinstance(part, sympy.Lt | sympy.Le)) == rising:
-                        yield Switch(p0, inner, outer)
-                    else:
-                        yield Switch(p0, outer, inner)
+    if isinstance(expr, sympy.Piecewise):  # a tree of branches: each switch lies between two of its subtrees
+        yield from _switches_of(expr, expr.args, region, clock, lambda value: value)
+        for value, _ in expr.args:
+            yield from switches(value, region, clock)
+        return
+    nodes = expr.atoms(sympy.Piecewise)
+    inner = {n for node in nodes for v, _ in node.args for n in v.atoms(sympy.Piecewise)}
+    for node in sorted(nodes - inner, key=str):
+        for sub in (node, *sorted(node.atoms(sympy.Piecewise) - {node}, key=str)):
+            yield from _switches_of(sub, sub.args, region, clock, partial(_with, expr, sub))
+
+
+def _with(expr: Expr, node: Expr, value: Expr) -> Expr:
+    return expr.xreplace({node: value})
+
+
+def _switches_of(
+    node: Expr, branches: Sequence[Any], region: Region, clock: Clock, put: Callable[[Expr], Expr]
+) -> Iterator[Switch]:
+    if branches[-1][1] != sympy.true:
+        raise Stuck("a where without a last branch")
+    for i, (here, condition) in enumerate(branches[:-1]):
+        inner, outer = put(here), put(sympy.Piecewise(*branches[i + 1 :]))
+        simple = isinstance(condition, sympy.And | sympy.core.relational.Relational)
+        for part in sorted(condition.atoms(sympy.core.relational.Relational), key=str):
+            g = part.lhs - part.rhs
+            if not g.has(P):
+                continue  # for a fixed target the branch is fixed
+            for p0, rising in _roots(g, region, clock):
+                if isinstance(part, sympy.Eq | sympy.Ne):
+                    point, generic = (inner, outer) if isinstance(part, sympy.Eq) else (outer, inner)
+                    yield Switch(p0, generic, point, True)
+                    yield Switch(p0, point, generic, True)
+                elif not simple:  # or, if-then-else: which side is which is not asked
+                    yield Switch(p0, inner, outer)
+                    yield Switch(p0, outer, inner)
+                elif isinstance(part, sympy.Lt | sympy.Le) == rising:
+                    yield Switch(p0, inner, outer)
+                else:
+                    yield Switch(p0, outer, inner)
 
 
 def _roots(g: Expr, region: Region, clock: Clock) -> Iterator[tuple[Expr, bool]]:

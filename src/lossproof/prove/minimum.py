@@ -16,8 +16,8 @@ from lossproof.formula.functions import derivative, to_elementary
 from lossproof.formula.symbols import P, Y
 from lossproof.prove.ball import sign_at
 from lossproof.prove.boxes import Cover, minimum_cover
-from lossproof.prove.clock import Clock
-from lossproof.prove.collapse import collapse, sign_on
+from lossproof.prove.clock import Clock, OutOfTime
+from lossproof.prove.collapse import branches_of, collapse, sign_on
 from lossproof.prove.continuity import Stuck, as_pieces, claim, gate, slope_of, variants
 from lossproof.prove.defined import defined
 from lossproof.prove.identity import vanishes
@@ -101,7 +101,8 @@ def side_of(problem: Problem, region: Region, clock: Clock) -> Side:
     wanted = "+" if region.side == ">" else "-"
     weak = ">=" if region.side == ">" else "<="
     strength = "+" if found.sign == wanted else ">=" if found.sign in (weak, "0") else "?"
-    if strength != "+":
+    flat = strength == ">=" and sympy.S.Zero in branches_of(slope)  # then no value will be strict either
+    if strength != "+" and not flat:
         direct = _by_value(problem, region, loss, clock)
         if direct is not None and (strength == "?" or direct.known == "+"):
             return direct
@@ -116,6 +117,15 @@ def side_of(problem: Problem, region: Region, clock: Clock) -> Side:
 
 
 def _by_value(problem: Problem, region: Region, loss: Expr, clock: Clock) -> Side | None:
+    """The side by value, tried for a share of the time."""
+    try:
+        return _value_sign(problem, region, loss, Clock(min(1.5, clock.left() / 8)))
+    except OutOfTime:
+        clock.check()
+        return None
+
+
+def _value_sign(problem: Problem, region: Region, loss: Expr, clock: Clock) -> Side | None:
     """loss(y, p) - loss(y, y) itself as an expression of one sign: needs neither derivative nor continuity.
 
     At an end of the domain loss(y, y) is a limit: it must be the value that the formula has there.
