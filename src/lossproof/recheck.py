@@ -16,7 +16,7 @@ from typing import Any
 
 from lossproof.formula import LossproofError
 from lossproof.rechecking.claims import Said, check_claim, read_claim
-from lossproof.rechecking.cover import Box, gap, holds_on, read_pieces
+from lossproof.rechecking.cover import Box, Boxes, gap, holds_on, read_pieces
 from lossproof.rechecking.points import Range, read_range
 from lossproof.rechecking.statements import KINDS, STATEMENTS, Stated, is_kind, need_derivative
 from lossproof.rechecking.values import Broken, Formula, names
@@ -69,7 +69,7 @@ class Report:
         return not self.problems
 
     def __str__(self) -> str:
-        looked = ", ".join(f"{n} {what}" for what, n in self.counts.items())
+        looked = ", ".join(f"{n} {what}" for what, n in self.counts.items() if n or "only" not in what)
         if self.ok:
             return f"{self.loss}: nothing wrong in {looked}"
         return "\n".join(
@@ -106,7 +106,14 @@ def _read(source: "str | Path | Mapping[str, Any]") -> Any:
 class _Checker:
     def __init__(self) -> None:
         self.problems: list[tuple[str, str]] = []
-        self.counts = {"lines": 0, "claims": 0, "points": 0, "boxes": 0, "witnesses": 0}
+        self.counts = {
+            "lines": 0,
+            "claims": 0,
+            "points": 0,
+            "boxes": 0,
+            "witnesses": 0,
+            "ranges only tried at points": 0,
+        }
         self.done: dict[
             str, str | None
         ] = {}  # claims that came before, such as those of "minimum" in "unique"
@@ -225,40 +232,46 @@ class _Checker:
 
     def _pieces(self, key: str, verdict: Mapping[str, Any], stated: Stated, claims: list[Said]) -> None:
         groups = read_pieces(verdict["pieces"])
-        groups += (
-            [_as_box(c) for c in claims if not groups or c.left in {g[0] for g in groups}]
-            if key in _EACH
-            else []
-        )
-        groups = [g for g in groups if g[4]]
         if not groups and claims and key in _BY_POINTS:
             return
-        if not groups:
+        lefts = {g[0] for g in groups}
+        ranges = [_as_box(c) for c in claims if not groups or c.left in lefts] if key in _EACH else []
+        ranges = [g for g in ranges if g[4]]
+        if not groups and not ranges:
             raise Broken("certified without one box")
         ats = list(stated.points(8, far=False))
-        kinds = {left: self._kind(key, left, stated, ats) for left in {g[0] for g in groups}}
-        variables = groups[0][3]
-        root: Box = tuple(_span_of(stated, name) for name in variables)
+        kinds = {left: self._kind(key, left, stated, ats) for left, *_ in (*groups, *ranges)}
+        variables = (*groups, *ranges)[0][3]
         covers: dict[tuple[str, ...], list[Box]] = {}
-        for left, relation, right, own, group in groups:
+        for left, relation, right, own, boxes in (*groups, *ranges):
             if own != variables:
                 raise Broken(f"expected boxes of {', '.join(variables)}, got {', '.join(own)}")
-            for box in group:
-                self.counts["boxes"] += 1
-                at = dict(zip(own, box, strict=True))
-                _right_side(key, kinds[left], relation, right, at)
-                if not holds_on(left, relation, right, at):
-                    raise Broken(f"not shown on the box {at}: {left} {relation} {right}")
-                # bounds of a derivative each need the whole domain; signs share it
-                covers.setdefault((left, relation, right) if key in _EACH else (), []).append(box)
-        if any(kinds[g[0]] == "bend" for g in groups) and key in ("minimum", "unique") and not claims:
+            for box in boxes:
+                _right_side(key, kinds[left], relation, right, dict(zip(own, box, strict=True)))
+            # bounds of a derivative each need the whole domain; signs share it
+            covers.setdefault((left, relation, right) if key in _EACH else (), []).extend(boxes)
+        if "bend" in kinds.values() and key in ("minimum", "unique") and not claims:
             raise Broken("convex boxes without the claim that dl/dp = 0 at p = y")
+        root: Box = tuple(_span_of(stated, name) for name in variables)
         for what, boxes in covers.items():
             hole = gap(root, boxes)
             if hole is not None:
-                raise Broken(
-                    f"the boxes leave a gap: {' '.join((*what, str(dict(zip(variables, hole, strict=True)))))}"
-                )
+                place = dict(zip(variables, hole, strict=True))
+                raise Broken(f"the boxes leave a gap: {' '.join((*what, str(place)))}")
+        self._enclosures(groups, ranges)
+
+    def _enclosures(self, groups: list[Boxes], ranges: list[Boxes]) -> None:
+        """Every box by intervals; a claim on a range, tried at points already, where intervals are narrow enough."""
+        for left, relation, right, own, boxes in groups:
+            for box in boxes:
+                self.counts["boxes"] += 1
+                at = dict(zip(own, box, strict=True))
+                if not holds_on(left, relation, right, at):
+                    raise Broken(f"not shown on the box {at}: {left} {relation} {right}")
+        for left, relation, right, own, boxes in ranges:
+            for box in boxes:
+                shown = holds_on(left, relation, right, dict(zip(own, box, strict=True)), most=200)
+                self.counts["boxes" if shown else "ranges only tried at points"] += 1
 
     def _kind(self, key: str, left: str, stated: Stated, ats: list[Any]) -> str:
         wanted = _KIND_ON_BOXES.get(key)
@@ -298,7 +311,7 @@ def _span_of(stated: Stated, name: str) -> tuple[float, float]:
     return low, float("inf") if span.high is None else float(span.high)
 
 
-def _as_box(said: Said) -> tuple[str, str, str, tuple[str, ...], list[Box]]:
+def _as_box(said: Said) -> Boxes:
     """A claim on a range of p, as the box it speaks of; none for other claims."""
     spans = said.ranges
     p = spans.get("p")

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.util import find_spec
 
 from lossproof.formula import LossproofError
 from lossproof.formula.errors import nearest
@@ -17,7 +16,7 @@ class Section:
     needs: tuple[str, ...] = ()
 
 
-_ALL = (
+SECTIONS = (
     Section("lossproof.prove.minimum", ("minimum", "unique")),
     Section("lossproof.prove.floor", ("floor",), ("minimum",)),
     Section("lossproof.prove.minimiser", ("minimiser",), ("minimum", "unique")),
@@ -29,7 +28,6 @@ _ALL = (
     Section("lossproof.prove.saturation", ("saturation",)),
     Section("lossproof.prove.borders", ("borders",)),
 )
-SECTIONS = tuple(s for s in _ALL if find_spec(s.module) is not None)
 
 #: key -> what the line states, for lines that could not be made
 STATEMENTS: Mapping[str, str] = {
@@ -68,7 +66,7 @@ def choose(only: "tuple[str, ...] | None") -> tuple[Section, ...]:
         key = open_keys.pop()
         if key not in STATEMENTS:
             raise LossproofError(f"certify: expected names of lines, got {key!r}; {nearest(key, STATEMENTS)}")
-        section = next((s for s in _ALL if key in s.keys), None)
+        section = next((s for s in SECTIONS if key in s.keys), None)
         if section is not None and section.module not in wanted:
             wanted.add(section.module)
             open_keys += section.needs

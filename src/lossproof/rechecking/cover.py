@@ -14,10 +14,11 @@ from lossproof.rechecking.spans import INF, Span, enclose, meets, smooth
 from lossproof.rechecking.values import Broken, value
 
 Box = tuple[Span, ...]
+Boxes = tuple[str, str, str, tuple[str, ...], list[Box]]  # left, relation, right, variables
 MOST = 3000  # parts of one box
 
 
-def holds_on(left: str, relation: str, right: str, box: Mapping[str, Span]) -> bool:
+def holds_on(left: str, relation: str, right: str, box: Mapping[str, Span], *, most: int = MOST) -> bool:
     """Whether left relation right is shown on a box by intervals, on ever smaller parts of it."""
     names = tuple(box)
     difference = left if right.strip() == "0" else f"({left}) - ({right})"
@@ -32,7 +33,7 @@ def holds_on(left: str, relation: str, right: str, box: Mapping[str, Span]) -> b
         axis = max(range(len(part)), key=lambda i: part[i][1] - part[i][0])
         low, high = part[axis]
         middle = low + (high - low) / 2
-        if count > MOST or not low < middle < high or high == INF or low == -INF:
+        if count > most or not low < middle < high or high == INF or low == -INF:
             return False
         parts += [(*part[:axis], side, *part[axis + 1 :]) for side in ((low, middle), (middle, high))]
     return True
@@ -95,9 +96,9 @@ def gap(root: Box, boxes: Sequence[Box]) -> Box | None:
     return None
 
 
-def read_pieces(records: object) -> list[tuple[str, str, str, tuple[str, ...], list[Box]]]:
+def read_pieces(records: object) -> list[Boxes]:
     """Groups of boxes as a certificate writes them: left, relation, right, variables, boxes. Raises ``Broken``."""
-    made = []
+    made: list[Boxes] = []
     try:
         for group in records:  # type: ignore[attr-defined]
             names = tuple(group["variables"])

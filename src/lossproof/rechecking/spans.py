@@ -78,9 +78,20 @@ def _with_own_log(node: ast.expr) -> tuple[ast.expr, list[ast.expr]] | None:
     for log in factors:
         if isinstance(log, ast.Call) and isinstance(log.func, ast.Name) and log.func.id == "log":
             for x in factors:
-                if x is not log and _same(x, log.args[0]):
-                    return x, [f for f in factors if f is not x and f is not log]
+                power = _less_one(x, log.args[0])
+                if x is not log and power is not None:
+                    return log.args[0], [*power, *(f for f in factors if f is not x and f is not log)]
     return None
+
+
+def _less_one(factor: ast.expr, x: ast.expr) -> list[ast.expr] | None:
+    """What is left of a factor x or x**n, n = 2, 3, ..., when one x is taken out; None for other factors."""
+    match factor:
+        case ast.BinOp(left=base, op=ast.Pow(), right=ast.Constant(value=int() as n)) if n > 1 and _same(
+            base, x
+        ):
+            return [ast.BinOp(base, ast.Pow(), ast.Constant(n - 1))]
+    return [] if _same(factor, x) else None
 
 
 def _times(a: Span, b: Span) -> Span:
