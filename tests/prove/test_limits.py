@@ -67,6 +67,7 @@ def test_catalogue_against_mpmath(name, end):
         ("where(p < 0.5, 7, 3)", HIGH, "3"),
         ("(p - 1)/abs(p - 1)", HIGH, "-1"),
         ("-log(-log(p))", LOW, "-oo"),
+        ("(sin(p) - p + p**3/6)/p**5", LOW, "1/120"),
     ],
 )
 def test_indeterminate_forms(text, end, value):
@@ -150,6 +151,12 @@ def test_targets_at_which_the_loss_is_no_number_are_left_out():
     assert set(by_target(Problem(resolve("y/p - log(y/p) - 1")))) == {"y inside", "y = 1"}
     kl = by_target(Problem(resolve("xlogy(y, y/p) + xlogy(1 - y, (1 - y)/(1 - p))")))
     assert kl["y = 0"][1] == 1 / (1 - P)
+
+
+def test_too_few_terms_are_undecided_not_zero():
+    few = Expansion(P, sympy.S.Zero, 1, lambda c: int(sympy.sign(c)), 3)
+    with pytest.raises(Undecided):
+        few.limit(parse("(sin(p) - p + p**3/6)/p**5"))
 
 
 def test_expansion_at_infinity():
