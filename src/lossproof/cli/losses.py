@@ -43,7 +43,7 @@ def command(
         for loss in CATALOGUE.values():
             if loss.minimum == minimum:
                 params = ", ".join(f"{p.name}={p.default:g} in {p.interval}" for p in loss.params)
-                head = f"{loss.title} ({params})" if params else loss.title
-                said = Text(f"{head}\n{loss.formula}\nleast: {of_loss(loss)}")
+                name = f"{loss.title} ({params})" if params else loss.title
+                said = Text(f"{name}\n{loss.formula}\nleast: {of_loss(loss)}")
                 table.add_row(Text(loss.id), str(loss.target), said)
         console.print(table)
