@@ -207,8 +207,27 @@ def check_excess():
         for e in (False, True)
     )
     assert (plain == excess).all()
-    raises(r"continuous_bernoulli: expected a loss whose floor has a closed form.*Use excess=False",
-           ReconstructionLoss, "continuous_bernoulli", excess=True)  # fmt: skip
+
+
+def check_excess_by_search():
+    y, z = images()
+    y = np.clip(y, 0.02, 0.98).astype("float32")
+    for name in ("continuous_bernoulli", "focal", OWN):
+        f, loss = function(name), ReconstructionLoss(name, excess=True, reduction="none")
+        assert loss.kernel.floor is None
+        want = f.value_logits(y, z) - f.floor(y)
+        np.testing.assert_allclose(ops.convert_to_numpy(loss(y, z)), want, rtol=1e-4, atol=5e-6)
+    model, traced = autoencoder(), keras.backend.backend() == "tensorflow"
+    flat = y.reshape(-1, 12)
+    model.compile(optimizer="sgd", loss=ReconstructionLoss("focal", excess=True), run_eagerly=traced)
+    history = model.fit(flat, flat, epochs=1, verbose=0)
+    assert 0 < history.history["loss"][0] < 100
+    if traced:
+        model.compile(optimizer="sgd", loss=ReconstructionLoss("focal", excess=True))
+        raises(r"focal: expected values of y_true for excess=True, got a traced tensor.*run_eagerly=True",
+               model.fit, flat, flat, verbose=0)  # fmt: skip
+    raises(r"expected a finite floor, got -inf at target .*unbounded below there. Use excess=False",
+           ReconstructionLoss("y*log(p)", excess=True), y, z)  # fmt: skip
 
 
 def autoencoder(n=12, code=4):

@@ -86,6 +86,8 @@ CASES = {
         sympy.sign(Y - P) / sympy.sqrt(sympy.Abs(Y - P)),
         xdivy(sympy.sign(Y - P), sympy.sqrt(sympy.Abs(Y - P))),
     ),
+    "log_of_half_sum": (xlogy(Y, Y / 2 + P / 2), xlogy(Y, Y + P) - Y * sympy.log(2)),
+    "difference_of_logs": (sympy.log(P) / 2 - sympy.log(Y + P) / 2, sympy.log(P / (Y + P)) / 2),
     "plain_quotient": (xdivy(Y, 1 + sigmoid(Z)), Y / (1 + sigmoid(Z))),
 }
 

@@ -33,9 +33,10 @@ class ReconstructionLoss(keras.losses.Loss):
     ``y_true``, or with lengths 1, or without its last axis). Weights multiply values; as in Keras, the
     averages still divide by the number of images or elements, not by the sum of the weights.
 
-    ``excess=True`` subtracts the floor, so that a perfect reconstruction gives 0; it needs a loss whose floor
-    has a closed form. Values are computed in ``dtype`` (default ``keras.config.floatx()``), at least float32
-    under every policy. The gradient in ``y_pred`` is the derived one; none flows to ``y_true``.
+    ``excess=True`` subtracts the floor, so that a perfect reconstruction gives 0. A floor without a closed form is
+    searched for on the host at every call; in TensorFlow's ``fit`` this takes ``run_eagerly=True``. Values are
+    computed in ``dtype`` (default ``keras.config.floatx()``), at least float32 under every policy. The gradient in
+    ``y_pred`` is the derived one; none flows to ``y_true``.
 
     The range of the target is looked at on the ``"first"`` eager call by default (``check="always"``,
     ``"never"``), never in a traced function, such as the steps of ``fit`` (on torch these are eager, on JAX
@@ -80,11 +81,6 @@ class ReconstructionLoss(keras.losses.Loss):
         policy = keras.dtype_policies.get(dtype or keras.config.floatx())
         keras_reduction = "sum_over_batch_size" if self.unit == "nats_per_image" else self.unit
         super().__init__(name=name, reduction=keras_reduction, dtype=at_least_float32(policy.compute_dtype))
-        if excess and self.kernel.floor is None:
-            raise LossproofError(
-                f"{self.label}: expected a loss whose floor has a closed form for excess=True, got one without. "
-                "Use excess=False and subtract lossproof.loss(...).floor(y), or state its minimum in a Loss."
-            )
 
     def __call__(self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None) -> Tensor:
         """Loss of ``y_pred`` (logits, or predictions) against ``y_true``; see the class for ``sample_weight``."""
@@ -105,13 +101,42 @@ class ReconstructionLoss(keras.losses.Loss):
         wide = at_least_float32(y_pred.dtype)
         y_true, y_pred = ops.cast(y_true, wide), ops.cast(y_pred, wide)
         values = apply(self.kernel, y_true, y_pred, from_logits=self.from_logits)
-        if self.excess and self.kernel.floor is not None:
-            values = values - ops.stop_gradient(self.kernel.floor(y_true))
+        if self.excess:
+            values = values - ops.stop_gradient(self._floor(y_true))
         if weight is not None:
             values = values * weight
         if self.unit == "nats_per_image" and len(values.shape) > 1:
             return ops.sum(values, axis=tuple(range(1, len(values.shape))))
         return values
+
+    def _floor(self, y_true: Tensor) -> Tensor:
+        """Least possible loss of each element: a closed form, or a search on the host."""
+        if self.kernel.floor is not None:
+            return self.kernel.floor(y_true)
+        if keras.backend.backend() == "jax" and not is_concrete(y_true):
+            import jax
+
+            shape = jax.ShapeDtypeStruct(y_true.shape, y_true.dtype)
+            return jax.pure_callback(self._searched, shape, y_true, vmap_method="expand_dims")
+        if not is_concrete(y_true):
+            raise LossproofError(
+                f"{self.label}: expected values of y_true for excess=True, got a traced tensor: this loss's floor has "
+                "no closed form and is searched for. Use model.compile(..., run_eagerly=True), or excess=False."
+            )
+        return ops.convert_to_tensor(self._searched(to_numpy(y_true)), dtype=y_true.dtype)
+
+    def _searched(self, y_true: Any) -> Any:
+        from lossproof.lower import function
+
+        target = np.asarray(y_true, np.float64)
+        found = function(self.kernel.loss).floor(target)
+        if not np.isfinite(found).all():
+            at = target[~np.isfinite(found)].flat[0]
+            raise LossproofError(
+                f"{self.label}: expected a finite floor, got {np.min(found):g} at target {at:g}: the loss is "
+                "unbounded below there. Use excess=False."
+            )
+        return np.asarray(found, y_true.dtype)
 
     def get_config(self) -> dict[str, Any]:
         """Everything that makes the loss again, its formula included."""

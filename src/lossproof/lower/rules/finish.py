@@ -55,6 +55,36 @@ def log1p_from_log(e: Expr) -> Expr | None:
     return log1p(argument - 1) if weight is None else xlog1py(weight, argument - 1)
 
 
+@rule(
+    "a/2 + b/2 is 0 where the halves underflow, and its log infinite; log(a + b) - log(2) is not", last=True
+)
+def log_of_half_sum(e: Expr) -> Expr | None:
+    if not isinstance(e, xlogy) or not e.args[1].is_Add:
+        return None
+    weight, argument = e.args
+    if all(t.free_symbols and t.as_coeff_Mul()[0] == HALF for t in argument.args):
+        return xlogy(weight, written_out(2 * argument)) - weight * sympy.log(2)
+    return None
+
+
+@rule("log(a) - log(b) cancels where both are large; log(a/b) does not", last=True)
+def difference_of_logs(e: Expr) -> Expr | None:
+    if not e.is_Add:
+        return None
+    found = {}
+    for term in e.args:
+        factors = [
+            f for f in sympy.Mul.make_args(term) if isinstance(f, sympy.log) and f.free_symbols & {Y, P}
+        ]
+        if len(factors) == 1 and not term.has(sigmoid):
+            found[term] = (term / factors[0], factors[0].args[0])
+    for one, (k, a) in found.items():
+        for other, (minus, b) in found.items():
+            if k == -minus and not k.could_extract_minus_sign() and k.is_number:
+                return e - one - other + k * sympy.log(a / b)
+    return None
+
+
 @rule("0 log 0 and 0/0 arise where a factor underflows; xlogy and xdivy give 0 there", last=True)
 def guard_zero_times_log(e: Expr) -> Expr | None:
     if not e.is_Mul:
