@@ -12,7 +12,7 @@ from lossproof.formula.functions import derivative, to_elementary
 from lossproof.formula.symbols import P, Y
 from lossproof.prove.ball import ball, sign_at
 from lossproof.prove.boxes import sign_cover
-from lossproof.prove.climb import Cell, cell, climb
+from lossproof.prove.climb import Cell, cell, climb, sign_within
 from lossproof.prove.clock import Clock
 from lossproof.prove.continuity import Stuck, claim
 from lossproof.prove.identity import vanishes
@@ -22,6 +22,7 @@ from lossproof.prove.sign import sign
 
 Expr = Any
 _BAD = (sympy.zoo, sympy.nan, sympy.oo, sympy.I)
+_SHORT = 30  # operations up to which the sign of a whole expression is tried first
 _LONG = 150  # operations above which an expression is not rearranged
 
 
@@ -61,10 +62,15 @@ def positive(expr: Expr, where: Cell, clock: Clock, *, relation: str = ">") -> S
     if expr.has(*_BAD):
         return None
     wanted = {">": ("+",), "<": ("-",), ">=": ("+", ">=", "0"), "<=": ("-", "<=", "0")}[relation]
-    found = sign(where.put(expr), clock=clock)
+    long = expr.count_ops() > _SHORT and expr.has(sympy.Function)
+    if long:  # by its factors first: the sign of the whole may take long
+        climbed, steps = climb(expr, where, clock)
+        if climbed in wanted:
+            return Shown(steps)
+    found = sign_within(where.put(expr), clock, 1.0)
     if found.sign in wanted:
         return Shown(found.steps)
-    if found.sign == "?":
+    if found.sign == "?" and not long:
         climbed, steps = climb(expr, where, clock)
         if climbed in wanted:
             return Shown(steps)

@@ -10,10 +10,10 @@ from lossproof.formula import Step
 from lossproof.formula.functions import derivative, to_elementary
 from lossproof.formula.symbols import P
 from lossproof.prove.ball import ball
-from lossproof.prove.clock import Clock
+from lossproof.prove.clock import Clock, OutOfTime
 from lossproof.prove.continuity import claim
 from lossproof.prove.regions import A, B, R, together
-from lossproof.prove.sign import sign
+from lossproof.prove.sign import Signed, sign
 
 Expr = Any
 _BAD = (sympy.zoo, sympy.nan, sympy.oo, sympy.I)
@@ -53,6 +53,15 @@ def cell(low: Expr, high: Expr, parameters: tuple[tuple[Expr, Expr], ...] = ()) 
     return Cell(low, high, sympy.cancel(low + (high - low) * A / (A + B)), parameters)
 
 
+def sign_within(expr: Expr, clock: Clock, seconds: float) -> Signed:
+    """The sign that is found within some seconds, else "?"; raises OutOfTime only where the clock itself is out."""
+    try:
+        return sign(expr, clock=Clock(min(seconds, clock.left())))
+    except OutOfTime:
+        clock.check()
+        return Signed("?")
+
+
 def climb(expr: Expr, where: Cell, clock: Clock, depth: int = _DEPTH) -> tuple[str, tuple[Step, ...]]:
     """Sign of a product by its factors; a factor that is 0 at an end of the cell has the sign of its derivative."""
     if expr.has(sympy.Piecewise, sympy.Abs, sympy.sign, sympy.exp) or expr.count_ops() > _LONG:
@@ -73,7 +82,7 @@ def climb(expr: Expr, where: Cell, clock: Clock, depth: int = _DEPTH) -> tuple[s
 
 
 def _factor_sign(f: Expr, where: Cell, clock: Clock, depth: int) -> tuple[str, tuple[Step, ...]]:
-    found = sign(where.put(f), clock=clock)
+    found = sign_within(where.put(f), clock, 0.3)
     if found.sign in ("+", "-"):
         return found.sign, found.steps
     for parts in _splits(f):
@@ -127,4 +136,4 @@ def _zero_at(f: Expr, end: Expr) -> bool:
     return all(ball(part, {P: end}).is_finite() for part in sympy.preorder_traversal(f))
 
 
-__all__ = ["Cell", "cell", "climb"]
+__all__ = ["Cell", "cell", "climb", "sign_within"]

@@ -176,7 +176,7 @@ def _separated(
             return _other(f"{stuck}")
         steps += joins
         for cell in cells:
-            finite = defined(both(pieces, targets(problem, cell.parameters), cell), clock=clock)
+            finite = _finite(problem, pieces, cell, clock)
             if finite is None:
                 return _other(f"the loss is not shown to be finite and continuous for p in {cell}")
             steps += finite
@@ -186,11 +186,10 @@ def _separated(
         return None
     ranges = part[0].ranges
     rest = ranges[2:]
-    identity = claim(slope, "=", parts.h * (parts.f - parts.g), ranges)
-    steps = [
-        Step(f"dl/dp = h(p)*(F(p) - G(y)) with h = {parts.h}, F = {parts.f}, G = {parts.g}", identity),
-        *steps,
-    ]
+    spans = [tuple((n, str(k)) if n == "p" else (n, w) for n, w in ranges) for k in cells]
+    identities = [claim(slope, "=", parts.h * (parts.f - parts.g), span) for span in spans]
+    text = f"dl/dp = h(p)*(F(p) - G(y)) with h = {parts.h}, F = {parts.f}, G = {parts.g}"
+    steps = [*(Step(text, said) for said in identities), *steps]
     boxes: list[Piece] = []
     for cell in cells:
         shown = increasing(parts, problem, cell, rest, clock)
@@ -199,7 +198,7 @@ def _separated(
             return _border(parts) if vanishes(rises, clock) else _other(shown)
         steps += shown.steps
         boxes += shown.pieces
-    closed, more = _ends(problem, part, parts, clock)
+    closed, more = _ends(problem, part, parts, cells, clock)
     steps += more
     statement, details, inv = _named(parts, cells, clock)
     steps.append(Step(
@@ -214,6 +213,22 @@ def _separated(
         else Proved(method, domain, tuple(steps))
     )
     return Found(details.pop("functional"), statement, verdict, details, inv)
+
+
+def _finite(problem: Problem, loss: Expr, cell: Cell, clock: Clock) -> list[Step] | None:
+    """Steps that show a loss real, finite and continuous for p in a cell; None if that is not shown."""
+    plain = to_elementary(loss)
+    if plain.is_polynomial(Y):
+        parts = [cell.put(c) for c in sympy.Poly(plain, Y).all_coeffs()]
+    else:
+        parts = [both(plain, targets(problem, cell.parameters), cell)]
+    steps: list[Step] = []
+    for part in parts:
+        found = defined(part, clock=clock)
+        if found is None:
+            return None
+        steps += found
+    return steps
 
 
 def _mean_on_cells(problem: Problem, part: list[Region], loss: Expr, clock: Clock) -> Found | None:
@@ -278,7 +293,9 @@ def _border(parts: Parts) -> Found:
     return Found("other", WHAT, Unknown(f"{text} (dl/dp = h*({parts.f} - {parts.g}))"))
 
 
-def _ends(problem: Problem, part: list[Region], parts: Parts, clock: Clock) -> tuple[str, list[Step]]:
+def _ends(
+    problem: Problem, part: list[Region], parts: Parts, cells: list[Cell], clock: Clock
+) -> tuple[str, list[Step]]:
     """Targets at the closed ends: the same h, F and G there, or left out of the domain."""
     words, steps = "", []
     for region in part:
@@ -296,9 +313,10 @@ def _ends(problem: Problem, part: list[Region], parts: Parts, clock: Clock) -> t
         if there.has(sympy.zoo, sympy.oo, sympy.nan) or not vanishes(slope - there, clock):
             words += f", y != {region.end} (not shown there)"
             continue
-        steps.append(
-            Step(f"dl/dp = h*(F - G) at y = {region.end} too", claim(slope, "=", there, region.ranges))
-        )
+        text = f"dl/dp = h*(F - G) at y = {region.end} too"
+        for cell in cells:
+            span = tuple((n, str(cell)) if n == "p" else (n, w) for n, w in region.ranges)
+            steps.append(Step(text, claim(slope, "=", there, span)))
     return words, steps
 
 

@@ -30,7 +30,7 @@ class HardLabels(Problem):
 
     >>> from lossproof.catalogue import CATALOGUE
     >>> print(HardLabels(CATALOGUE["mse"]).plain)
-    y*(1 - p)**2 + (1 - y)*(-p)**2
+    p**2*(1 - y) + y*(1 - p)**2
     """
 
     @cached_property
