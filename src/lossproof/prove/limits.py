@@ -174,7 +174,7 @@ def agrees(expr: Expr, value: Expr, end: End, at: Mapping[Expr, Any]) -> bool:
     >>> agrees(sympy.log(P), -sympy.oo, LOW, {}), agrees(sympy.log(P), sympy.oo, LOW, {}), agrees(P, P - P, HIGH, {})
     (True, False, False)
     """
-    values = [ball(expr, {**at, P: end.near(k)}, bits=_BITS) for k in _DEPTHS]
+    values = [_value(expr, {**at, P: end.near(k)}) for k in _DEPTHS]
     if not all(v.is_finite() for v in values):
         return False
     if value in (sympy.oo, -sympy.oo):
@@ -183,6 +183,13 @@ def agrees(expr: Expr, value: Expr, end: End, at: Mapping[Expr, Any]) -> bool:
     target = ball(value, dict(at), bits=_BITS)
     early, late = abs(values[3] - target), abs(values[-1] - target)
     return bool(late.upper() < 1e-9 or late.upper() < 0.7 * early.lower())
+
+
+def _value(expr: Expr, at: Mapping[Expr, Any]) -> Any:
+    # differences of nearly equal numbers lose digits: then once more with many
+    found = ball(expr, at, bits=_BITS)
+    lost = not found.is_finite() or (not found.is_exact() and found.rel_accuracy_bits() < 40)
+    return ball(expr, at, bits=8 * _BITS) if lost else found
 
 
 def _claim(expr: Expr, value: Expr, end: End, within: Within) -> Claim | None:
