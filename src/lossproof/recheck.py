@@ -213,7 +213,7 @@ class _Checker:
             self.counts["claims"] += 1
             self.done[text] = None
             try:
-                self.counts["points"] += check_claim(said)
+                self.counts["points"] += check_claim(said, free=self.base.free)
             except Broken as broken:
                 self.done[text] = str(broken)
         if self.done[text] is not None:

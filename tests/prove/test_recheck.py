@@ -425,9 +425,22 @@ def test_the_checker_shares_nothing_with_the_prover_and_no_state():
     assert (mpmath.mp.dps, flint.ctx.prec) == before
 
 
-@pytest.mark.parametrize("loss", ["bce", "mae", "weighted_bce", "huber(delta=0.25)", "smoothed_bce"])
-def test_what_the_prover_says_passes(loss):
-    found = lossproof.certify(loss, budget=30)
+@pytest.mark.parametrize(
+    ("loss", "options"),
+    [
+        ("bce", {}),
+        ("mae", {}),
+        ("huber(delta=0.25)", {}),
+        ("smoothed_bce", {}),
+        ("charbonnier", {"symbolic": True}),
+        ("pinball", {"symbolic": True}),
+        ("weighted_bce", {"symbolic": {"pos_weight": "[1, 4]"}}),
+        ("mse", {"target": (0, 255), "prediction": (0, 255)}),
+        ("0.3*abs(y - p) + 0.1*(y - p)**2", {"decimal": True}),
+    ],
+)
+def test_what_the_prover_says_passes(loss, options):
+    found = lossproof.certify(loss, budget=30, **options)
     report = found.check()
     assert report.ok, str(report)
     record = json.loads(found.to_json())

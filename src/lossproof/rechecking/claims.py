@@ -57,14 +57,22 @@ def read_claim(record: Any) -> Said:
     return said
 
 
-def check_claim(said: Said, count: int = POINTS) -> int:
-    """Check a claim at exact points, and return at how many. Raises ``Broken`` at the first that contradicts it."""
+def check_claim(said: Said, count: int = POINTS, free: Mapping[str, Range] | None = None) -> int:
+    """Check a claim at exact points, and return at how many. Raises ``Broken`` at the first that contradicts it.
+
+    A claim that names no range for a parameter that was left symbolic (``free``) is one for all its values.
+    """
+    unnamed = {
+        n: r
+        for n, r in (free or {}).items()
+        if n in variables(said.left, said.right) and n not in said.ranges
+    }
     arrows = [g for g in said.given if "->" in g]
     if said.relation == "->":
-        return _check_limit(said, arrows)
+        return _check_limit(said, arrows, unnamed)
     if arrows:
         raise Broken(f"expected a limit, got {said.relation!r} in {said}")
-    ranges = said.ranges
+    ranges = said.ranges | unnamed
     missing = variables(said.left, said.right) - set(ranges)
     if missing:
         raise Broken(f"expected a range for {', '.join(sorted(missing))} in {said}")
@@ -119,11 +127,11 @@ def relation_at(relation: str, sides: Callable[[], tuple[Value, Value]], bits: S
 # ---- limits
 
 
-def _check_limit(said: Said, arrows: Sequence[str]) -> int:
+def _check_limit(said: Said, arrows: Sequence[str], unnamed: Mapping[str, Range]) -> int:
     if len(arrows) != 1:
         raise Broken(f"expected one arrow such as 'p -> 0+' beside a limit, got {said}")
     name, _, to = (part.strip() for part in arrows[0].partition("->"))
-    ranges = {n: r for n, r in said.ranges.items() if n != name}
+    ranges = {n: r for n, r in (said.ranges | dict(unnamed)).items() if n != name}
     rest = tuple(g for g in said.given if "->" not in g)
     missing = variables(said.left) - {name} - set(ranges)
     if missing:
