@@ -113,8 +113,12 @@ def sign_on(expr: Expr, region: Region, clock: Clock) -> Signed:
     found = sign(put, clock=clock)
     if found.sign != "?" or put.count_ops() > 200:
         return found
-    expanded = sympy.expand(put)
-    return sign(expanded, clock=clock) if expanded != put else found
+    # multiplied out, or with tanh written in exp, terms may cancel
+    by_exp = put.replace(sympy.tanh, lambda u: 1 - 2 / (1 + sympy.exp(2 * u)))
+    for form in dict.fromkeys((sympy.expand(put), sympy.expand(by_exp))):
+        if found.sign == "?" and form != put:
+            found = sign(form, clock=clock)
+    return found
 
 
 def branches_of(expr: Expr, most: int = 32) -> list[Expr]:

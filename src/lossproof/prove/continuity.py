@@ -168,11 +168,20 @@ def _roots(g: Expr, region: Region, clock: Clock) -> Iterator[tuple[Expr, bool]]
     raise Stuck(f"a branch that changes where {g} = 0, whose places are not found")
 
 
-def gate(problem: Problem, region: Region, loss: Expr, clock: Clock, *, steps_up: bool = False) -> list[Step]:
+def gate(
+    problem: Problem,
+    region: Region,
+    loss: Expr,
+    clock: Clock,
+    *,
+    steps_up: bool = False,
+    floor: Expr | None = None,
+) -> list[Step]:
     """Show that the loss (collapsed on the region) is real, finite and continuous in p there, up to p = y.
 
     With ``steps_up`` it may jump, but only to larger values on the way from y. Raises Stuck with the reason where
-    that is not shown. At an end of the domain p = y is a limit that is not reached, so nothing is asked there.
+    that is not shown. ``floor`` is the value at p = y (default: the loss's).
+    At an end of the domain p = y is a limit that is not reached, so nothing is asked there.
     """
     steps: list[Step] = []
     pieces = as_pieces(loss)
@@ -191,7 +200,7 @@ def gate(problem: Problem, region: Region, loss: Expr, clock: Clock, *, steps_up
             raise Stuck(f"the loss may jump at p = {switch.p0}")
     if region.end is None:
         at_diagonal = collapse(to_elementary(loss.xreplace({P: Y})), region, clock)
-        floor = collapse(region.fix(problem.floor), region, clock)
+        floor = collapse(region.fix(problem.floor if floor is None else floor), region, clock)
         if any(defined(region.put(v), clock=clock) is None for v in variants(as_pieces(at_diagonal))):
             raise Stuck(f"not shown to be continuous at p = y for {region}")
         if vanishes(at_diagonal - floor, clock):

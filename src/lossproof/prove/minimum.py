@@ -16,10 +16,10 @@ from lossproof.formula.functions import derivative, to_elementary
 from lossproof.formula.symbols import P, Y
 from lossproof.prove.ball import sign_at
 from lossproof.prove.boxes import Cover, minimum_cover
-from lossproof.prove.clock import Clock, OutOfTime
+from lossproof.prove.clock import Clock
 from lossproof.prove.collapse import branches_of, collapse, sign_on
-from lossproof.prove.continuity import Stuck, as_pieces, claim, gate, slope_of, variants
-from lossproof.prove.defined import defined
+from lossproof.prove.continuity import Stuck, as_pieces, claim, gate, slope_of
+from lossproof.prove.excess import continuous_at_end, excess_sign
 from lossproof.prove.identity import vanishes
 from lossproof.prove.problem import Line, Problem
 from lossproof.prove.refute import TARGETS, grid, lower_than_at_target, sample_parameters, settle
@@ -117,71 +117,12 @@ def side_of(problem: Problem, region: Region, clock: Clock) -> Side:
 
 
 def _by_value(problem: Problem, region: Region, loss: Expr, clock: Clock) -> Side | None:
-    """The side by value, tried for a share of the time."""
-    try:
-        return _value_sign(problem, region, loss, Clock(min(1.5, clock.left() / 8)))
-    except OutOfTime:
-        clock.check()
+    """The side from the sign of loss(y, p) - loss(y, y)."""
+    found = excess_sign(problem, region, loss, clock)
+    if found.sign == "?":
         return None
-
-
-def _value_sign(problem: Problem, region: Region, loss: Expr, clock: Clock) -> Side | None:
-    """loss(y, p) - loss(y, y) itself as an expression of one sign: needs neither derivative nor continuity.
-
-    At an end of the domain loss(y, y) is a limit: it must be the value that the formula has there.
-    """
-    floor = (
-        loss.xreplace({P: region.end})
-        if region.end is not None
-        else collapse(region.fix(problem.floor), region, clock)
-    )
-    if floor.has(sympy.nan, sympy.zoo, sympy.oo):
-        return None
-    if region.end is not None and not _continuous_at_end(loss, region.end):
-        return None
-    excess = to_elementary(loss) - to_elementary(floor)
-    if excess.count_ops() > 120:
-        return None
-    for form in (
-        excess,
-        sympy.factor_terms(excess),
-        sympy.factor(excess) if not excess.has(sympy.exp) else excess,
-    ):
-        found = sign_on(form, region, clock)
-        if found.sign not in ("+", ">="):
-            continue
-        try:
-            variants_defined = [defined(region.put(v), clock=clock) for v in variants(as_pieces(form))]
-        except Stuck:
-            return None
-        if None in variants_defined:
-            return None
-        relation = ">" if found.sign == "+" else ">="
-        said = claim(form, relation, sympy.S.Zero, region.ranges, region.given)
-        end = Step(f"so loss(y, p) {relation} loss(y, y) ({region})", said)
-        return Side(region, loss, found.sign, (*found.steps, end), _DIRECT)
-    return None
-
-
-def _continuous_at_end(loss: Expr, end: Expr) -> bool:
-    """Whether the formula at p = y, an end of the domain, gives the limit: every part of it is continuous there."""
-    near = to_elementary(loss)
-    for node in sorted(near.atoms(sympy.Piecewise), key=lambda n: -n.count_ops()):
-        at = [(value, c, c.xreplace({P: end})) for value, c in node.args]
-        if any(c.has(P) and _on_border(c, end) for _, c, _ in at):
-            return False
-        near = near.xreplace({node: next((value for value, _, holds in at if holds == sympy.true), node)})
-    if near.has(sympy.Piecewise, sympy.sign):
-        return False
-    ends = [n.xreplace({P: end}) for n in sympy.preorder_traversal(near) if n.has(P)]
-    return not any(e.has(sympy.zoo, sympy.oo, sympy.nan) for e in ends)
-
-
-def _on_border(condition: Expr, end: Expr) -> bool:
-    """Whether a condition changes right at the end."""
-    parts = condition.args if isinstance(condition, sympy.And) else (condition,)
-    known = [c for c in parts if isinstance(c, sympy.core.relational.Relational)]
-    return len(known) < len(parts) or not all((c.lhs - c.rhs).xreplace({P: end}).is_nonzero for c in known)
+    end = Step(f"so loss(y, p) {'>' if found.sign == '+' else '>='} loss(y, y) ({region})")
+    return Side(region, loss, ">=" if found.sign == "0" else found.sign, (*found.steps, end), _DIRECT)
 
 
 _DIRECT = "by value"
@@ -324,7 +265,7 @@ def _tie(problem: Problem, clock: Clock) -> Refuted | None:
             gap = loss - loss.xreplace({P: Y})
             if y in (0, 1):  # at an end the formula must give the limit
                 gap = gap.xreplace({Y: sympy.Rational(y)})
-                if not _continuous_at_end(gap, sympy.Rational(y)):
+                if not continuous_at_end(gap, sympy.Rational(y)):
                     continue
             if sign_at(gap, {Y: y, P: p}) == 0:
                 where = (("y", str(y)), ("p", str(p)), *((str(k), str(v)) for k, v in values.items()))

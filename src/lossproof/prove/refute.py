@@ -70,6 +70,8 @@ def settle(
     gap = loss - loss.xreplace({P: Y})
     if gap.has(sympy.nan, sympy.zoo, sympy.oo, sympy.I) or sign_at(gap, at) != -1:
         return None
+    if not (ball(loss, at).is_finite() and ball(loss, {**at, P: y}).is_finite()):
+        return None  # a pole is no value that a calculator confirms
     witness = (("y", str(y)), ("p", str(p)), *((str(k), str(v)) for k, v in values.items()))
     difference = to_elementary(problem.expr) - to_elementary(problem.expr.xreplace({P: Y}))
     said = claim(difference, "<", sympy.S.Zero, witness)
@@ -116,7 +118,7 @@ def _own_targets(loss: Expr, special: Sequence[Expr]) -> list[Fraction]:
         marks |= _marks(kink.args[0] - (kink.args[1] if len(kink.args) > 1 else 0))
     inside = sorted(m for m in marks if 0 < m < 1)[:12]
     between = [(a + b) / 2 for a, b in pairwise(inside)]
-    around = [m + s for m in inside for s in (Fraction(-1, 10**4), Fraction(1, 10**4))]
+    around = [m + s / 10**k for k in (4, 12, 25, 45) for m in inside for s in (Fraction(-1), Fraction(1))]
     return [t for t in dict.fromkeys([*inside, *between, *around]) if 0 < t < 1]
 
 

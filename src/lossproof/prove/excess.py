@@ -1,0 +1,157 @@
+"""The excess loss(y, p) - loss(y, y) shown to be positive as it stands: directly, by its parts, or by its derivative."""
+
+from typing import Any
+
+import sympy
+
+from lossproof.formula import Step
+from lossproof.formula.functions import to_elementary
+from lossproof.formula.symbols import P, Y
+from lossproof.prove.clock import Clock, OutOfTime
+from lossproof.prove.collapse import collapse, sign_on
+from lossproof.prove.continuity import Stuck, as_pieces, claim, gate, slope_of, variants
+from lossproof.prove.defined import defined
+from lossproof.prove.identity import vanishes
+from lossproof.prove.problem import Problem
+from lossproof.prove.regions import Region
+from lossproof.prove.sign import Signed
+
+Expr = Any
+NOTHING = Signed("?", ())
+
+
+def excess_sign(problem: Problem, region: Region, loss: Expr, clock: Clock) -> Signed:
+    """The sign of loss(y, p) - loss(y, y) on a region, "+", ">=" or "?", looked for in a share of the time.
+
+    Needs neither a derivative nor continuity of the loss. At an end of the domain loss(y, y) is a limit: it must be
+    the value that the formula has there.
+    """
+    if region.end is not None and not continuous_at_end(loss, region.end):
+        return NOTHING
+    at_target = loss.xreplace({P: region.end}) if region.end is not None else region.fix(problem.floor)
+    floor = collapse(at_target, region, clock)
+    excess = to_elementary(loss) - to_elementary(floor)
+    if floor.has(sympy.nan, sympy.zoo, sympy.oo) or excess.count_ops() > 150:
+        return NOTHING
+    try:
+        return _positive(problem, excess, region, Clock(min(2.5, clock.left() / 6)), 3)
+    except (OutOfTime, Stuck):
+        clock.check()
+        return NOTHING
+
+
+def _positive(problem: Problem, expr: Expr, region: Region, clock: Clock, depth: int) -> Signed:
+    """The sign of an expression that is zero at p = y: itself, by factors, by terms, or rising from zero."""
+    direct = _itself(expr, region, clock)
+    if direct.sign != "?" or depth == 0:
+        return direct
+    for form in dict.fromkeys((expr, sympy.factor_terms(expr), sympy.expand_mul(expr))):
+        if form.is_Mul:
+            found = _factors(problem, form, region, clock, depth)
+        elif form.is_Add:
+            found = _terms(problem, form, region, clock, depth)
+        else:
+            continue
+        if found.sign != "?":
+            return found
+    return _rising(problem, expr, region, clock)
+
+
+def _itself(expr: Expr, region: Region, clock: Clock) -> Signed:
+    found = sign_on(expr, region, clock)
+    if found.sign not in ("+", ">=", "0"):
+        return NOTHING
+    shown = [defined(region.put(v), clock=clock) for v in variants(as_pieces(expr))]
+    if None in shown:
+        return NOTHING
+    relation = {"+": ">", ">=": ">=", "0": "="}[found.sign]
+    said = claim(expr, relation, sympy.S.Zero, region.ranges, region.given)
+    return Signed(found.sign, (*found.steps, Step(f"{expr} {relation} 0 ({region})", said)))
+
+
+def _factors(problem: Problem, expr: Expr, region: Region, clock: Clock, depth: int) -> Signed:
+    signs, steps = [], ()
+    for factor in expr.args:
+        found = _itself(factor, region, clock)
+        if found.sign == "?" and vanishes_at_target(factor, region, clock):
+            found = _positive(problem, factor, region, clock, depth - 1)
+        if found.sign == "?":
+            return NOTHING
+        signs.append(found.sign)
+        steps += found.steps
+    weak = ">=" in signs or "0" in signs
+    return Signed(">=" if weak else "+", (*steps, Step("so the product has the sign of its factors")))
+
+
+def _terms(problem: Problem, expr: Expr, region: Region, clock: Clock, depth: int) -> Signed:
+    """Terms that vanish at p = y each for itself, and all the others together."""
+    zero = [t for t in expr.args if vanishes_at_target(t, region, clock)]
+    others = [t for t in expr.args if t not in zero]
+    groups = [sympy.Add(*zero)] if not others else [sympy.Add(*others), sympy.Add(*zero)]
+    if len(groups) == 1:
+        rising = _rising(problem, groups[0], region, clock)
+        if rising.sign != "?":
+            return rising
+        groups = zero
+    if len(groups) < 2 or 0 in groups:
+        return NOTHING
+    signs, steps = [], ()
+    for group in groups:
+        found = _positive(problem, sympy.factor_terms(group), region, clock, depth - 1)
+        if found.sign == "?":
+            return NOTHING
+        signs.append(found.sign)
+        steps += found.steps
+    return Signed("+" if "+" in signs else ">=", (*steps, Step("so their sum has this sign too")))
+
+
+def _rising(problem: Problem, expr: Expr, region: Region, clock: Clock) -> Signed:
+    """Zero at p = y, continuous, and growing on the way from there."""
+    if not vanishes_at_target(expr, region, clock):
+        return NOTHING
+    try:
+        steps = gate(problem, region, expr, clock, steps_up=True, floor=sympy.S.Zero)
+    except Stuck:
+        return NOTHING
+    slope = slope_of(as_pieces(expr), region)
+    found = sign_on(slope, region, clock)
+    strict, weak = ("+", ">=") if region.side == ">" else ("-", "<=")
+    if found.sign not in (strict, weak, "0"):
+        return NOTHING
+    relation = (">" if strict == "+" else "<") + ("" if found.sign == strict else "=")
+    said = claim(slope, relation, sympy.S.Zero, region.ranges, region.given)
+    end = Step(
+        f"{expr} is 0 at p = y and grows on the way from there: its derivative is {slope} ({region})", said
+    )
+    return Signed("+" if found.sign == strict else ">=", (*found.steps, *steps, end))
+
+
+def vanishes_at_target(expr: Expr, region: Region, clock: Clock) -> bool:
+    """Whether an expression is shown to be zero at p = y (at an end: with the limit as its value there)."""
+    if not expr.has(P):
+        return False
+    if region.end is None:
+        at = expr.xreplace({P: Y})
+        return not at.has(sympy.nan, sympy.zoo, sympy.oo) and vanishes(collapse(at, region, clock), clock)
+    return continuous_at_end(expr, region.end) and vanishes(expr.xreplace({P: region.end}), clock)
+
+
+def continuous_at_end(loss: Expr, end: Expr) -> bool:
+    """Whether the formula at p = y, an end of the domain, gives the limit: every part of it is continuous there."""
+    near = to_elementary(loss)
+    for node in sorted(near.atoms(sympy.Piecewise), key=lambda n: -n.count_ops()):
+        at = [(value, c, c.xreplace({P: end})) for value, c in node.args]
+        if any(c.has(P) and _on_border(c, end) for _, c, _ in at):
+            return False
+        near = near.xreplace({node: next((value for value, _, holds in at if holds == sympy.true), node)})
+    if near.has(sympy.Piecewise, sympy.sign):
+        return False
+    ends = [n.xreplace({P: end}) for n in sympy.preorder_traversal(near) if n.has(P)]
+    return not any(e.has(sympy.zoo, sympy.oo, sympy.nan) for e in ends)
+
+
+def _on_border(condition: Expr, end: Expr) -> bool:
+    """Whether a condition changes right at the end."""
+    parts = condition.args if isinstance(condition, sympy.And) else (condition,)
+    known = [c for c in parts if isinstance(c, sympy.core.relational.Relational)]
+    return len(known) < len(parts) or not all((c.lhs - c.rhs).xreplace({P: end}).is_nonzero for c in known)
