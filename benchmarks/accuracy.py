@@ -26,6 +26,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent))
 import accuracy_exact as exact
+import accuracy_reasons as reasons
 import accuracy_targets as target
 from accuracy_exact import EPS, KINDS, Array, Exact, Points
 from lossproof.catalogue import CATALOGUE
@@ -228,11 +229,16 @@ def table(cells: Sequence[Cell], losses: Sequence[str], columns: Sequence[str]) 
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
 
-def failures(cells: Sequence[Cell], space: str) -> list[str]:
-    """A line for every cell beyond the goal, worst first, and for every bad answer at the ends."""
+#: part of the page -> what its points are called
+PARTS = {"ours": "z", "predictions": "p", "raw": "z"}
+
+
+def failures(cells: Sequence[Cell], space: str, part: str = "") -> list[str]:
+    """A line for every cell beyond the goal, worst first, with its reason, and for every bad answer at the ends."""
     over = sorted((c for c in cells if c.ulp > GOAL), key=lambda c: -c.ulp)
     lines = [
         f"- `{c.loss}` {c.kind}, {c.title}: {c} ulp at {c.where.replace(', ', f', {space} = ', 1)}"
+        + (f". Why: {why}." if (why := reasons.reason(part, c.loss, c.kind, c.title)) else "")
         for c in over
     ]
     what = {"value": "NaN", "gradient": "not finite"}
@@ -270,9 +276,7 @@ def page(
 ) -> str:
     """docs/accuracy.md."""
     over, prediction_over, raw_over = (
-        failures(cells["ours"], "z"),
-        failures(cells["predictions"], "p"),
-        failures(cells["raw"], "z"),
+        failures(cells[part], PARTS[part], part) for part in ("ours", "predictions", "raw")
     )
     met = (
         f"Every cell of the table is within {GOAL:g} ulp, no value is NaN and no gradient is infinite."
@@ -342,10 +346,11 @@ Beyond the goal:
 
 {chr(10).join(prediction_over) or none}
 
-Left out: p = 0 and p = 1. There a loss that is infinite answers inf, and `continuous_bernoulli` gives NaN, as its
-entropy term and its normaliser are both infinite; from logits neither is. Near p = 0 and p = 1 a
-prediction has lost digits that the logit
-still had: prefer logits.
+Left out: p = 0 and p = 1. There a loss that is infinite answers inf. `continuous_bernoulli` gives NaN at p = 0 for
+y > 0 and at p = 1 for y < 1: its normaliser's -log(-log p) is -inf there and its -y log p is +inf. The limit is +inf,
+since log p outgrows log(-log p); at p = y = 0 and p = y = 1 it is -inf, which is what comes out. No rewriting in p
+separates the two, as -log p is all that p = 0 still says; from logits both are finite at every finite logit.
+Near p = 0 and p = 1 a prediction has lost digits that the logit still had: prefer logits.
 
 ## The same for torch, Keras and optax
 
@@ -359,12 +364,24 @@ NaN values or infinite gradients at the largest logits (count of {len(exact.end_
 
 ## Continuous Bernoulli: total mass
 
-Integral over y of exp(-loss) minus 1, at each logit, by Gauss-Legendre quadrature: 0 for a normalised density. In
-float32 the loss at logit 1e4 is a difference of two terms of 1e4, whose last place is 1e-3; the goal of 1e-6 is for float64.
+Integral over y of exp(-loss) minus 1, at each logit, by Gauss-Legendre quadrature: 0 for a normalised density. The goal
+is 1e-6 at every logit. float32 cannot hold it at large positive logits, whatever the formula: the loss is
+log((exp(z) - 1)/z) - y z, and where it is near 0 it is the difference of two numbers near z, each known to half of
+z's last place only. That is {last_place(100):.0e} at z = 100 and {last_place(1e4):.0e} at z = 1e4, and the mass is off by
+as much. At negative logits the same y is near 0, where float32 is finer and neither term is large.
 
 {mass_head}
 {mass_rows}
 """
+
+
+def last_place(z: float) -> float:
+    """Half of the distance from z to the next float32.
+
+    >>> last_place(1e4)
+    0.00048828125
+    """
+    return float(np.spacing(np.float32(z))) / 2
 
 
 def _from_one(value: float) -> str:
@@ -407,8 +424,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     cells = compute_all(losses, given.points, store, given.processes)
     given.out.parent.mkdir(parents=True, exist_ok=True)
     given.out.write_text(page(cells, masses(), losses, given.points), encoding="utf-8")
-    for part, space in (("ours", "z"), ("predictions", "p"), ("raw", "z")):
-        print(f"{part}: beyond {GOAL:g} ulp", *(failures(cells[part], space) or ["- none"]), sep="\n")
+    for part, space in PARTS.items():
+        print(f"{part}: beyond {GOAL:g} ulp", *(failures(cells[part], space, part) or ["- none"]), sep="\n")
     print(f"accuracy: wrote {given.out}")
     return 0
 

@@ -40,6 +40,9 @@ SIZES = ("128x784", "4096x784", "64x3x256x256")
 LOSSES = ("bce", "mse", "mae", "huber", "logcosh")
 START, END = "<!-- losses -->", "<!-- /losses -->"
 REFERENCE = "torch eager"
+COMPILE_ALL_BELOW = (
+    4_000_000  # elements; in other tables what is compiled is measured for the first loss alone
+)
 Step = Callable[[], object]
 
 
@@ -200,7 +203,10 @@ def measure(size: str, dtype: str, losses: Sequence[str], rounds: int, *, with_c
     y = torch.rand(shape, generator=generator).to(to)
     rows = []
     for name in losses:
-        steps = contenders(name, z, y, with_compile=with_compile)
+        everywhere = (
+            dtype == "float32" and z.numel() < COMPILE_ALL_BELOW
+        )  # compiling takes most of a run's time
+        steps = contenders(name, z, y, with_compile=with_compile and (everywhere or name == losses[0]))
         seconds = take_turns(steps, rounds)
         for title, step in steps.items():
             ratios = [a / b for a, b in zip(seconds[REFERENCE], seconds[title], strict=True)]
@@ -231,7 +237,7 @@ def section(rows: Sequence[Row], threads: int, rounds: dict[str, int]) -> str:
     """The text between the markers."""
     titles = list(dict.fromkeys(row.contender for row in rows))
     parts = [START, "## Losses", "", _INTRODUCTION.format(machine=machine(), threads=threads,
-             rounds=", ".join(f"{n} at {size}" for size, n in rounds.items()))]  # fmt: skip
+             rounds=", ".join(f"{n} at {size}" for size, n in rounds.items()), every=f"{COMPILE_ALL_BELOW:,}")]  # fmt: skip
     for size, dtype in dict.fromkeys((row.size, row.dtype) for row in rows):
         here = {(r.loss, r.contender): r for r in rows if (r.size, r.dtype) == (size, dtype)}
         losses = list(dict.fromkeys(loss for loss, _ in here))
@@ -255,7 +261,9 @@ mean over elements; milliseconds (median), and in brackets how many times faster
 the ratio within a round), then the peak of extra memory in input tensors (the logits' gradient is 1 of them; torch's
 profiler, allocations of torch only). Rounds: {rounds}. torch has no log-cosh: there the formula by hand stands in.
 The bound is the time to read logits and target and write the gradient at the rate of `Tensor.copy_`; a copy's own
-tensors stay in the cache where they fit, so at small sizes it is the cache's rate.
+tensors stay in the cache where they fit, so at small sizes it is the cache's rate. What is compiled is measured for
+every loss in float32 below {every} elements, elsewhere for the first. Beyond 131,072 elements the eager path works in
+pieces: its peak is the gradient and the temporaries of one piece; below, a whole tensor is one piece.
 
 Machine: {machine}; torch has {threads} of its threads, JAX takes what it finds."""
 
@@ -284,7 +292,11 @@ def goals(rows: Sequence[Row]) -> list[str]:
             eager.ratio >= 1.25,
         )
         if eager.extra is not None:
-            line("its peak extra memory at most one input tensor", f"{eager.extra:.2f}", eager.extra <= 1.05)
+            line(
+                "its peak extra memory at most one input tensor (the gradient), and 5 % for a piece",
+                f"{eager.extra:.2f}",
+                eager.extra <= 1.05,
+            )
     if built:
         line(
             "bce compiled at 4096x784 at least 1.7 times as fast as torch eager",

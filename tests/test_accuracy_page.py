@@ -1,6 +1,7 @@
 """The accuracy program measures what it says it measures, and its page names every loss."""
 
 import importlib
+import re
 import sys
 from pathlib import Path
 
@@ -102,6 +103,38 @@ def test_mass_of_a_density_that_is_known(programs):
     for logit in (-100.0, 50.0, 1e4):
         value = lambda y, z: programs[2].numpy_ours("continuous_bernoulli", y, z, "float64")[0]  # noqa: E731
         assert accuracy.mass(value, logit) == pytest.approx(1.0, abs=1e-6)
+
+
+def beyond_the_goal():
+    """(part, loss, kind, title, whole line) of every line of the page that admits a miss."""
+    part, found = "", []
+    heads = {
+        "## Behind": "ours",
+        "### The emitted functions": "raw",
+        "## On predictions": "predictions",
+        "## The same": "",
+    }
+    for line in PAGE.read_text(encoding="utf-8").splitlines():
+        part = next((name for head, name in heads.items() if line.startswith(head)), part)
+        miss = re.match(r"- `(\w+)` (\w+), ([^:]+): .* ulp at ", line)
+        if miss and part:
+            found.append((part, *miss.groups(), line))
+    return found
+
+
+def test_every_miss_has_its_reason_and_every_reason_its_miss(programs):
+    reasons = importlib.import_module("accuracy_reasons")
+    found = beyond_the_goal()
+    for *cell, line in found:
+        assert reasons.reason(*cell), line
+        assert f"Why: {reasons.reason(*cell)}." in line
+    assert reasons.unused([tuple(cell) for *cell, _ in found]) == []
+    assert reasons.unused([]) != []
+    assert reasons.reason("ours", "bce", "value", "numpy float64") == ""
+    bold = (
+        PAGE.read_text(encoding="utf-8").split("## The same")[0].count("**") // 2 - 1
+    )  # one in the introduction
+    assert bold == len(found)
 
 
 def test_the_page_names_every_loss_and_target(programs):

@@ -59,7 +59,7 @@ def test_goals_are_judged_by_the_measured_ratio(losses):
     ]
     text = "\n".join(losses.goals(rows))
     assert "at least 1.25 times as fast as torch eager | 1.30 | yes" in text
-    assert "at most one input tensor | 1.60 | no" in text
+    assert "(the gradient), and 5 % for a piece | 1.60 | no" in text
     assert "within 1.1 times the best peer | 1.05 (torch compiled) | yes" in text
 
 
