@@ -1,0 +1,144 @@
+"""What is normalised: the loss, or its excess over the floor, as a function of targets for many predictions."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from lossproof.formula import Loss, LossproofError
+from lossproof.likelihood.measures import Measure, RealLine
+from lossproof.likelihood.structure import Structure, structure
+from lossproof.lower import LossFunction, function
+from lossproof.lower.stable import floor_of
+
+Array = npt.NDArray[np.float64]
+Of = Literal["loss", "excess"]
+
+
+@dataclass(frozen=True)
+class Point:
+    """Predictions, flat: ``x`` holds p, or logits z where ``logits`` is set (p = sigmoid(z))."""
+
+    x: Array
+    logits: bool = False
+
+    @property
+    def p(self) -> Array:
+        """The predictions as such; logits beyond 37 round to 1."""
+        return sigmoid(self.x) if self.logits else self.x
+
+    def take(self, index: Any) -> "Point":
+        """The same for some of the rows."""
+        return Point(self.x[index], self.logits)
+
+
+def sigmoid(z: Array) -> Array:
+    """1 / (1 + exp(-z)) without overflow."""
+    small = np.exp(-np.abs(z))
+    return np.where(z >= 0, 1.0, small) / (1 + small)
+
+
+class Integrand:
+    """loss(y, p), or loss(y, p) - floor(y), for targets of shape (rows, n) and one prediction a row.
+
+    A part of the loss that does not depend on the target is left out where it can be told apart (``rest`` has it):
+    it cancels in the likelihood, and may be infinite at the corners. Raises ``LossproofError`` where the loss is not
+    defined on the measure, or its excess does not exist.
+    """
+
+    def __init__(self, loss: Loss, of: Of, measure: Measure) -> None:
+        if of not in ("loss", "excess"):
+            raise LossproofError(f"{loss.label}: expected of='loss' or of='excess', got {of!r}.")
+        if not loss.target.covers(measure.domain):
+            advice = (
+                "Use levels or the interval [0, 1]." if isinstance(measure, RealLine) else "Scale the levels."
+            )
+            raise LossproofError(
+                f"{loss.label}: expected a measure inside the loss's targets {loss.target}, got {measure}. {advice}"
+            )
+        self.loss, self.of, self.measure = loss, of, measure
+        self.functions: LossFunction = function(loss)
+        floor = floor_of(loss, bound=True) if of == "excess" else 0
+        self.searched = floor is None
+        # an excess over a constant floor has the form of the loss
+        self.shifts = of == "excess" and not (floor is not None and floor == 0)
+        self.form: Structure = Structure("general") if self.shifts else structure(loss)
+        self._floors: dict[bytes, Array] = {}
+
+    def value(self, y: Array, at: Point) -> Array:
+        """Loss or excess, less ``rest``; y of shape (rows, n) or (1, n), one prediction a row."""
+        x = at.x[:, None]
+        if self.form.kind == "affine":
+            # 0 times an infinite slope is 0: at p = 0 a black target costs nothing
+            slope = self.slope(at)[:, None]
+            with np.errstate(invalid="ignore"):
+                return np.where(y == 0, 0.0, y * slope)
+        return self._raw("value", y, x, at.logits) - (self._floor(y) if self.shifts else 0.0)
+
+    def gradient(self, y: Array, at: Point) -> Array:
+        """Derivative of ``value`` with respect to the prediction, or the logit."""
+        if self.form.kind == "affine":
+            return y * self._part("gradient", self.form.slope, at)[:, None]
+        return self._raw("gradient", y, at.x[:, None], at.logits)
+
+    def slope(self, at: Point) -> Array:
+        """Of a loss affine or quadratic in the target: the factor of y."""
+        return self._part("value", self.form.slope, at)
+
+    def square(self, at: Point) -> Array:
+        """Of a loss quadratic in the target: the factor of y^2."""
+        return self._part("value", self.form.square, at)
+
+    def rest(self, at: Point) -> Array:
+        """What ``value`` leaves out: it depends on the prediction alone. May be infinite at the corners."""
+        return self._part("value", self.form.rest, at) if self.form.kind == "affine" else np.zeros(at.x.shape)
+
+    def rest_gradient(self, at: Point) -> Array:
+        """Derivative of ``rest``."""
+        return (
+            self._part("gradient", self.form.rest, at) if self.form.kind == "affine" else np.zeros(at.x.shape)
+        )
+
+    def kinks(self, at: Point) -> Array:
+        """Targets where the loss may not be smooth, shape (rows, k)."""
+        p = at.p
+        with np.errstate(all="ignore"):
+            found = [np.broadcast_to(_place(k, p), p.shape) for k in self.form.kinks]
+        return np.stack(found, axis=1) if found else np.empty((p.size, 0))
+
+    def _part(self, name: str, part: Loss | None, at: Point) -> Array:
+        if part is None:
+            return np.zeros(at.x.shape)
+        found = function(part)
+        called = getattr(found, f"{name}_logits" if at.logits else name)
+        return np.asarray(called(np.ones_like(at.x), at.x))
+
+    def _raw(self, name: str, y: Array, x: Array, logits: bool) -> Array:
+        targets, points = np.broadcast_arrays(y, x)
+        called = getattr(self.functions, f"{name}_logits" if logits else name)
+        return np.asarray(called(targets, points))
+
+    def _floor(self, y: Array) -> Array:
+        if not self.searched:
+            return np.asarray(self.functions.floor(y))
+        key = y.tobytes()
+        if key not in self._floors:
+            if len(self._floors) > 32:
+                self._floors.clear()
+            self._floors[key] = np.asarray(self.functions.floor(y))
+        floor = self._floors[key]
+        if not np.isfinite(floor).all():
+            bad = float(y[np.isneginf(floor)][0])
+            raise LossproofError(
+                f"{self.loss.label}: expected a finite floor, got -inf at target {bad:g}: the loss is unbounded below "
+                "there and has no excess. Use of='loss'."
+            )
+        return floor
+
+
+def _place(kink: Loss, p: Array) -> Array:
+    from lossproof.formula.symbols import P
+    from lossproof.formula.trace_check import evaluate
+
+    return evaluate(kink.expression(), {P: p})
