@@ -291,6 +291,7 @@ def page(
     none = "None."
     peers_bad = [c for c in cells["theirs"] if c.at_ends]
     peers = "; ".join(f"{c.title} `{c.loss}` {c.kind} ({c.at_ends})" for c in peers_bad) or "none"
+    at_100, at_1e4 = (f"{last_place(z):.0e}" for z in (100, 1e4))
     return f"""# Accuracy
 
 <!-- written by benchmarks/accuracy.py (make accuracy); do not edit -->
@@ -348,8 +349,8 @@ Beyond the goal:
 
 Left out: p = 0 and p = 1. There a loss that is infinite answers inf. `continuous_bernoulli` gives NaN at p = 0 for
 y > 0 and at p = 1 for y < 1: its normaliser's -log(-log p) is -inf there and its -y log p is +inf. The limit is +inf,
-since log p outgrows log(-log p); at p = y = 0 and p = y = 1 it is -inf, which is what comes out. No rewriting in p
-separates the two, as -log p is all that p = 0 still says; from logits both are finite at every finite logit.
+since log p outgrows log(-log p); at p = y = 0 and p = y = 1 it is -inf, which is what comes out. No rewriting rule
+joins the two terms before they become infinite; from logits both are finite at every finite logit.
 Near p = 0 and p = 1 a prediction has lost digits that the logit still had: prefer logits.
 
 ## The same for torch, Keras and optax
@@ -365,10 +366,11 @@ NaN values or infinite gradients at the largest logits (count of {len(exact.end_
 ## Continuous Bernoulli: total mass
 
 Integral over y of exp(-loss) minus 1, at each logit, by Gauss-Legendre quadrature: 0 for a normalised density. The goal
-is 1e-6 at every logit. float32 cannot hold it at large positive logits, whatever the formula: the loss is
-log((exp(z) - 1)/z) - y z, and where it is near 0 it is the difference of two numbers near z, each known to half of
-z's last place only. That is {last_place(100):.0e} at z = 100 and {last_place(1e4):.0e} at z = 1e4, and the mass is off by
-as much. At negative logits the same y is near 0, where float32 is finer and neither term is large.
+is 1e-6 at every logit. In float32 it is missed at large positive logits: the emitted log((exp(z) - 1)/z) - y z is there
+the difference of two numbers near z, each known to half of z's last place: {at_100} at z = 100 and {at_1e4} at z = 1e4, and
+the mass is off by as much. At negative logits neither term is large. The loss itself is representable:
+(1 - y) z + log((1 - exp(-z))/z), with 1 - y exact for y near 1, would not cancel for z > 0; no rewriting rule does that
+yet. Compute the mass in float64.
 
 {mass_head}
 {mass_rows}
