@@ -80,12 +80,14 @@ def tidy(formula: object) -> str:
     ('1/(p*(1 - p))', '-y*log(y) - (1 - y)*log(1 - y)')
     """
     from lossproof.formula import LossproofError
-    from lossproof.report.proof import written
+    from lossproof.report.proof import rounded, written
 
+    text = str(formula)
     try:
-        return written(str(formula))
+        # binary constants make fractions of 17 digits, which nobody reads
+        return f"{rounded(text)} (constants rounded)" if re.search(r"\d{13}", text) else written(text)
     except LossproofError:  # a name that is not in formulas: as the prover wrote it
-        return str(formula)
+        return text
 
 
 def figure(value: object) -> str:

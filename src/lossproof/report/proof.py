@@ -307,6 +307,25 @@ def written(formula: str) -> str:
     return unparse(expression(formula))
 
 
+def rounded(formula: str) -> str:
+    """A formula multiplied out, with its constants as decimals of 12 digits.
+
+    >>> rounded("(64851834634135142*y + 3602879701896397)/72057594037927936")
+    '0.05 + 0.9*y'
+    """
+    import sympy
+
+    from lossproof.report.decimals import decimal
+
+    expr = sympy.expand(expression(formula))
+    names = {}
+    for number in expr.atoms(sympy.Rational):
+        if number.q > 10**6 or abs(number.p) > 10**6:
+            text = decimal(f"{number.p}/{number.q}")
+            names[number] = sympy.Symbol(text if number > 0 else f"({text})")
+    return str(expr.xreplace(names))
+
+
 def textbook(certificate: Certificate) -> str:
     """The loss without the names that carry conventions: y*log(p), with 0*log(0) = 0, for xlogy(y, p)."""
     from lossproof.formula.functions import to_elementary

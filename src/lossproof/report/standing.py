@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from functools import cache
 from importlib import resources
+from importlib.resources.abc import Traversable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -41,6 +44,10 @@ def least_at(name: str, formula: str, values: Mapping[str, Any], minimum: str, m
     if kinds.get("minimum") == "Refuted":
         found = lines.get("minimiser", {}).get("details", {}).get("formula")
         held = _HELD.get(kinds.get("minimiser", ""))
+        if found and re.search(r"\d{13}", found):
+            from lossproof.report.certificate_answers import tidy
+
+            found = tidy(found)
         place = (
             f"p = {found} ({held})" if found and held else f"p = {minimiser} ({CLAIMED})" if minimiser else ""
         )
@@ -69,13 +76,22 @@ def lines_of(name: str, formula: str, values: Mapping[str, Any]) -> Mapping[str,
 
 @cache
 def _stored(name: str) -> dict[str, Any]:
-    if not name.isidentifier():
-        return {}
-    path = resources.files("lossproof").joinpath("certificates", f"{name}.json")
-    if not path.is_file():
-        return {}
-    record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return record
+    for folder in _folders() if name.isidentifier() else ():
+        path = folder.joinpath(f"{name}.json")
+        if path.is_file():
+            record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            return record
+    return {}
+
+
+def _folders() -> list[Traversable]:
+    """Where certificates may lie: in the installed package, or beside src/ in a checkout."""
+    package = resources.files("lossproof")
+    found = [package.joinpath("certificates")]
+    source = Path(str(package)).parent
+    if source.name == "src" and (source.parent / "pyproject.toml").is_file():
+        found.append(source.parent / "certificates")
+    return found
 
 
 def _inside(value: float, span: str) -> bool:
