@@ -56,16 +56,18 @@ class Row:
         return (*self.violated, *self.unverified, *([f"crash: {self.crash}"] if self.crash else []))
 
 
-def lines_for(index: int) -> tuple[str, ...]:
-    """The minimum and its uniqueness of every loss; the other lines of each third."""
-    return LINES if index % 3 == 0 else LINES[:2]
+def lines_for(index: int, every: int = 3) -> tuple[str, ...]:
+    """The minimum and its uniqueness of every loss; the other lines of each third, or other share."""
+    return LINES if index % every == 0 else LINES[:2]
 
 
-def ask(subject: Case, index: int, certify: Certify, budget: float) -> tuple[dict[str, Any], str, float]:
+def ask(
+    subject: Case, only: Sequence[str], certify: Certify, budget: float
+) -> tuple[dict[str, Any], str, float]:
     """The verdicts of the prover, what it crashed on, and the seconds it took."""
     from lossproof.formula import LossproofError, Unknown
 
-    only, start = lines_for(index), time.perf_counter()
+    start = time.perf_counter()
     asked = tuple(key for key in only if key != "strictly_convex")  # comes along with convex
     try:
         lines = certify(subject.formula, budget=budget, only=asked, in_process=True).lines
@@ -104,10 +106,12 @@ def judge(
     return Row(*made, seconds, kinds, reasons, tuple(violated), tuple(unverified), crash)
 
 
-def one(seed: int, index: int, certify: Certify, *, budget: float = 10.0, thorough: bool = False) -> Row:
+def one(
+    seed: int, index: int, certify: Certify, *, budget: float = 10.0, thorough: bool = False, every: int = 3
+) -> Row:
     """Make a loss, ask, judge."""
     subject = case(seed, index)
-    verdicts, crash, seconds = ask(subject, index, certify, budget)
+    verdicts, crash, seconds = ask(subject, lines_for(index, every), certify, budget)
     return judge(subject, index, verdicts, crash, seconds, thorough=thorough)
 
 
@@ -118,7 +122,7 @@ def work(pipe: Connection, seed: int, budget: float, thorough: bool) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     while (index := pipe.recv()) is not None:
         subject = case(seed, index)
-        verdicts, crash, seconds = ask(subject, index, certify, budget)
+        verdicts, crash, seconds = ask(subject, lines_for(index), certify, budget)
         pipe.send(None)
         pipe.send(judge(subject, index, verdicts, crash, seconds, thorough=thorough))
 

@@ -5,18 +5,20 @@ construction, and the places where the disturbance bites. Cases are a function o
 """
 
 import random
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
 
 import mpmath
+import numpy as np
 
-from soundness_tree import Node, P, Y, call, node, where
+from soundness_bases import D, base, bernoulli, bregman, inside, signed, some, tiny
+from soundness_tree import Node, P, Y, call, floats, node, where
 
 Kind = Literal["true", "far", "near"]
 KINDS: tuple[Kind, ...] = ("true", "far", "near")
-D = P - Y  # the residual
 
 
 @dataclass(frozen=True)
@@ -34,118 +36,6 @@ class Case:
     def formula(self) -> str:
         """What the prover is given."""
         return str(self.tree)
-
-
-@dataclass(frozen=True)
-class Base:
-    """A loss minimised at p = y. ``excess``: it is zero there. ``slope``: of its kink, 0 if smooth."""
-
-    tree: Node
-    excess: bool = True
-    slope: Fraction = Fraction(0)
-
-
-def bernoulli(kl: bool) -> Node:
-    """-(y log p + (1 - y) log(1 - p)), less its floor if ``kl``."""
-    cross = -(call("xlogy", Y, P) + call("xlogy", 1 - Y, 1 - P))
-    return cross + call("xlogy", Y, Y) + call("xlogy", 1 - Y, 1 - Y) if kl else cross
-
-
-def some(rng: random.Random, low: int = 1, high: int = 9, parts: int = 10) -> Fraction:
-    """A short positive fraction."""
-    return Fraction(rng.randint(low, high * parts // 2), rng.choice((1, 2, 3, parts)))
-
-
-def inside(rng: random.Random) -> Fraction:
-    """A point of (0, 1), mostly round."""
-    return rng.choice((Fraction(1, 2), Fraction(1, 3), Fraction(9, 10), Fraction(rng.randint(1, 99), 100),
-                       Fraction(rng.randint(1, 2**20 - 1), 2**20), Fraction(rng.random() or 0.5)))  # fmt: skip
-
-
-def tiny(rng: random.Random, deepest: int = 30) -> Fraction:
-    """10**-k, or a multiple."""
-    return Fraction(rng.choice((1, 1, 1, 3, 7)), 10 ** rng.randint(1, deepest))
-
-
-def signed(rng: random.Random, x: Fraction) -> Fraction:
-    return x if rng.random() < 0.5 else -x
-
-
-def base(rng: random.Random, *, smooth: bool | None = None, excess: bool = False) -> Base:
-    """A proper base; ``smooth`` asks for one with or without a kink at p = y, ``excess`` for one that is zero there."""
-    c, tau = some(rng), Fraction(rng.randint(1, 19), 20)
-    r = D / c
-    smooth_ones: list[Callable[[], Base]] = [
-        lambda: Base(bernoulli(False), excess=False),
-        lambda: Base(-(Y * call("log", P) + (1 - Y) * call("log", 1 - P)), excess=False),
-        lambda: Base(bernoulli(True)),
-        lambda: Base(D**2),
-        lambda: Base((Y - P) ** 2 / 2),
-        lambda: Base(P - call("xlogy", Y, P), excess=False),
-        lambda: Base(call("xlogy", Y, Y) - call("xlogy", Y, P) - Y + P),
-        lambda: Base(beta_divergence(rng.choice((Fraction(3, 2), Fraction(5, 2), Fraction(3))))),
-        lambda: Base(Y / P - call("log", Y / P) - 1),
-        lambda: Base(-(Y * P + (1 - Y) * (1 - P)) / call("sqrt", P**2 + (1 - P) ** 2), excess=False),
-        lambda: Base(call("logcosh", c * D) / c),
-        lambda: Base(where("<=", call("abs", D), c / 10, D**2 / 2, c / 10 * (call("abs", D) - c / 20))),
-        lambda: Base(call("sqrt", 1 + r**2) - 1),
-        lambda: Base((call("sqrt", P) - call("sqrt", Y)) ** 2),
-        lambda: Base((call("sqrt", P) - call("sqrt", Y)) ** 2 + (call("sqrt", 1 - P) - call("sqrt", 1 - Y)) ** 2),
-        lambda: Base(jensen_shannon()),
-        lambda: Base((call("log1p", Y) - call("log1p", P)) ** 2),
-        lambda: Base(D**4),
-        lambda: Base(call("log1p", r**2)),
-        lambda: Base(1 - call("exp", -(r**2))),
-        lambda: Base(r**2 / (1 + r**2)),
-        lambda: Base(D**2 / (P * (1 - P))),
-        lambda: Base(bregman(rng)),
-    ]  # fmt: skip
-    kinked_ones: list[Callable[[], Base]] = [
-        lambda: Base(call("abs", D), slope=Fraction(1)),
-        lambda: Base(tau * call("maximum", Y - P, 0) + (1 - tau) * call("maximum", P - Y, 0), slope=min(tau, 1 - tau)),
-        lambda: Base(where("<", P, Y, tau * (Y - P), (1 - tau) * (P - Y)), slope=min(tau, 1 - tau)),
-        lambda: Base(call("abs", D) + c * D**2, slope=Fraction(1)),
-        lambda: Base(call("maximum", D, Y - P), slope=Fraction(1)),
-    ]  # fmt: skip
-    if smooth is None:
-        smooth = rng.random() < 0.75
-    found = rng.choice(smooth_ones if smooth else kinked_ones)()
-    return base(rng, smooth=smooth, excess=True) if excess and not found.excess else found
-
-
-def beta_divergence(b: Fraction) -> Node:
-    return (Y**b + (b - 1) * P**b - b * Y * P ** (b - 1)) / (b * (b - 1))
-
-
-def jensen_shannon() -> Node:
-    def half(a: Node, b: Node) -> Node:
-        m = (a + b) / 2
-        return call("xlogy", a, a) - call("xlogy", a, m) + call("xlogy", b, b) - call("xlogy", b, m)
-
-    return (half(Y, P) + half(1 - Y, 1 - P)) / 2
-
-
-def bregman(rng: random.Random, flaw: Fraction = Fraction(0)) -> Node:
-    """phi(y) - phi(p) - phi'(p)(y - p) of a random convex phi; ``flaw`` takes flaw x^2 from it."""
-    c, k = some(rng), some(rng, high=2)
-    parts: list[tuple[Callable[[Node], Node], Callable[[Node], Node]]] = [
-        (lambda x: x**2, lambda x: 2 * x),
-        (lambda x: x**4, lambda x: 4 * x**3),
-        (lambda x: call("exp", k * x), lambda x: k * call("exp", k * x)),
-        (lambda x: -call("log", x + c), lambda x: -1 / (x + c)),
-        (lambda x: call("xlogy", x + c, x + c), lambda x: call("log", x + c) + 1),
-        (lambda x: 1 / (x + c), lambda x: -1 / (x + c) ** 2),
-        (lambda x: -call("sqrt", x + c), lambda x: -1 / (2 * call("sqrt", x + c))),
-        (lambda x: call("softplus", c * x), lambda x: c * (1 + call("tanh", c * x / 2)) / 2),
-    ]  # fmt: skip
-    chosen = [(w, f) for f in rng.sample(parts, rng.randint(1, 3)) for w in [some(rng)]]
-
-    def phi(x: Node) -> Node:
-        terms = [w * f[0](x) for w, f in chosen] + ([-flaw * x**2] if flaw else [])
-        return sum(terms[1:], terms[0])
-
-    terms = [w * f[1](P) for w, f in chosen] + ([-flaw * 2 * P] if flaw else [])
-    return phi(Y) - phi(P) - sum(terms[1:], terms[0]) * (Y - P)
 
 
 def amplitude(rng: random.Random, kind: Kind) -> Fraction:
@@ -424,6 +314,82 @@ def random_trees(rng: random.Random, kind: Kind) -> Made:
     return (tree + P * Y if not {"y", "p"} <= names(tree) else tree), None, (), ()
 
 
+def compositions(rng: random.Random, kind: Kind) -> Made:
+    """Functions of an excess, and excess times a factor that turns negative, often only at a border."""
+    e, c, k = base(rng, excess=True).tree, inside(rng), rng.randint(5, 250)
+    if kind == "true":
+        return rng.choice((
+            call("tanh", e), e / (1 + e), call("exp", e), call("sqrt", e), -1 / (1 + e), e + e**2, 1 - call("exp", -e),
+            call("softplus", e), e * (2 + call("sin", k * e)), e * call("exp", -e), e * (1 - P * Y), e * (1 - P**k),
+            e * (1 - call("log", P) / k), e - call("minimum", e, c), call("maximum", e, 2 * e - c),
+        )), True, (), ()  # fmt: skip
+    if kind == "far":
+        return *rng.choice((
+            (e * (1 - 2 * P), False), (e * (P - c), False), (-e, False), (e * (Y - c), False), (e - 5 * e**2, None),
+            (call("sin", 30 * e), None), (call("cos", e), False), ((e - c) ** 2, None), (1 / (1 + e), False),
+            (e * call("sin", k * P), None), (e * (c - P * Y), False),
+        )), (c, c / 2), (c, c / 2)  # fmt: skip
+    eps = tiny(rng, 12)
+    with mpmath.workprec(600):
+        deep = Fraction(int(mpmath.exp(-k - 1) * mpmath.mpf(2) ** 500), 2**500)
+    factor, y, p = rng.choice((
+        (1 + call("log", P) / k, c, deep), (1 + call("log", 1 - P) / k, c, 1 - deep), (1 + call("log", Y) / k, deep, c),
+        (1 - eps / P, c, eps / 2), (1 - eps / Y, eps / 2, c), (1 - (1 + eps) * P, c, 1 - eps / 4),
+        (1 - (1 + eps) * P * Y, 1 - eps / 8, 1 - eps / 4), (P**2 - eps, c, eps / 2), (Y - eps, eps / 2, c),
+    ))  # fmt: skip
+    if rng.random() < 0.25:
+        return (
+            rng.choice((e**2 - eps * e, e - eps * call("sqrt", e), call("tanh", e) - (1 + eps) * e)),
+            None,
+            (c,),
+            (c,),
+        )
+    return e * factor, False, (y,), (p,)
+
+
+def moving_jumps(rng: random.Random, kind: Kind) -> Made:
+    """Jumps on a curve in y and p: beside p = y, across it, or away from it."""
+    b, c = base(rng, excess=True), inside(rng)
+    h = tiny(rng, 20) if kind == "near" else some(rng)
+    if kind == "true":
+        return rng.choice((
+            b.tree + where(">", P, (Y + 1) / 2, h, 0), b.tree + where("<", P, Y / 2, h, 0),
+            b.tree + where(">", D**2, c**2, h, 0), b.tree + where(">=", P, Y, 0, h), b.tree + where("!=", P, Y, h, 0),
+            b.tree + where(">", P, Y, h, 0) * where(">", Y, c, 1, 2), b.tree + where("<", P, Y - c / 9, h * Y, 0),
+            where("<", P, Y, b.tree, b.tree + h * D), b.tree * where(">", P * Y, c, h, 1),
+        )), True, (c,), (c,)  # fmt: skip
+    half = Fraction(1, 2)
+    near_one = tuple(1 - Fraction(1, 10**k) for k in (1, 3, 6, 12, 25, 35))
+    near_half = tuple(half + sign * Fraction(1, 10**k) for k in (2, 6, 12, 25) for sign in (1, -1))
+    beside = tuple(c + sign * Fraction(1, 10**k) for k in (3, 8, 14, 25) for sign in (1, -1))
+    found = rng.choice((
+        (b.tree + where(">", P, (Y + 1) / 2, -h, 0), None, near_one),
+        (b.tree + where("<", P, Y / 2, -h, 0), None, near_one),
+        (b.tree + where(">", P, 1 - Y, h, 0), False, near_half),
+        (b.tree + where(">", P, Y**2, h, 0), False, near_one),
+        (b.tree + where(">=", P, Y, h, 0), False, ()),
+        (b.tree + where("<=", P, Y, h, 0), False, ()),
+        (b.tree + where(">", P, c, h * (Y - c), 0), None if b.slope else False, beside),
+        (b.tree + where(">", P * Y, c**2, h, 0), False, beside),
+        (b.tree - where(">", D, c / 9, h, 0), None, ()),
+    ))  # fmt: skip
+    tree, truth, at = found
+    at = tuple(x for x in at if 0 < x < 1)
+    return tree, truth, at, (*at, *(1 - (1 - x) * 2 for x in at), *(1 - (1 - x) / 3 for x in at))
+
+
+def depends(tree: Node) -> bool:
+    """Both variables matter: ((p - y) - p) is no loss in p."""
+    grid = (np.arange(16) + 0.37) / 16
+    y, p = (a.ravel() for a in np.meshgrid(grid, grid, indexing="ij"))
+    found = floats(tree, y, p).reshape(16, 16)
+    found = np.where(np.isfinite(found), found, np.nan)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # columns without a number
+        ranges = [np.nanmax(np.nanmax(found, axis=a) - np.nanmin(found, axis=a)) for a in (0, 1)]
+    return all(r > 0 for r in ranges)
+
+
 def names(tree: Node) -> set[str]:
     """The variables of a tree."""
     return (
@@ -436,7 +402,7 @@ def names(tree: Node) -> set[str]:
 FAMILIES: dict[str, Callable[[random.Random, Kind], Made]] = {
     "proper and weighted": proper, "disturbed": disturbed, "tangent": tangent, "wells": wells, "kinked": kinked,
     "jumps": jumps, "poles": poles, "borders": borders, "window in y": y_window, "mixtures": mixtures,
-    "random trees": random_trees,
+    "random trees": random_trees, "compositions": compositions, "moving jumps": moving_jumps,
 }  # fmt: skip
 
 
@@ -447,5 +413,5 @@ def case(seed: int, index: int) -> Case:
     kind = KINDS[index // len(FAMILIES) % 3]
     while True:
         tree, truth, ys, ps = FAMILIES[family](rng, kind)
-        if {"y", "p"} <= names(tree):
+        if {"y", "p"} <= names(tree) and depends(tree):
             return Case(family, kind, tree, truth, ys, tuple(p for p in ps if 0 < p < 1))

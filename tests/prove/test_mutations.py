@@ -107,7 +107,7 @@ def test_the_oracle_sees_the_rounding(fuzz, monkeypatch):
     wrong = (tree.P - tree.Y) ** 2 * (tree.call("sqrt", A + small) + tree.call("sqrt", B + small) - C)
     case = fuzz.Case("own", "near", wrong, None)
     mutate(monkeypatch, "rounding")
-    verdicts, crash, seconds = fuzz.ask(case, 1, certify, 5.0)
+    verdicts, crash, seconds = fuzz.ask(case, ("minimum",), certify, 5.0)
     assert fuzz.judge(case, 1, verdicts, crash, seconds, thorough=False).violated
 
 

@@ -222,9 +222,14 @@ def test_an_unknown_sign_poisons_the_flat_band():
 @pytest.mark.parametrize("formula", ["y*log(y/p) + (1 - y)*log((1 - y)/(1 - p))", "bce"])
 def test_nan_is_no_plateau(formula):
     """0 log 0 is nan to SymPy, and the derivative of nan is 0: KL "saturated". Its gradient is p - y."""
-    found, words = said(formula, "saturation")
-    assert "plateau" not in words
+    found = certify(formula, only="saturation", in_process=True).lines["saturation"]
+    assert "plateau" not in str(found.details["sigmoid"])
     assert not isinstance(found.verdict, Refuted)
+
+
+def test_a_plateau_is_said_where_there_is_one():
+    found = certify("(p - y)**2", only="saturation", in_process=True).lines["saturation"]
+    assert str(found.details["sigmoid"]).count("plateau") == 2
 
 
 # --- the caller's world stays as it is -------------------------------------------------------------------------------
@@ -235,7 +240,7 @@ def world():
         "mp": (mpmath.mp.prec, mpmath.mp.dps, mpmath.iv.prec), "flint": (flint.ctx.prec, flint.ctx.threads),
         "recursion": sys.getrecursionlimit(), "decimal": decimal.getcontext().prec, "random": random.getstate(),
         "signals": [signal.getsignal(s) for s in (signal.SIGALRM, signal.SIGINT, signal.SIGTERM)],
-        "timer": signal.getitimer(signal.ITIMER_REAL), "threads": threading.active_count(),
+        "timer": signal.getitimer(signal.ITIMER_REAL)[1], "threads": threading.active_count(),
         "limits": resource.getrlimit(resource.RLIMIT_AS), "filters": list(warnings.filters), "path": list(sys.path),
     }  # fmt: skip
 
@@ -247,8 +252,8 @@ def test_nothing_global_is_changed(in_process):
         flint.ctx.prec, before_flint = 61, flint.ctx.prec
         try:
             before = world()
-            certify(f"{BCE} + sin(40*p)/10**12", in_process=in_process, budget=5.0)
-            certify("jensen_shannon", in_process=in_process, budget=5.0)
+            certify(f"{BCE} + sin(40*p)/10**12", in_process=in_process, budget=3.0)
+            certify("jensen_shannon", in_process=in_process, budget=3.0)
             assert world() == before
         finally:
             flint.ctx.prec = before_flint
@@ -261,10 +266,10 @@ def test_a_verdict_has_no_truth_value():
 
 # --- bad input: a clear answer, in time ------------------------------------------------------------------------------
 
-TERMS = " + ".join(f"(p-y)**2/{k}" for k in range(1, 1500))
+TERMS = " + ".join(f"(p-y)**2/{k}" for k in range(1, 1250))
 REFUSED = {
     "3": "formula", "y - y": "formula", "y**2 + 1": "without p", "p**2": "without y", "p*0 + y": "without p",
-    "log(-1 - (p - y)**2)": "real", "sqrt(-1 - p**2) + y": "real", "(p - y)**2 + sqrt(-1)": "real", "y*p + log(0)": "real",
+    "log(-1 - (p - y)**2)": "real", "sqrt(-1 - p**2) + y": "real", "(p - y)**2 + sqrt(-1)": "real", "y*p + log(0)": "formula",
     "9**9**9*(p - y)**2": "power", "2**5000*(p - y)": "power", "(p - y)**2 + 1e999": "finite", "(p - y)/0": "divisor",
     "open(p) + y": "open", "__import__('os').system('true') + y*p": "__import__", "eval(p)*y": "eval", "exec(y, p)": "exec",
     "p.__class__ + y": "attribute", "[p for p in y]": "comprehension", "(lambda: p)() + y": "call", "print(y, p)": "print",
@@ -309,13 +314,13 @@ def ten_thousand_terms(y, p):
 def test_a_function_that_fails_is_refused_in_time(function):
     start = time.monotonic()
     with pytest.raises(LossproofError):
-        certify(function, budget=2.0)
-    assert time.monotonic() - start < 6.0
+        certify(function, budget=1.0)
+    assert time.monotonic() - start < 5.0
 
 
 def long_and_slow():
     return {
-        "1499 terms": TERMS,
+        "1249 terms": TERMS,
         "product of 60 sums": "*".join(f"(1 + (p - y/{k})**2)" for k in range(1, 61)),
         "power 3000 of a sum": "(1 + p + y)**3000 - p",
         "exp tower": "exp(exp(exp(exp(p - y))))*(p - y)**2",
@@ -336,7 +341,7 @@ def long_and_slow():
 def answers(loss):
     """The lines, or none where the loss is refused."""
     try:
-        return certify(loss, budget=4.0).lines.values()
+        return certify(loss, budget=2.0).lines.values()
     except LossproofError:
         return ()
 
@@ -349,7 +354,7 @@ def test_a_hard_formula_ends_within_its_budget(name):
         assert isinstance(line.verdict, (*YES, Refuted, Unknown))
         assert not isinstance(line.verdict, Unknown) or line.verdict.reason
         assert not isinstance(line.verdict, Unknown) or "Error" not in line.verdict.reason, line
-    assert time.monotonic() - start < 4.0 + 2.5
+    assert time.monotonic() - start < 2.0 + 2.5
 
 
 def test_the_hard_formulas_with_a_known_answer_get_no_other():
