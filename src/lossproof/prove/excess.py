@@ -5,7 +5,7 @@ from typing import Any
 import sympy
 
 from lossproof.formula import Step
-from lossproof.formula.functions import to_elementary
+from lossproof.formula.functions import maximum, to_elementary
 from lossproof.formula.symbols import P, Y
 from lossproof.prove.clock import Clock, OutOfTime
 from lossproof.prove.collapse import collapse, sign_on
@@ -30,11 +30,11 @@ def excess_sign(problem: Problem, region: Region, loss: Expr, clock: Clock) -> S
         return NOTHING
     at_target = loss.xreplace({P: region.end}) if region.end is not None else region.fix(problem.floor)
     floor = collapse(at_target, region, clock)
-    excess = to_elementary(loss) - to_elementary(floor)
+    excess = loss - floor  # maximum keeps its name: it bounds bumps
     if floor.has(sympy.nan, sympy.zoo, sympy.oo) or excess.count_ops() > 150:
         return NOTHING
     try:
-        return _positive(problem, excess, region, Clock(min(2.5, clock.left() / 6)), 3)
+        return _positive(problem, excess, region, Clock(min(4.0, clock.left() / 4)), 3)
     except (OutOfTime, Stuck):
         clock.check()
         return NOTHING
@@ -42,23 +42,44 @@ def excess_sign(problem: Problem, region: Region, loss: Expr, clock: Clock) -> S
 
 def _positive(problem: Problem, expr: Expr, region: Region, clock: Clock, depth: int) -> Signed:
     """The sign of an expression that is zero at p = y: itself, by factors, by terms, or rising from zero."""
+    forms = list(dict.fromkeys((expr, sympy.factor_terms(expr), _factored(expr), sympy.expand_mul(expr))))
+    products = [form for form in forms if form.is_Mul and depth]
+    for form in products:  # the sign of a product is that of its factors: quicker than of the whole
+        found = _factors(problem, form, region, clock, depth)
+        if found.sign != "?":
+            return found
     direct = _itself(expr, region, clock)
     if direct.sign != "?" or depth == 0:
         return direct
-    for form in dict.fromkeys((expr, sympy.factor_terms(expr), sympy.expand_mul(expr))):
-        if form.is_Mul:
-            found = _factors(problem, form, region, clock, depth)
-        elif form.is_Add:
+    for form in forms:
+        if form.is_Add:
             found = _terms(problem, form, region, clock, depth)
-        else:
-            continue
-        if found.sign != "?":
-            return found
+            if found.sign != "?":
+                return found
     return _rising(problem, expr, region, clock)
 
 
+def _factored(expr: Expr) -> Expr:
+    """Factored as a polynomial in y, p and whatever functions of them occur, which are taken as they are."""
+    functions = sorted(
+        (f for f in expr.atoms(sympy.Function, sympy.exp, sympy.Piecewise) if f.has(P)), key=str
+    )
+    names = {f: sympy.Dummy(f"f{i}") for i, f in enumerate(functions)}
+    plain = expr.xreplace(names)
+    if plain.count_ops() > 60 or not plain.is_rational_function(*plain.free_symbols):
+        return expr
+    return sympy.factor(plain).xreplace({v: k for k, v in names.items()})
+
+
 def _itself(expr: Expr, region: Region, clock: Clock) -> Signed:
-    found = sign_on(expr, region, clock)
+    found = _try(expr, region, clock)
+    if found.sign == "?" and expr.is_Add:
+        lower = sympy.Add(*(_below(term, region, clock) for term in expr.args))
+        if lower != expr:
+            by_bound = _try(lower, region, clock)
+            bound = Step(f"bumps with a negative factor are at most 1: {expr} >= {lower}",
+                         claim(expr, ">=", lower, region.ranges, region.given))  # fmt: skip
+            found = Signed(by_bound.sign if by_bound.sign != "0" else ">=", (bound, *by_bound.steps))
     if found.sign not in ("+", ">=", "0"):
         return NOTHING
     shown = [defined(region.put(v), clock=clock) for v in variants(as_pieces(expr))]
@@ -67,6 +88,39 @@ def _itself(expr: Expr, region: Region, clock: Clock) -> Signed:
     relation = {"+": ">", ">=": ">=", "0": "="}[found.sign]
     said = claim(expr, relation, sympy.S.Zero, region.ranges, region.given)
     return Signed(found.sign, (*found.steps, Step(f"{expr} {relation} 0 ({region})", said)))
+
+
+def _try(expr: Expr, region: Region, clock: Clock) -> Signed:
+    try:
+        return sign_on(expr, region, Clock(min(0.7, clock.left())))
+    except OutOfTime:
+        clock.check()
+        return NOTHING
+
+
+def _below(term: Expr, region: Region, clock: Clock) -> Expr:
+    """A lower bound of a term: a bump (exp of something negative, max(0, 1 - |u|)) with a negative factor at its top."""
+    number, rest = term.as_coeff_Mul()
+    if not number.is_negative:
+        return term
+    for bump in sympy.Mul.make_args(rest):
+        top = _top(bump, region, clock)
+        others = rest / bump
+        if top is not None and (others == 1 or _try(others, region, clock).sign in ("+", ">=")):
+            return number * top * others
+    return term
+
+
+def _top(bump: Expr, region: Region, clock: Clock) -> Expr | None:
+    """An upper bound of exp(u) with u <= 0, or of max(0, k - u) with u >= 0 and k a positive number."""
+    if isinstance(bump, sympy.exp) and _try(bump.args[0], region, clock).sign in ("-", "<=", "0"):
+        return sympy.S.One
+    if isinstance(bump, maximum) and sympy.S.Zero in bump.args:
+        (height,) = set(bump.args) - {sympy.S.Zero}
+        constant, rest = height.as_coeff_Add()
+        if constant.is_positive and _try(rest, region, clock).sign in ("-", "<=", "0"):
+            return constant
+    return None
 
 
 def _factors(problem: Problem, expr: Expr, region: Region, clock: Clock, depth: int) -> Signed:

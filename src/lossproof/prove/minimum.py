@@ -16,7 +16,7 @@ from lossproof.formula.functions import derivative, to_elementary
 from lossproof.formula.symbols import P, Y
 from lossproof.prove.ball import sign_at
 from lossproof.prove.boxes import Cover, minimum_cover
-from lossproof.prove.clock import Clock
+from lossproof.prove.clock import Clock, OutOfTime
 from lossproof.prove.collapse import branches_of, collapse, sign_on
 from lossproof.prove.continuity import Stuck, as_pieces, claim, gate, slope_of
 from lossproof.prove.excess import continuous_at_end, excess_sign
@@ -24,6 +24,7 @@ from lossproof.prove.identity import vanishes
 from lossproof.prove.problem import Line, Problem
 from lossproof.prove.refute import TARGETS, grid, lower_than_at_target, sample_parameters, settle
 from lossproof.prove.regions import Region, regions
+from lossproof.prove.sign import Signed
 
 Expr = Any
 MINIMUM = "p = y is a global minimiser of p -> loss(y, p)"
@@ -91,13 +92,16 @@ def side_of(problem: Problem, region: Region, clock: Clock) -> Side:
     if to_elementary(base).has(sympy.zoo, sympy.oo, sympy.nan):
         return Side(region, base, "empty", ())  # infinite at this target whatever is predicted
     loss = collapse(base, region, clock)
+    quick = _by_value(problem, region, loss, clock) if loss.is_Mul else None  # a product shows its sign
+    if quick is not None and quick.known == "+":
+        return quick
     try:
         checked = gate(problem, region, loss, clock, steps_up=True)
     except Stuck as stuck:
         return _by_value(problem, region, loss, clock) or Side(region, loss, "?", (), f"{stuck}")
     pieces = as_pieces(loss)
     slope = slope_of(loss if pieces == loss else pieces, region)
-    found = sign_on(slope, region, clock)
+    found = _within(slope, region, clock)
     wanted = "+" if region.side == ">" else "-"
     weak = ">=" if region.side == ">" else "<="
     strength = "+" if found.sign == wanted else ">=" if found.sign in (weak, "0") else "?"
@@ -114,6 +118,15 @@ def side_of(problem: Problem, region: Region, clock: Clock) -> Side:
                      sympy.S.Zero, where, region.given) if strength != "?" else None)  # fmt: skip
     return Side(region, loss, strength, (step, *found.steps, *checked, end),
                 "" if strength != "?" else f"the sign of the derivative is not shown for {region}")  # fmt: skip
+
+
+def _within(slope: Expr, region: Region, clock: Clock) -> Signed:
+    """The sign of the derivative, looked for in a share of the time."""
+    try:
+        return sign_on(slope, region, Clock(min(3.0, clock.left() / 5)))
+    except OutOfTime:
+        clock.check()
+        return Signed("?", ())
 
 
 def _by_value(problem: Problem, region: Region, loss: Expr, clock: Clock) -> Side | None:

@@ -147,6 +147,9 @@ def special_places(loss: Expr) -> list[Expr]:
         places += _linear_root(kink.args[0])
     for kink in loss.atoms(maximum, minimum, sympy.Max, sympy.Min):
         places += _linear_root(kink.args[0] - kink.args[1])
+    for power in loss.atoms(sympy.Pow):  # the centre of a bump such as exp(-(p - c)**2/w)
+        if power.exp.is_Integer and power.exp % 2 == 0:
+            places += _linear_root(power.base)
     return list(dict.fromkeys(places))[:20]
 
 
