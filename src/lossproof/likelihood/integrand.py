@@ -1,6 +1,7 @@
 """What is normalised: the loss, or its excess over the floor, as a function of targets for many predictions."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
@@ -64,17 +65,20 @@ class Integrand:
         # an excess over a constant floor has the form of the loss
         self.shifts = of == "excess" and not (floor is not None and floor == 0)
         self.form: Structure = Structure("general") if self.shifts else structure(loss)
-        self._floors: dict[bytes, Array] = {}
 
     def value(self, y: Array, at: Point) -> Array:
         """Loss or excess, less ``rest``; y of shape (rows, n) or (1, n), one prediction a row."""
         x = at.x[:, None]
         if self.form.kind == "affine":
-            # 0 times an infinite slope is 0: at p = 0 a black target costs nothing
             slope = self.slope(at)[:, None]
+            # at p = 0 and p = 1 the slope is infinite: all mass is at one end, counted from there
+            end = np.where(slope > 0, self.measure.domain.low, self.measure.domain.high)
+            from_end = y - np.where(np.isinf(slope), end, 0.0)
             with np.errstate(invalid="ignore"):
-                return np.where(y == 0, 0.0, y * slope)
-        return self._raw("value", y, x, at.logits) - (self._floor(y) if self.shifts else 0.0)
+                return np.where(from_end == 0, 0.0, from_end * slope)
+        value = self._raw("value", y, x, at.logits)
+        # an excess is never negative; a floor rounded next to 0 or 1 may say so
+        return np.maximum(value - self._floor(y), 0.0) if self.shifts else value
 
     def gradient(self, y: Array, at: Point) -> Array:
         """Derivative of ``value`` with respect to the prediction, or the logit."""
@@ -122,12 +126,9 @@ class Integrand:
     def _floor(self, y: Array) -> Array:
         if not self.searched:
             return np.asarray(self.functions.floor(y))
-        key = y.tobytes()
-        if key not in self._floors:
-            if len(self._floors) > 32:
-                self._floors.clear()
-            self._floors[key] = np.asarray(self.functions.floor(y))
-        floor = self._floors[key]
+        if y.shape[0] > 1 and (y == y[:1]).all():
+            y = y[:1]
+        floor = _searched_floor(self.loss, y.tobytes(), y.shape)
         if not np.isfinite(floor).all():
             bad = float(y[np.isneginf(floor)][0])
             raise LossproofError(
@@ -135,6 +136,12 @@ class Integrand:
                 "there and has no excess. Use of='loss'."
             )
         return floor
+
+
+@lru_cache(maxsize=64)
+def _searched_floor(loss: Loss, targets: bytes, shape: tuple[int, ...]) -> Array:
+    """A floor found by search is dear; the same targets come back for every prediction and temperature."""
+    return np.asarray(function(loss).floor(np.frombuffer(targets).reshape(shape)))
 
 
 def _place(kink: Loss, p: Array) -> Array:

@@ -32,8 +32,7 @@ class Mass:
             start = np.where(first == 0, 0.0, first * u)
             # sum of exp(k s): (exp(n s) - 1)/(exp(s) - 1); at an infinite s one level has all the mass
             inner = log_exprel(n * step * u) - log_exprel(step * u) + np.log(n)
-            corner = np.where(u > 0, np.inf, 0.0)
-        return np.where(np.isfinite(u), start + inner, start + corner)
+        return np.where(np.isfinite(u), start + inner, 0.0)
 
     def slope(self, at: Point) -> Array:
         """Derivative of ``log_total`` with respect to the prediction, or the logit."""

@@ -71,8 +71,8 @@ def structure(loss: Loss) -> Structure:
     if of_r is not None:
         found = _residual_form(of_r)
         return found if _agrees(loss, of_r) else Structure("general", kinks=_kinks(loss, expr))
-    found = _polynomial(loss, expr)
-    return found if found is not None else Structure("general", kinks=_kinks(loss, expr))
+    read = _polynomial(loss, expr)
+    return read if read is not None else Structure("general", kinks=_kinks(loss, expr))
 
 
 def _residual(expr: Expr) -> Expr | None:
