@@ -148,6 +148,7 @@ def test_what_was_not_reached_is_unknown_with_its_reason(monkeypatch: pytest.Mon
         (["bec"], "did you mean bce"),
         (["mse", "--require", "minimun"], "did you mean minimum"),
         (["mse", "--only", "convexity"], "got 'convexity'"),
+        (["budget*(y - p)**2", "--param", "budget=2"], "expected a name that is no option, got 'budget'"),
         (["mse", "--param", "delta"], "--param: expected NAME=NUMBER"),
         (["mse", "--param", "delta=1"], "got 'delta'"),
         (["huber", "--symbolic", "epsilon"], "expected parameters of huber, got 'epsilon'"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from lossproof.formula import Loss
     from lossproof.prove.certificate import Certificate
+    from lossproof.report.certificate import Witness
 
 STYLES = {"Proved": "green", "Certified": "cyan", "Refuted": "red", "Unknown": "yellow"}
 STATUS = {"holds": 0, "refuted": 1, "unknown": 2}
@@ -141,7 +142,7 @@ def show(certificate: Certificate, *, proof: bool) -> None:
         console.print(Text("\n".join(f"{kind}: {MEANING[kind]}." for kind in kinds), style="dim"))
 
 
-def _by_text(found: list) -> list[tuple[str, list[str]]]:  # type: ignore[type-arg]
+def _by_text(found: list[Witness]) -> list[tuple[str, list[str]]]:
     """Counterexamples with the questions that they answer; one that answers two is printed once."""
     made: dict[str, list[str]] = {}
     for witness in found:
@@ -237,10 +238,21 @@ def _open(given: list[str] | None) -> bool | dict[str, str | None]:
     return True if "all" in names else dict.fromkeys(names) if names else False
 
 
-def _parameters(pairs: list[str] | None) -> dict[str, float]:
-    from lossproof.cli.show import parameters
+def _parameters(pairs: list[str] | None) -> dict[str, Any]:
+    """The values of --param; a name that is an option of ``certify`` cannot be passed beside it."""
+    import inspect
 
-    return parameters(pairs)
+    from lossproof.cli.show import parameters
+    from lossproof.formula import LossproofError
+    from lossproof.prove import certify
+
+    values = parameters(pairs)
+    taken = sorted(values.keys() & (inspect.signature(certify).parameters.keys() - {"params"}))
+    if taken:
+        raise LossproofError(
+            f"--param: expected a name that is no option, got {taken[0]!r}. Rename it in the formula."
+        )
+    return dict(values)
 
 
 __all__ = ["command", "judge", "show"]

@@ -102,21 +102,21 @@ def _expected(loss: _Loss, law: Mapping[Number, Number], p: Number, best: Number
 def _two_point(loss: _Loss, at: Mapping[str, Number]) -> str | None:
     """Y with two values; the witness names the statistic of Y that was to be best."""
     name = next((name for name in at if name.startswith("the ")), None)
-    weights = [at.get(f"P(Y = y_{i})") for i in (1, 2)]
-    if name is None or "p" not in at or None in weights:
+    wanted = ("p", "y_2", "P(Y = y_1)", "P(Y = y_2)")
+    if name is None or any(one not in at for one in wanted):
         return None
-    law = {at["y_1"]: weights[0], at["y_2"]: weights[1]}
-    said = " or ".join(f"{exact_text(y)} with probability {exact_text(w or 0)}" for y, w in law.items())
-    return _expected(loss, law, at["p"], at[name], f"Y is {said}, {name} {exact_text(at[name])}")  # type: ignore[arg-type]
+    law = {at["y_1"]: at["P(Y = y_1)"], at["y_2"]: at["P(Y = y_2)"]}
+    said = " or ".join(f"{exact_text(y)} with probability {exact_text(w)}" for y, w in law.items())
+    return _expected(loss, law, at["p"], at[name], f"Y is {said}, {name} {exact_text(at[name])}")
 
 
 def _chord(loss: _Loss, at: Mapping[str, Number], verdict: Refuted) -> str | None:
     """A point of the curve against the middle of a chord."""
     y, p, first, second = (at[name] for name in ("y", "p", "p1", "p2"))
-    value, ends = loss(y, p), [loss(y, q) for q in (first, second)]
-    if value is None or None in ends:
+    value, one, other = (loss(y, q) for q in (p, first, second))
+    if value is None or one is None or other is None:
         return None
-    left, sign, right = _compared(value, sum(ends) / 2)
+    left, sign, right = _compared(value, (one + other) / 2)
     if sign != verdict.claim.relation:
         return None  # the witness is of another kind than this text says
     said = [f"loss({exact_text(y)}, {exact_text(q)})" for q in (p, first, second)]
