@@ -67,7 +67,8 @@ def climb(expr: Expr, where: Cell, clock: Clock, depth: int = _DEPTH) -> tuple[s
     if expr.has(sympy.Piecewise, sympy.Abs, sympy.sign, sympy.exp) or expr.count_ops() > _LONG:
         return "?", ()
     clock.check()
-    total, steps = 1, []
+    total = 1
+    steps: list[Step] = []
     for base, power in (
         f.as_base_exp() for f in sympy.Mul.make_args(sympy.factor(sympy.cancel(sympy.together(expr))))
     ):

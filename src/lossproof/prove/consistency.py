@@ -106,11 +106,10 @@ def functional(problem: Problem, clock: Clock) -> Found:
     steps = tuple(dict.fromkeys(s for f in found for s in getattr(f.verdict, "steps", ())))
     pieces = tuple(p for f in found for p in getattr(f.verdict, "pieces", ()))
     last = found[-1]
-    verdict = (
-        Certified(last.verdict.method, last.verdict.domain, steps, pieces)
-        if pieces
-        else replace(last.verdict, steps=steps)
-    )
+    if not isinstance(last.verdict, Proved | Certified):
+        return last
+    method, domain = last.verdict.method, last.verdict.domain
+    verdict = Certified(method, domain, steps, pieces) if pieces else Proved(method, domain, steps)
     return replace(last, verdict=verdict)
 
 

@@ -124,7 +124,8 @@ def _top(bump: Expr, region: Region, clock: Clock) -> Expr | None:
 
 
 def _factors(problem: Problem, expr: Expr, region: Region, clock: Clock, depth: int) -> Signed:
-    signs, steps = [], ()
+    signs: list[str] = []
+    steps: tuple[Step, ...] = ()
     for factor in expr.args:
         found = _itself(factor, region, clock)
         if found.sign == "?" and vanishes_at_target(factor, region, clock):
@@ -149,7 +150,8 @@ def _terms(problem: Problem, expr: Expr, region: Region, clock: Clock, depth: in
         groups = zero
     if len(groups) < 2 or 0 in groups:
         return NOTHING
-    signs, steps = [], ()
+    signs: list[str] = []
+    steps: tuple[Step, ...] = ()
     for group in groups:
         found = _positive(problem, sympy.factor_terms(group), region, clock, depth - 1)
         if found.sign == "?":

@@ -41,7 +41,7 @@ class HardLabels(Problem):
     @cached_property
     def labels(self) -> tuple[Expr, Expr]:
         """loss(0, p) and loss(1, p)."""
-        whole = Problem.expr.func(self)
+        whole = Problem.expr.func(self)  # type: ignore[attr-defined]  # the loss itself
         return whole.xreplace({Y: sympy.S.Zero}), whole.xreplace({Y: sympy.S.One})
 
 

@@ -75,7 +75,7 @@ def settle(
     witness = (("y", str(y)), ("p", str(p)), *((str(k), str(v)) for k, v in values.items()))
     difference = to_elementary(problem.expr) - to_elementary(problem.expr.xreplace({P: Y}))
     said = claim(difference, "<", sympy.S.Zero, witness)
-    return said and Refuted(witness, said, str(ball(gap, at, bits=256).str(12)))
+    return None if said is None else Refuted(witness, said, str(ball(gap, at, bits=256).str(12)))
 
 
 def _inside(problem: Problem, y: Fraction, p: Fraction) -> bool:

@@ -18,9 +18,9 @@ class Section:
 
 SECTIONS = (
     Section("lossproof.prove.minimum", ("minimum", "unique")),
-    Section("lossproof.prove.floor", ("floor",), ("minimum",)),
-    Section("lossproof.prove.minimiser", ("minimiser",), ("minimum", "unique")),
     Section("lossproof.prove.consistency", ("consistency", "mean", "median"), ("minimum", "unique")),
+    Section("lossproof.prove.minimiser", ("minimiser",), ("minimum", "unique", "consistency")),
+    Section("lossproof.prove.floor", ("floor",), ("minimum", "minimiser")),
     Section("lossproof.prove.proper", ("proper",), ("minimum", "consistency")),
     Section("lossproof.prove.shape", ("convex", "strictly_convex", "convex_logits"), ("minimum",)),
     Section("lossproof.prove.smooth", ("twice_differentiable", "curvature", "strongly_convex"), ("minimum",)),

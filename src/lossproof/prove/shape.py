@@ -207,7 +207,7 @@ def _settle(
     where = (("y", str(y)), ("p", str(middle)), ("p1", str(low)), ("p2", str(high)),
              *((str(k), str(v)) for k, v in values.items()))  # fmt: skip
     said = claim(statement, "=" if straight else ">", sympy.S.Zero, where)
-    return said and Refuted(where, said, str(ball(gap, at, bits=256).str(12)))
+    return None if said is None else Refuted(where, said, str(ball(gap, at, bits=256).str(12)))
 
 
 def _enclosed(problem: Problem, scale: Scale, clock: Clock, reason: str) -> Verdict:
@@ -228,7 +228,8 @@ def _enclosed(problem: Problem, scale: Scale, clock: Clock, reason: str) -> Verd
     if any(abs(x) == float("inf") for pair in span for x in pair):
         return Unknown("enclosures need a bounded domain")
     margin = 2.0**-40
-    count, worst = 0, ()
+    count = 0
+    worst: tuple[tuple[str, float, float], ...] = ()
     for domain, low, high in (
         (problem.domain, *span[1]),
         (

@@ -98,8 +98,10 @@ def _endless(loss: Expr, clock: Clock) -> Refuted | None:
     if not all(s.is_finite() for s in sizes) or not all(a * 2 < b for a, b in pairwise(sizes)):
         return None
     said = claim(sympy.Abs(bend), "->", sympy.oo, (("y", "1/2"),), ("p -> (1/2)+",))
-    return said and Refuted(
-        (("y", "1/2"), ("p", str(half + sympy.Rational(1, 2**320)))), said, sizes[-1].str(12)
+    return (
+        None
+        if said is None
+        else Refuted((("y", "1/2"), ("p", str(half + sympy.Rational(1, 2**320)))), said, sizes[-1].str(12))
     )
 
 
