@@ -115,14 +115,14 @@ def one(
     return judge(subject, index, verdicts, crash, seconds, thorough=thorough)
 
 
-def work(pipe: Connection, seed: int, budget: float, thorough: bool) -> None:
+def work(pipe: Connection, seed: int, budget: float, thorough: bool, every: int) -> None:
     """A worker: takes indices, says when the prover is done, sends the row."""
     from lossproof.prove import certify
 
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     while (index := pipe.recv()) is not None:
         subject = case(seed, index)
-        verdicts, crash, seconds = ask(subject, lines_for(index), certify, budget)
+        verdicts, crash, seconds = ask(subject, lines_for(index, every), certify, budget)
         pipe.send(None)
         pipe.send(judge(subject, index, verdicts, crash, seconds, thorough=thorough))
 
@@ -130,7 +130,7 @@ def work(pipe: Connection, seed: int, budget: float, thorough: bool) -> None:
 class Worker:
     """A process that can be ended when the prover does not come back."""
 
-    def __init__(self, settings: tuple[int, float, bool], limit: float) -> None:
+    def __init__(self, settings: tuple[int, float, bool, int], limit: float) -> None:
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
         self.process = context.Process(target=work, args=(theirs, *settings), daemon=True)
@@ -167,9 +167,11 @@ class Worker:
         self.process.join()
 
 
-def run(count: int, *, seed: int, jobs: int, budget: float, limit: float, thorough: bool) -> Iterator[Row]:
+def run(
+    count: int, *, seed: int, jobs: int, budget: float, limit: float, thorough: bool, every: int = 3
+) -> Iterator[Row]:
     """The rows of a fuzz, as they come."""
-    settings = (seed, budget, thorough)
+    settings = (seed, budget, thorough, every)
     waiting = iter(range(count))
     busy: list[Worker] = []
 
