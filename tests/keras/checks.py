@@ -1,7 +1,4 @@
-"""What must hold on every Keras backend; run as a script with KERAS_BACKEND set, prints one JSON line.
-
-A backend is chosen once a process and takes seconds to load: so one process a backend runs all the checks.
-"""
+"""What must hold on every Keras backend; a script, as a backend is chosen once a process (KERAS_BACKEND); prints JSON."""
 
 import dataclasses
 import json
@@ -17,8 +14,7 @@ import numpy as np
 
 OWN = "(y-p)**2/(p*(1-p))"
 LOGITS = [0.0, *(s * m for m in (1e-8, 1, 16, 17, 88, 89, 104, 1e4) for s in (1, -1))]
-TARGETS = [0.0, 1 / 255, 0.5, 1.0]
-SHAPE = (3, 4, 5, 1)
+TARGETS, SHAPE = [0.0, 1 / 255, 0.5, 1.0], (3, 4, 5, 1)
 
 if __name__ == "__main__":  # pytest looks for doctests here too, and must not load a backend
     with warnings.catch_warnings():
@@ -487,19 +483,20 @@ def main():
     warnings.simplefilter("error")
     # Keras turns tensors and variables into arrays in a way that NumPy 2 warns of
     warnings.filterwarnings("ignore", message="__array__ implementation doesn't accept a copy keyword")
-    results = {}
-    started = time.perf_counter()
+    results, started = {}, time.perf_counter()
     for name, check in [(n, f) for n, f in globals().items() if n.startswith("check_")]:
-        before = time.perf_counter()
+        before, results[name] = time.perf_counter(), "ok"
         try:
             check()
-            results[name] = "ok"
         except Exception:
             results[name] = traceback.format_exc()
         FIGURES[name] = round(time.perf_counter() - before, 2)
-    modules = {m.split(".")[0] for m in sys.modules}
-    print(json.dumps({"backend": BACKEND, "results": results, "figures": FIGURES, "modules": sorted(modules),
-                      "seconds": time.perf_counter() - started}))  # fmt: skip
+    report = {"backend": BACKEND, "results": results, "figures": FIGURES}
+    report |= {
+        "seconds": time.perf_counter() - started,
+        "modules": sorted({m.split(".")[0] for m in sys.modules}),
+    }
+    print(json.dumps(report))
 
 
 if __name__ == "__main__":

@@ -161,7 +161,8 @@ def test_witnesses_beat_mean_and_median_in_floats(loss):
         if key == "mean":
             assert at == sum(v * w for v, w in zip(values, weights, strict=True))
         else:
-            assert at == values[weights.index(max(weights))] and max(weights) > Fraction(1, 2)
+            assert at == values[weights.index(max(weights))]
+            assert max(weights) > Fraction(1, 2)
         cost = expected_loss(loss, [float(v) for v in values], [float(w) for w in weights])
         gap = cost(float(Fraction(witness["p"]))) - cost(float(at))
         assert gap < 0

@@ -75,7 +75,8 @@ def test_smoothed_bce_in_closed_form():
     line = certify("smoothed_bce", eps=1e-3)
     assert isinstance(line.verdict, Proved)
     low, high = points(line)[0.1]
-    assert Fraction(low) <= Fraction("0.1004") <= Fraction(high) and high - low < 1e-12
+    assert Fraction(low) <= Fraction("0.1004") <= Fraction(high)
+    assert high - low < 1e-12
     assert "y !=" not in line.verdict.domain  # eps/2 is inside the domain
 
 
@@ -106,8 +107,10 @@ def test_a_false_declaration_is_not_believed():
 def test_minimum_at_an_end():
     line = certify("maximum(0, 1 - (2*y-1)*(2*p-1))")
     found = points(line)
-    assert found[0.2] == (0.0, 0.0) and found[0.7] == (1.0, 1.0)
-    assert 0.5 not in found and "1/2" not in line.verdict.domain
+    assert found[0.2] == (0.0, 0.0)
+    assert found[0.7] == (1.0, 1.0)
+    assert 0.5 not in found
+    assert "1/2" not in line.verdict.domain
 
 
 def test_two_wells_are_not_called_the_only_minimum():
@@ -147,6 +150,7 @@ def test_signs_at_the_ends_of_brackets_hold_in_forty_digits():
         slope = parse(step.claim.left)
         with mpmath.workdps(40):
             found = slope.xreplace({P: parse(value)}).evalf(40)
-        assert name == "p" and (found < 0 if step.claim.relation == "<" else found > 0)
+        assert name == "p"
+        assert found < 0 if step.claim.relation == "<" else found > 0
         checked += 1
     assert checked >= 16

@@ -30,9 +30,12 @@ def test_curvature_at_the_target(spec, formula):
 def test_curvature_agrees_with_finite_differences():
     line = found("hellinger")["curvature"]
     with mpmath.workdps(40):
-        loss = lambda p, y: (
-            ((mpmath.sqrt(p) - mpmath.sqrt(y)) ** 2 + (mpmath.sqrt(1 - p) - mpmath.sqrt(1 - y)) ** 2) / 2
-        )  # noqa: E731
+
+        def loss(p, y):
+            return (
+                (mpmath.sqrt(p) - mpmath.sqrt(y)) ** 2 + (mpmath.sqrt(1 - p) - mpmath.sqrt(1 - y)) ** 2
+            ) / 2
+
         y = mpmath.mpf("0.3")
         assert abs(mpmath.diff(lambda p: loss(p, y), y, 2) - eval(line.details["formula"], {"y": y})) < 1e-10
 

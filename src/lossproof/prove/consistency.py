@@ -39,7 +39,7 @@ from lossproof.prove.defined import defined
 from lossproof.prove.identity import vanishes
 from lossproof.prove.laws import mean_beaten, median_beaten
 from lossproof.prove.minimum import pin
-from lossproof.prove.problem import Line, Problem
+from lossproof.prove.problem import Line, Problem, undefined_at
 from lossproof.prove.regions import R, Region, regions
 from lossproof.prove.separation import Parts, increasing, separate
 
@@ -301,7 +301,7 @@ def _ends(
         if region.end is None:
             continue
         base = pin(problem.expr, region)
-        if to_elementary(base).has(sympy.zoo, sympy.oo, sympy.nan):
+        if undefined_at(problem.expr, region.fixed):
             words += f", y != {region.end} (the loss is infinite there)"
             continue
         slope = region.fix(derivative(as_pieces(collapse(base, region, clock)), P))
@@ -397,7 +397,7 @@ def _ends_of_kink(problem: Problem, inner: list[Region], up: Expr, down: Expr, c
         if region.end is None or region.parameters != inner[0].parameters:
             continue
         base = pin(problem.expr, region)
-        if to_elementary(base).has(sympy.zoo, sympy.oo, sympy.nan):
+        if undefined_at(problem.expr, region.fixed):
             words += f", y != {region.end} (the loss is infinite there)"
             continue
         slope = region.fix(derivative(collapse(base, region, clock), P))

@@ -21,7 +21,7 @@ from lossproof.prove.collapse import branches_of, collapse, sign_on
 from lossproof.prove.continuity import Stuck, as_pieces, claim, gate, slope_of
 from lossproof.prove.excess import continuous_at_end, excess_sign
 from lossproof.prove.identity import vanishes
-from lossproof.prove.problem import Line, Problem
+from lossproof.prove.problem import Line, Problem, undefined_at
 from lossproof.prove.refute import TARGETS, grid, lower_than_at_target, sample_parameters, settle
 from lossproof.prove.regions import Region, regions
 from lossproof.prove.sign import Signed
@@ -89,7 +89,7 @@ def _prove(problem: Problem, clock: Clock) -> tuple[Verdict, Verdict]:
 def side_of(problem: Problem, region: Region, clock: Clock) -> Side:
     """Whether the loss grows away from p = y on a region, with the steps that show it."""
     base = pin(problem.expr, region)
-    if to_elementary(base).has(sympy.zoo, sympy.oo, sympy.nan):
+    if undefined_at(problem.expr, region.fixed):
         return Side(region, base, "empty", ())  # infinite at this target whatever is predicted
     loss = collapse(base, region, clock)
     quick = _by_value(problem, region, loss, clock) if loss.is_Mul else None  # a product shows its sign
@@ -143,10 +143,7 @@ _DIRECT = "by value"
 
 def pin(expr: Expr, region: Region) -> Expr:
     """The expression with the target's end and constant parameters of a region put in, conventions still by name."""
-    fixed = {k: v for k, v in region.parameters if v.is_number}
-    if region.end is not None:
-        fixed[Y] = region.end
-    return expr.xreplace(fixed)
+    return expr.xreplace(region.fixed)
 
 
 def _tidy(slope: Expr) -> Expr:

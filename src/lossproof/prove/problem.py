@@ -107,5 +107,26 @@ class Problem:
         return ", ".join(parts + [f"{p.name} in {p.interval}" for p in self.free])
 
 
+def undefined_at(expr: Expr, fixed: Mapping[Expr, Expr]) -> bool:
+    """Whether a formula with some symbols fixed is infinite or no number whatever the others are, in any part.
+
+    1/(1 - log(y)) at y = 0 is such a one: SymPy would take 1/(1 + oo) for 0.
+
+    >>> import sympy
+    >>> undefined_at(1/(1 - sympy.log(Y)) + P, {Y: sympy.S.Zero}), undefined_at(Y*P, {Y: sympy.S.Zero})
+    (True, False)
+    """
+    import sympy
+
+    endless = (sympy.zoo, sympy.oo, sympy.nan)
+    parts = {
+        n
+        for n in sympy.preorder_traversal(expr)
+        if isinstance(n, sympy.Function | sympy.Pow | sympy.Mul | sympy.Add)
+    }
+    inside_where = {n for w in expr.atoms(sympy.Piecewise) for n in sympy.preorder_traversal(w) if n is not w}
+    return any(to_elementary(n.xreplace(dict(fixed))).has(*endless) for n in (parts - inside_where) | {expr})
+
+
 def _positive(interval: Interval) -> bool | None:
     return interval.low > 0 or (interval.low == 0 and interval.low_open) or None

@@ -18,11 +18,10 @@ from lossproof.formula.symbols import P, Y
 from lossproof.prove import minimum
 from lossproof.prove.clock import Clock
 from lossproof.prove.continuity import claim
-from lossproof.prove.problem import Line, Problem
+from lossproof.prove.problem import Line, Problem, undefined_at
 
 Expr = Any
 PROPER = "for labels Y in {0, 1}, p = P(Y = 1) minimises E[loss(Y, p)]"
-_BAD = (sympy.zoo, sympy.oo, sympy.nan, sympy.I)
 
 
 class HardLabels(Problem):
@@ -73,8 +72,8 @@ def _verdict(problem: Problem, clock: Clock) -> Verdict:
             return Unknown(f"y = {label} is outside the targets {problem.target}")
     inside = Interval(max(0.0, problem.prediction.low), min(1.0, problem.prediction.high))
     labels = HardLabels(problem.loss, Interval(0, 1), inside, problem.free, problem.decimal)
-    for label, loss in zip((0, 1), labels.labels, strict=True):
-        if to_elementary(loss).has(*_BAD):
+    for label in (0, 1):
+        if undefined_at(problem.expr, {Y: sympy.Integer(label)}):
             return Unknown(f"infinite at y = {label}")
     line = next(minimum.lines(labels, {}, clock))
     return _in_words(line.verdict, labels)

@@ -50,12 +50,15 @@ class Region:
         """The condition between y and p, for claims."""
         return () if self.end is not None else (f"p {self.side} y",)
 
+    @property
+    def fixed(self) -> dict[Expr, Expr]:
+        """What has one value here: the target at an end, and parameters at exceptional values."""
+        end = {} if self.end is None else {Y: self.end}
+        return end | {k: v for k, v in self.parameters if v.is_number}
+
     def fix(self, expr: Expr) -> Expr:
         """The expression on this region, in y and p (y replaced where it is an end), in textbook form."""
-        fixed = {k: v for k, v in self.parameters if v.is_number}
-        if self.end is not None:
-            fixed[Y] = self.end
-        return to_elementary(expr.xreplace(fixed))
+        return to_elementary(expr.xreplace(self.fixed))
 
     def put(self, expr: Expr) -> Expr:
         """The same expression in the region's positive symbols, every rational part over one denominator."""

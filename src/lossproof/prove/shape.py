@@ -21,7 +21,7 @@ from lossproof.prove.continuity import Stuck, as_pieces, claim, gate, slope_of, 
 from lossproof.prove.identity import vanishes
 from lossproof.prove.logits import convex_by_composition
 from lossproof.prove.minimum import pin
-from lossproof.prove.problem import Line, Problem
+from lossproof.prove.problem import Line, Problem, undefined_at
 from lossproof.prove.refute import TARGETS, grid, sample_parameters, special_places
 from lossproof.prove.regions import Region, regions
 
@@ -94,7 +94,7 @@ def _shown(problem: Problem, scale: Scale, clock: Clock) -> Iterator[Step]:
     slopes: dict[tuple[Any, ...], dict[str, tuple[Region, Expr]]] = {}
     for region in regions(problem):
         base = pin(problem.expr, region)
-        if to_elementary(base).has(sympy.zoo, sympy.oo, sympy.nan):
+        if undefined_at(problem.expr, region.fixed):
             continue
         loss = as_pieces(collapse(base, region, clock))
         yield from gate(problem, region, collapse(base, region, clock), clock)

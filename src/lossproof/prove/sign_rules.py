@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import sympy
 
+from lossproof.formula.functions import logcosh, logsinhc
 from lossproof.prove.sign_bounds import FAMILIES, between, options
 from lossproof.prove.sign_poly import FLIP, Ring, TooLarge, cases, times
 
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
 Expr = Any  # sympy is untyped
 _MAX_CASES = 27
 _MAX_PLANS = 16
+
+
+#: functions, by their class names, that are 0 at 0 and positive elsewhere
+_EVEN = frozenset(f.__name__ for f in (logcosh, logsinhc))
 
 
 def atom_sign(prover: "Prover", symbol: Expr) -> str:
@@ -33,7 +38,7 @@ def atom_sign(prover: "Prover", symbol: Expr) -> str:
         found, text = prover.sign_canonical(args[0] - 1), "log increases and log 1 = 0"
     elif kind in ("atan", "asinh", "erf"):
         found, text = prover.sign_canonical(args[0]), f"{kind} has the sign of its argument"
-    elif kind in ("logcosh", "logsinhc"):
+    elif kind in _EVEN:
         found, text = (
             "+" if prover.sign_canonical(args[0]) in ("+", "-") else ">=",
             f"{kind} is positive except at 0",
