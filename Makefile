@@ -12,7 +12,7 @@ unexport PYTHONPATH
 
 CLI_DOCS = $(BIN)/python -m typer lossproof.cli utils docs --name lossproof --title "Command line"
 
-.PHONY: help demo test lint types unit docs generate bench bench-peers bench-losses accuracy browser clean
+.PHONY: help demo test lint types unit docs generate certificates bench bench-peers bench-losses accuracy soundness soundness-nightly browser clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -53,6 +53,15 @@ docs: $(VENV)/.dev ## write docs/cli.md from the program
 
 generate: $(VENV)/.dev ## write the catalogue's torch kernels anew
 	$(BIN)/python -m lossproof.lower.generate
+
+certificates: $(VENV)/.run ## certify the catalogue anew; writes certificates/
+	$(BIN)/python -m lossproof.prove.generate
+
+soundness: $(VENV)/.dev ## 200 random losses, certified and judged by an independent oracle
+	$(BIN)/python benchmarks/soundness.py --count 200
+
+soundness-nightly: $(VENV)/.dev ## 2,000 random losses in two processes, about 40 minutes; writes docs/soundness.md
+	$(BIN)/python benchmarks/soundness.py --count 2000 --jobs 2 --write
 
 bench: $(VENV)/.run ## training cost of a member against a bare torch loop
 	$(BIN)/python benchmarks/training.py

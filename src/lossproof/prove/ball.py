@@ -62,7 +62,7 @@ def sign_at(
         with precision(count):
             found = value(expr, at)
             if isinstance(found, _Q):
-                return (found > 0) - (found < 0)
+                return int(found > 0) - int(found < 0)
             if found > 0:
                 return 1
             if found < 0:
@@ -184,9 +184,10 @@ def _compare(relation: str, a: Value, b: Value) -> bool | None:
             ruled_out = {"<=": a > b, "<": a >= b, ">": a <= b, ">=": a < b}
             implied = {"<=": a <= b, ">=": a >= b}
             return False if ruled_out.get(relation) else True if implied.get(relation) else None
-    return {
+    holds: dict[str, bool] = {
         "<": less, "<=": less or equal, ">": not (less or equal), ">=": not less, "==": equal, "!=": not equal,
-    }[relation]  # fmt: skip
+    }  # fmt: skip
+    return holds[relation]
 
 
 def _product(factors: list[Value]) -> Value:

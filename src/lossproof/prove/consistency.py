@@ -118,7 +118,10 @@ def _case(problem: Problem, part: list[Region], clock: Clock) -> Found:
     losses = [collapse(pin(problem.expr, r), r, clock) for r in inner]
     above, below = losses
     kinked = any(as_pieces(loss).has(sympy.Piecewise) for loss in losses)
-    location = lambda: _location(problem, pin(problem.expr, inner[0]), clock)  # noqa: E731
+
+    def location() -> Found | None:
+        return _location(problem, pin(problem.expr, inner[0]), clock)
+
     if kinked and not _only_in_p(losses):
         return location() or _other("a kink or branch away from p = y that depends on y")
     try:

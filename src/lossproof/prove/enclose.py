@@ -226,7 +226,7 @@ class _Compiler:
             bottom = self.chain(below)
             top = self.emit(spans.inverse, bottom) if top is None else self.emit(spans.div, top, bottom)
         if number == 1:
-            assert top is not None
+            assert isinstance(top, int)
             return top
         if number == -1:
             return self.emit(spans.neg, top) if top is not None else self(number)

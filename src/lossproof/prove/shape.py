@@ -153,9 +153,9 @@ def _suspects(problem: Problem, loss: Expr, y: Fraction, scale: Scale) -> list[t
         if not len(q):
             continue
         with np.errstate(all="ignore"):
-            at = lambda x: np.broadcast_to(evaluate(loss, {Y: np.full_like(x, float(y)), P: x}), x.shape)  # noqa: E731
-            excess = at(q) - (at(a) + at(b)) / 2
-            noise = 1e-14 * (np.abs(at(q)) + np.abs(at(a)) + np.abs(at(b)))
+            middle, left, right = (_values(loss, y, x) for x in (q, a, b))
+            excess = middle - (left + right) / 2
+            noise = 1e-14 * (np.abs(middle) + np.abs(left) + np.abs(right))
         excess = np.where(np.isfinite(excess), excess - 8 * noise, -np.inf)
         i = int(np.argmax(excess))
         if excess[i] > 0:
@@ -169,6 +169,10 @@ def _suspects(problem: Problem, loss: Expr, y: Fraction, scale: Scale) -> list[t
             room = min(kink, 1 - kink) / 8
             suspects += [(kink, room), (kink, room / 1000)]
     return suspects
+
+
+def _values(loss: Expr, y: Fraction, p: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    return np.broadcast_to(evaluate(loss, {Y: np.full_like(p, float(y)), P: p}), p.shape)
 
 
 def _around(p: np.ndarray[Any, Any], width: float) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:

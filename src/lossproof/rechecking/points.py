@@ -114,7 +114,8 @@ def _beside(y: Fraction, span: Range, given: Sequence[str], rng: random.Random) 
     side = 1 if up else -1 if down else rng.choice((1, -1))
     room = (span.high if side > 0 else span.low) if span is not None else None
     distance = Fraction(1) if room is None else abs(room - y)
-    return y + side * distance * Fraction(rng.randrange(1, 99), 99) / 10 ** rng.choice((0, 0, 1, *_TINY))
+    shrink: int = 10 ** rng.choice((0, 0, 1, *_TINY))
+    return y + side * distance * Fraction(rng.randrange(1, 99), 99) / shrink
 
 
 def variables(*texts: str) -> set[str]:

@@ -234,7 +234,8 @@ def _power(a: Span, b: Span, exponent: ast.expr) -> Span:
         return NOTHING
     if a[0] == 0 and b[0] <= 0 <= b[1]:
         return NOTHING
-    return _exp(_mul(b, _log(a)))
+    power: tuple[float, float] = _exp(_mul(b, _log(a)))
+    return power
 
 
 # ---- functions

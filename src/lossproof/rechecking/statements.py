@@ -73,7 +73,7 @@ def unique(s: Stated) -> None:
 def _finite(s: Stated, y: Fraction, p: Fraction, at: Point) -> bool:
     with precision(256):
         try:
-            return ball(s.formula(y, p, at)).is_finite() and ball(s.formula(y, y, at)).is_finite()
+            return bool(ball(s.formula(y, p, at)).is_finite() and ball(s.formula(y, y, at)).is_finite())
         except Undecided:
             return False
 

@@ -104,8 +104,9 @@ def compare(relation: str, a: Value, b: Value) -> bool:
             difference = difference.mid()
         elif not (difference > 0 or difference < 0):
             raise Undecided
-    return {"<": difference < 0, "<=": difference <= 0, ">": difference > 0, ">=": difference >= 0,
-            "=": difference == 0, "!=": difference != 0}[relation]  # fmt: skip
+    holds: dict[str, bool] = {"<": difference < 0, "<=": difference <= 0, ">": difference > 0, ">=": difference >= 0,
+            "=": difference == 0, "!=": difference != 0}  # fmt: skip
+    return holds[relation]
 
 
 def ball(x: Value) -> arb:

@@ -71,8 +71,9 @@ def check_contradiction(key: str, s: Stated, w: Witness) -> bool:
 
 
 def _middle(w: Witness, *, logits: bool) -> None:
-    odds = lambda p: p / (1 - p)  # noqa: E731
-    fits = odds(w["p"]) ** 2 == odds(w["p1"]) * odds(w["p2"]) if logits else 2 * w["p"] == w["p1"] + w["p2"]
+    p, low, high = w["p"], w["p1"], w["p2"]
+    even = (p / (1 - p)) ** 2 == low / (1 - low) * high / (1 - high) if logits else 2 * p == low + high
+    fits = bool(even)
     if not fits or w["p1"] == w["p2"]:
         raise Broken("p does not lie halfway between p1 and p2")
 
