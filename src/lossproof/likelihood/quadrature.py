@@ -134,7 +134,7 @@ def _block(
     return failed
 
 
-def edges_between(breaks: Array, *, ends: int = 10, outer: int = 40) -> Array:
+def edges_between(breaks: Array, *, ends: int = 28, outer: int = 40) -> Array:
     """Edges for each row of breakpoints (ascending, shape (rows, k)): graded towards each of them.
 
     Where two breakpoints coincide the panels between them have no width, and add nothing.

@@ -1,0 +1,121 @@
+"""log Z as a table over predictions: losses at nodes, from which any temperature's log Z and slope follow.
+
+A training step then interpolates one number a pixel, where the sum itself would hold 256.
+"""
+
+from functools import lru_cache
+
+import numpy as np
+
+from lossproof.formula import Loss, LossproofError
+from lossproof.likelihood.density import Density
+from lossproof.likelihood.integrand import Array, Of, Point
+from lossproof.likelihood.measures import Levels, Measure
+from lossproof.likelihood.normaliser import Normaliser
+
+TOLERANCE = 1e-4  # nats, between the table and log Z itself
+FURTHEST = 700.0  # logits: beyond, sigmoid(-z) is no normal float64
+_MOST = 1 << 13  # cells
+_POINTS = np.polynomial.legendre.leggauss(6)
+
+
+class Table:
+    """Nodes over p in [0, 1], or over logits, with the losses at every level (or quadrature point) there.
+
+    ``behind``: nodes are equally spaced in arcsinh(logit), for losses that change with log p near 0; else in p.
+    ``losses`` and the slopes at both ends of each cell have shapes (nodes, n), (cells, n); ``log_weights`` (nodes, n)
+    are zero on levels.
+    """
+
+    def __init__(self, normaliser: Normaliser, cells: int) -> None:
+        integrand = normaliser.integrand
+        self.behind = not integrand.form.of_residual
+        measure = normaliser.measure
+        if not self.behind and isinstance(measure, Levels) and measure.regular and len(integrand.form.kinks):
+            steps = measure.count - 1  # kinks of log Z lie at the levels: at nodes, then
+            cells = max(1, round(cells / steps)) * steps
+        self.cells = cells
+        span = float(np.arcsinh(FURTHEST))
+        self.low, self.high = (-span, span) if self.behind else (0.0, 1.0)
+        self.spots = np.linspace(self.low, self.high, cells + 1)
+        at = self.point(self.spots)
+        if isinstance(measure, Levels):
+            targets: Array = measure.values[None, :]
+            self.log_weights = np.zeros((1, 1))
+        else:
+            assert isinstance(normaliser.engine, Density)
+            edges = normaliser.engine._interval_edges(at)
+            half = (edges[:, 1:] - edges[:, :-1])[:, :, None] / 2
+            targets = ((edges[:, 1:] + edges[:, :-1])[:, :, None] / 2 + half * _POINTS[0]).reshape(cells + 1, -1)
+            with np.errstate(divide="ignore"):
+                self.log_weights = np.log(half * _POINTS[1]).reshape(cells + 1, -1)
+        self.losses = integrand.value(targets, at)
+        chain = np.cosh(self.spots)[:, None] if self.behind else np.ones((cells + 1, 1))
+        # log Z may have kinks at the nodes: each cell takes the slopes from inside
+        nudge = 1e-9 if integrand.form.kinks and not self.behind else 0.0
+        sides = [integrand.gradient(targets, self.point(self.spots + side)) * chain for side in (nudge, -nudge)]
+        self.slopes_low, self.slopes_high = sides[0][:-1], sides[1][1:]
+        self.width = (self.high - self.low) / cells
+
+    def point(self, spots: Array) -> Point:
+        """Predictions at coordinates of the table."""
+        return Point(np.sinh(spots), logits=True) if self.behind else Point(spots)
+
+    def at(self, temperature: float) -> tuple[Array, Array, Array]:
+        """log Z at the nodes, and its derivative in the coordinate at both ends of each cell."""
+        v = -self.losses / temperature + self.log_weights
+        top = v.max(axis=1, keepdims=True)
+        q = np.exp(v - top)
+        total = q.sum(axis=1, keepdims=True)
+        q /= total
+
+        def slope(weights: Array, slopes: Array) -> Array:
+            product = np.where(weights > 0, weights * np.where(weights > 0, slopes, 0.0), 0.0)
+            return np.asarray(-product.sum(axis=1) / temperature)
+
+        return (top + np.log(total))[:, 0], slope(q[:-1], self.slopes_low), slope(q[1:], self.slopes_high)
+
+    def worst(self, normaliser: Normaliser) -> float:
+        """Largest difference from log Z itself, in nats, at up to 200 places inside the cells."""
+        cell = np.unique(np.linspace(0, self.cells - 1, 200).astype(np.int64))
+        values, low, high = self.at(normaliser.temperature)
+        u = np.where(cell % 2 == 0, 0.5, 0.27)
+        got = hermite(u, values[cell], values[cell + 1], low[cell] * self.width, high[cell] * self.width)
+        return float(np.abs(got - normaliser.engine.log_total(self.point(self.spots[cell] + u * self.width))).max())
+
+
+def hermite(u: Array, y0: Array, y1: Array, m0: Array, m1: Array) -> Array:
+    """The cubic through two values with two slopes, u in [0, 1]."""
+    d = y1 - y0
+    return y0 + u * (m0 + u * (3 * d - 2 * m0 - m1 + u * (m0 + m1 - 2 * d)))
+
+
+@lru_cache(maxsize=32)
+def _made(loss: Loss, measure: Measure, of: Of, cells: int) -> Table:
+    return Table(Normaliser(loss, 1.0, measure, of), cells)
+
+
+@lru_cache(maxsize=256)
+def table_for(loss: Loss, temperature: float, measure: Measure, of: Of, cells: int = 512) -> Table:
+    """A table checked at this temperature to 1e-4 nats; cells are doubled until it is.
+
+    Raises ``LossproofError`` where 8192 cells do not serve.
+
+    >>> from lossproof.catalogue import CATALOGUE
+    >>> table = table_for(CATALOGUE["mse"], 0.02, Levels(256), "loss")
+    >>> table.worst(Normaliser("mse", 0.02)) < TOLERANCE
+    True
+    """
+    normaliser = Normaliser(loss, temperature, measure, of)
+    while cells <= _MOST:
+        table = _made(loss, measure, of, cells)
+        if table.worst(normaliser) < TOLERANCE:
+            return table
+        cells *= 2
+    raise LossproofError(
+        f"{loss.label}: expected a table of log Z right to {TOLERANCE:g} nats at T = {temperature:g} on {measure}, got "
+        f"{table.worst(normaliser):.2g} with {table.cells} cells. Raise T."
+    )
+
+
+__all__ = ["FURTHEST", "TOLERANCE", "Table", "hermite", "table_for"]
