@@ -263,10 +263,10 @@ def in_process(
     points: Mapping[str, tuple[Array, Array]],
     group: str | None = None,
 ) -> dict[str, Both]:
-    """ "title|loss" -> value and gradient, of the columns that belong to a group."""
+    """ "title|loss" -> value and gradient, of the columns that belong to a group and have points."""
     answers = {}
     for title, (of, compute, dtype, _) in table.items():
-        if of != group:
+        if of != group or dtype not in points:
             continue
         for name in losses:
             found = compute(name, *points[dtype], dtype)

@@ -1,6 +1,7 @@
 """The accuracy program measures what it says it measures, and its page names every loss."""
 
 import importlib
+import importlib.util
 import re
 import sys
 from pathlib import Path
@@ -9,6 +10,8 @@ import numpy as np
 import pytest
 
 from lossproof.catalogue import CATALOGUE
+from lossproof.lower.kernels import run
+from lossproof.lower.source import source
 
 ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / "benchmarks"
@@ -103,6 +106,42 @@ def test_mass_of_a_density_that_is_known(programs):
     for logit in (-100.0, 50.0, 1e4):
         value = lambda y, z: programs[2].numpy_ours("continuous_bernoulli", y, z, "float64")[0]  # noqa: E731
         assert accuracy.mass(value, logit) == pytest.approx(1.0, abs=1e-6)
+
+
+LOGITS = (0.0, *(s * z for z in (1e-8, 1.0, 50.0, 100.0, 1e3, 1e4) for s in (1.0, -1.0)))
+
+
+def emitted_numpy(name, y, z, dtype):
+    functions = run(source(CATALOGUE[name], "numpy").text(), "<numpy for mass>")
+    value = functions["value_logits"](y.astype(dtype), z.astype(dtype))
+    assert value.dtype == dtype
+    return value.astype(float), None
+
+
+@pytest.mark.parametrize("title", ["torch float32", "numpy float32", "torch float64", "numpy float64"])
+def test_the_continuous_bernoulli_has_mass_one_at_every_logit(programs, title):
+    accuracy, _, target = programs
+    library, dtype = title.split()
+    compute = target.torch_ours if library == "torch" else emitted_numpy
+    for logit in LOGITS:
+        total = accuracy.mass(lambda y, z: compute("continuous_bernoulli", y, z, dtype)[0], logit)
+        assert total == pytest.approx(1.0, abs=1e-6), logit
+
+
+def test_the_continuous_bernoulli_has_mass_one_at_every_logit_in_jax(programs):
+    if importlib.util.find_spec("jax") is None:
+        pytest.skip("jax is not installed")
+    rows = programs[0].group_masses("jax", ["jax float32"], LOGITS)
+    assert rows["jax float32"] == pytest.approx([1.0] * len(LOGITS), abs=1e-6)
+
+
+def test_a_difference_of_large_terms_loses_the_mass(programs):
+    # what the rule is for: the same loss before it, in float32
+    def before(y, z):
+        y, z = y.astype("float32"), z.astype("float32")
+        return (z + np.log(-np.expm1(-z) / z) - y * z).astype(float)
+
+    assert abs(programs[0].mass(before, 1e4) - 1) > 1e-4
 
 
 def beyond_the_goal():

@@ -9,6 +9,7 @@ from lossproof.formula.functions import (
     log1p,
     logaddexp,
     logcosh,
+    logexprel,
     logsinhc,
     maximum,
     minimum,
@@ -40,6 +41,10 @@ CASES = {
     "softplus_pair": (Y * softplus(-Z) + (1 - Y) * softplus(Z), softplus(Z) - Y * Z),
     "softplus_minus_logcosh": (softplus(Z) - logcosh(Z / 2), Z / 2 + sympy.log(2)),
     "logexprel_from_logsinhc": (Z / 2 + logsinhc(Z / 2), None),
+    "logexprel_minus_part": (
+        2 * logexprel(Z) - 2 * Y * Z,
+        2 * logexprel(-sympy.Abs(Z)) + 2 * maximum(Z, 0) * (1 - Y) + 2 * maximum(-Z, 0) * Y,
+    ),
     "log_of_u_over_tanh": (sympy.log(Z / sympy.tanh(Z / 2)), sympy.log(2) - logsinhc(Z / 2) + logcosh(Z / 2)),
     "removable_point": (sympy.Piecewise((0, sympy.Eq(Z, 0)), (logsinhc(Z), True)), logsinhc(Z)),
     "power_minus_one": (sympy.sqrt(1 + Z**2) - 1, Z**2 / (1 + sympy.sqrt(1 + Z**2))),
@@ -129,8 +134,17 @@ def test_without_one_of_its_rules_bce_does_not_come_out(missing):
 def test_the_continuous_bernoulli_has_no_branch_at_one_half():
     made = lower(CATALOGUE["continuous_bernoulli"])
     assert not made.value_logits.atoms(sympy.Piecewise)
-    assert readable(made.value_logits) == "logexprel(z) - y*z"
+    assert readable(made.value_logits) == "(1 - y)*maximum(z, 0) + logexprel(-abs(z)) + y*maximum(-z, 0)"
     assert readable(made.gradient_logits) == "meanexp(z) - y"
+
+
+def test_a_logexprel_alone_or_beside_other_terms_is_left():
+    for e in (logexprel(Z), logexprel(Z) - Y * Z**2, logexprel(-sympy.Abs(Z)) + Y * maximum(Z, 0)):
+        assert rewrite(e)[0] == e
+    with_half = rewrite(logexprel(Z) - Y * Z + Z / 2)[0]  # all parts of u together make the weight
+    assert with_half == (
+        logexprel(-sympy.Abs(Z)) + maximum(Z, 0) * (sympy.Rational(3, 2) - Y) + maximum(-Z, 0) * (Y - HALF)
+    )
 
 
 @pytest.mark.parametrize("loss", CATALOGUE.values(), ids=lambda loss: loss.id)

@@ -212,3 +212,33 @@ def test_show_takes_formulas_with_parameters():
     assert namespace["value"](0.0, 0.25) == pytest.approx(0.125)
     with pytest.raises(LossproofError, match="--param: expected NAME=NUMBER, got 'q=x'"):
         CliRunner().invoke(app, ["show", "abs(y-p)**q", "--param", "q=x"], catch_exceptions=False)
+
+
+@pytest.mark.parametrize("name", ["smoothed_bce", "-(0.05+0.9*(1-y))*log(1-p)", "y/(51/50-p)"])
+@pytest.mark.parametrize("target", ["numpy", "torch"])
+def test_a_weight_that_is_small_at_one_keeps_its_digits(name, target):
+    loss = resolve(name)
+    functions = run(source(loss, target, bound=True).text(), f"<{target} {name}>")
+    make = np.asarray if target == "numpy" else torch.DoubleTensor
+    for y, p in ((1.0, 1 - 2.0**-52), (1 - 2.0**-53, 0.97), (254 / 255, 0.999), (1.0, 0.25), (0.0, 0.5)):
+        largest = max(1, y / p, (1 - y) / (1 - p))
+        for kind, exact in (("value", oracle.loss_at(loss, y, p)), ("gradient", oracle.slope_at(loss, y, p))):
+            got = float(functions[kind](make([y]), make([p]))[0])
+            assert abs(got - float(exact)) <= 4 * 2.0**-52 * max(abs(float(exact)), largest), (kind, y, p)
+
+
+def test_only_a_difference_that_cancels_is_written_with_one_minus_y():
+    for formula, written in (("(19/20-9/10*y)*p", "(0.05 + 9 * t1 / 10)"), ("(2-y)*p", "(2 - y)"), ("(1-y)*p", "(1 - y)"),
+                             ("(1/2-y)*p", "(0.5 - y)"), ("(1.125-y)*p", "(1.125 - y)")):  # fmt: skip
+        text = source(resolve(formula), "numpy", bound=True).functions["value"]
+        assert written in text, text
+        assert ("t1 = 1 - y" in text) == ("t1" in written)
+
+
+def test_a_parameter_put_in_is_printed_as_the_number_it_is():
+    text = source(CATALOGUE["smoothed_bce"], "numpy", bound=True).text()
+    assert "0.9 * y" in text
+    assert "e+16" not in text
+    assert "9 / 10" not in text
+    # the 50-digit target keeps the exact fraction
+    assert "0.9" not in source(CATALOGUE["smoothed_bce"], "mpmath", bound=True).functions["value"]

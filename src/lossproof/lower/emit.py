@@ -55,12 +55,13 @@ class Emitter:
 
     def _statements(self, expr: Expr, like: Expr, pad: str) -> list[str]:
         names = readable_names({str(s) for s in expr.free_symbols} | {"y", "z"})
-        shared, (result,) = sympy.cse([expr], symbols=(sympy.Symbol(f"_c{i}", real=True) for i in range(10_000)),
+        complements, exprs = apart(expr)
+        shared, (result,) = sympy.cse(exprs, symbols=(sympy.Symbol(f"_c{i}", real=True) for i in range(10_000)),
                                       order="none")  # fmt: skip
         renamed: dict[Expr, Expr] = {}
         lines = []
         scalars_before = set(self.tensors)
-        for symbol, value in shared:
+        for symbol, value in [*complements, *shared]:
             plain = value.xreplace(renamed)
             if plain.is_Symbol or plain.is_Relational or (-plain).is_Symbol:  # a sign is no work to share
                 renamed[symbol] = plain
@@ -125,6 +126,8 @@ class Emitter:
             if flip is None:
                 return f"-{self(-e, _PRODUCT)}", _SUM
             factors[flip], coefficient = -factors[flip], -coefficient
+        if not self.target.rational and max(coefficient.p, coefficient.q) >= 2**53:
+            factors, coefficient = [sympy.Float(coefficient), *factors], sympy.S.One
         above: list[Expr] = []
         below: list[Expr] = []
         for f in factors:
@@ -199,6 +202,27 @@ class Emitter:
                 f"lower: expected functions that {self.target.title} has, got {written}. Choose another target."
             )
         return self.target.functions.get(name, name + "({args})").format(*texts, args=", ".join(texts))
+
+
+def apart(*exprs: Expr) -> tuple[list[tuple[Expr, Expr]], list[Expr]]:
+    """Write c - k y, which cancels near y = 1 where c is little more than k, as (c - k) + k (1 - y).
+
+    Returns the names given to 1 - y and 1 - p, and the expressions in them: SymPy would multiply k (1 - y) out.
+
+    >>> apart(sympy.Rational(19, 20) - sympy.Rational(9, 10) * Y)
+    ([(_from_y, 1 - y)], [9*_from_y/10 + 1/20])
+    """
+    named = {x: sympy.Symbol(f"_from_{x}", real=True) for x in (Y, P)}
+    new = {}
+    for total in {a for e in exprs for a in e.atoms(sympy.Add)}:
+        c, rest = total.as_coeff_Add()
+        k, x = rest.as_coeff_Mul()
+        exact = abs(k) == 1 and sympy.Rational(float(c)) == c  # then the difference is exact near 1
+        if x in named and 0 < -c / k - 1 < sympy.Rational(1, 4) and not exact:
+            new[total] = c + k - k * named[x]
+    made = [e.xreplace(new) for e in exprs]
+    used = {s for e in made for s in e.free_symbols}
+    return [(s, 1 - x) for x, s in named.items() if s in used], made
 
 
 def _rebuild(name: str, args: Sequence[Expr]) -> Expr | None:

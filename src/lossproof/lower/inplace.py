@@ -12,7 +12,7 @@ import sympy
 
 from lossproof.formula.functions import RealFunction, maximum, minimum, sigmoid
 from lossproof.formula.symbols import Y, Z
-from lossproof.lower.emit import Emitter, readable_names, wrapped
+from lossproof.lower.emit import Emitter, apart, readable_names, wrapped
 from lossproof.lower.targets.torch import TORCH
 
 Expr = Any
@@ -111,11 +111,12 @@ class InPlaceEmitter(Emitter):
     def _steps(self, value: Expr, gradient: Expr, pad: str) -> list[str]:
         """The gradient first: what it needs no more, the value may overwrite."""
         names = readable_names({str(s) for e in (value, gradient) for s in e.free_symbols} | {"y", "z"})
-        sums, roots = share_sums([gradient, value])
+        complements, exprs = apart(gradient, value)
+        sums, roots = share_sums(exprs)
         shared, results = sympy.cse(
             [*(e for _, e in sums), *roots], symbols=sympy.numbered_symbols("_c", real=True), order="none"
         )
-        named = in_order([*shared, *zip((s for s, _ in sums), results, strict=False)])
+        named = in_order([*complements, *shared, *zip((s for s, _ in sums), results, strict=False)])
         renamed: dict[Expr, Expr] = {}
         parts: list[tuple[Expr, Expr]] = []
         before = set(self.tensors)

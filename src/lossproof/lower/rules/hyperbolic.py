@@ -2,8 +2,8 @@
 
 import sympy
 
-from lossproof.formula.functions import logcosh, logexprel, logsinhc, sigmoid, softplus
-from lossproof.lower.rules.engine import HALF, Expr, cancelled, rule
+from lossproof.formula.functions import logcosh, logexprel, logsinhc, maximum, sigmoid, softplus
+from lossproof.lower.rules.engine import HALF, Expr, cancelled, rule, written_out
 
 
 @rule("log(cosh(u)) overflows; logcosh does not")
@@ -38,6 +38,27 @@ def logexprel_from_logsinhc(e: Expr) -> Expr | None:
             k, half = term / factors[0], factors[0].args[0]
             if k * half in e.args:
                 return e - term - k * half + k * logexprel(2 * half)
+    return None
+
+
+@rule(
+    "logexprel(u) - w u cancels for large u and w near 1; what is over, u (1 - w), is exact where 1 - w is",
+    last=True,
+)
+def logexprel_minus_part(e: Expr) -> Expr | None:
+    if not e.is_Add:
+        return None
+    for term in e.args:
+        factors = [f for f in sympy.Mul.make_args(term) if isinstance(f, logexprel)]
+        if len(factors) != 1:
+            continue
+        k, u = term / factors[0], factors[0].args[0]
+        parts = [t for t in e.args if t is not term and u.free_symbols and not (t / u).has(*u.free_symbols)]
+        if not parts:
+            continue
+        w = -sympy.Add(*(t / (k * u) for t in parts))
+        split = logexprel(-sympy.Abs(u)) + maximum(u, 0) * written_out(1 - w) + maximum(-u, 0) * w
+        return e - term - sympy.Add(*parts) + sympy.Add(*(k * t for t in split.args))
     return None
 
 

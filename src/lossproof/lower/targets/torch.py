@@ -62,9 +62,9 @@ TORCH = Target(
     return torch.where(a == 0, 0.0, a + torch.log(-torch.expm1(-2 * b) / (2 * b)))
 ''',
         "logexprel": '''def logexprel(x):
-    """log((exp(x) - 1)/x), and 0 at 0."""
-    a = torch.where(x == 0, 1.0, torch.abs(x))
-    return torch.where(x == 0, 0.0, torch.clamp(x, min=0) + torch.log(-torch.expm1(-a) / a))
+    """log((exp(x) - 1)/x), and 0 at 0; expm1(n)/n is 1 for the smallest n, so 0 needs no branch."""
+    n = torch.clamp(-torch.abs(x), max=-torch.finfo(x.dtype).tiny)
+    return torch.clamp(x, min=0) + torch.log(torch.expm1(n) / n)
 ''',
         "meanexp": '''def meanexp(x):
     """1/(1 - exp(-x)) - 1/x, and 1/2 at 0; near 0 by a continued fraction, which does not cancel."""
