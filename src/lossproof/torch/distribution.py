@@ -1,0 +1,345 @@
+"""LossDistribution: the law that a loss gives the target, as a torch distribution."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.distributions import Distribution, constraints
+
+from lossproof.catalogue import resolve
+from lossproof.formula import LossproofError
+from lossproof.likelihood import Levels, Likelihood, Normaliser, RealLine
+from lossproof.likelihood.density import Density
+from lossproof.likelihood.integrand import Of, Point
+from lossproof.likelihood.measures import positive_temperature
+from lossproof.likelihood.table import FURTHEST, Table, table_for
+from lossproof.torch.kernel import apply, kernel
+
+
+class _OnLevels(constraints.Constraint):
+    """Values on a lattice of levels, up to a thousandth of a step."""
+
+    is_discrete = True
+
+    def __init__(self, levels: Levels) -> None:
+        self.levels = levels
+        super().__init__()
+
+    def check(self, value: Tensor) -> Tensor:
+        """True where a value is a level."""
+        values = torch.as_tensor(self.levels.values, device=value.device)
+        wide = value.detach().double()
+        right = torch.searchsorted(values, wide.contiguous()).clamp(1, values.numel() - 1)
+        below, above = values[right - 1], values[right]
+        off = torch.minimum((wide - below).abs(), (wide - above).abs())
+        return off <= 1e-3 * (above - below)
+
+    def __repr__(self) -> str:
+        return f"on {self.levels}"
+
+
+class LossDistribution(Distribution):
+    """q(y | p) = exp(-loss(y, p)/T)/Z(p, T), element-wise: ``log_prob`` in nats, differentiable in p (or logits) and T.
+
+    ``loss`` is what ``lossproof.loss`` takes; give ``p``, or ``logits`` for p = sigmoid(logits), which keeps digits at
+    black and white. ``temperature`` is a number or a scalar tensor. ``measure``: "levels" (256, a log-mass),
+    "interval" or "line" (log-densities); ``of``: "loss" or "excess" - two different laws. log Z is a closed form, or a
+    table over p within 1e-4 nats of it, checked when it is made. Each value is one event: wrap it in
+    ``torch.distributions.Independent`` for images. ``sample``, ``mean``, ``mode``, ``variance``, ``cdf`` and ``entropy``
+    carry no gradient. Raises ``LossproofError`` for T <= 0, a tensor T that is no scalar, and what cannot be normalised.
+
+    >>> import torch
+    >>> law = LossDistribution("mse", p=torch.tensor([0.2, 0.5]), temperature=0.02, measure="line")
+    >>> normal = torch.distributions.Normal(torch.tensor([0.2, 0.5]), 0.1)
+    >>> torch.allclose(law.log_prob(torch.tensor([0.3, 0.3])), normal.log_prob(torch.tensor([0.3, 0.3])))
+    True
+    """
+
+    has_rsample = False
+
+    def __init__(
+        self,
+        loss: object,
+        *,
+        p: Tensor | None = None,
+        logits: Tensor | None = None,
+        temperature: float | Tensor = 1.0,
+        measure: object = "levels",
+        of: Of = "loss",
+        validate_args: bool | None = None,
+    ) -> None:
+        definition = resolve(loss)
+        given = p if logits is None else logits
+        if (p is None) == (logits is None) or not isinstance(given, Tensor) or not given.is_floating_point():
+            raise LossproofError(f"{definition.label}: expected one floating tensor, as p= or as logits=.")
+        if isinstance(temperature, Tensor) and temperature.numel() != 1:
+            raise LossproofError(
+                f"{definition.label}: expected temperature as a number or a scalar tensor, got shape "
+                f"{tuple(temperature.shape)}. For one a channel or pixel, make one distribution each."
+            )
+        number = positive_temperature(
+            temperature.item() if isinstance(temperature, Tensor) else temperature, definition.label
+        )
+        self.law = Likelihood(Normaliser(definition, number, measure, of))
+        self.temperature = temperature
+        self.from_logits = logits is not None
+        self.parameter: Tensor = given
+        setattr(self, "logits" if self.from_logits else "p", given)
+        self._ready()
+        super().__init__(given.shape, validate_args=validate_args)
+        if (
+            self._validate_args
+            and self._log_z_kind == "affine"
+            and not self._on_levels
+            and not self.from_logits
+        ):
+            if bool(((given <= 0) | (given >= 1)).any()):
+                raise LossproofError(
+                    f"{definition.label}: expected p inside (0, 1), got 0 or 1: there all mass sits at one point, and there "
+                    "is no density. Give logits."
+                )
+
+    def _ready(self) -> None:
+        form, engine = self.law.normaliser.integrand.form, self.law.normaliser.engine
+        self._on_levels = isinstance(self.law.measure, Levels)
+        regular = not isinstance(self.law.measure, Levels) or self.law.measure.regular
+        self._log_z_kind = "table"
+        self._table: Table | None = None
+        if isinstance(engine, Density) and engine.centred:
+            self._log_z_kind = "constant"
+        elif form.kind == "affine" and regular:
+            self._log_z_kind = "affine"
+        elif isinstance(self.law.measure, RealLine):
+            raise LossproofError(
+                f"{self.law.loss.label}: expected a loss of y - p on the real line, got one whose log Z changes with p. "
+                "Use measure='levels' or 'interval'."
+            )
+        else:
+            self._table = table_for(self.law.loss, self.law.temperature, self.law.measure, self.law.of)
+
+    @property
+    def arg_constraints(self) -> dict[str, constraints.Constraint]:  # type: ignore[override]
+        """What the prediction may be: any real logit; p in [0, 1], or where the loss takes it."""
+        if self.from_logits:
+            return {"logits": constraints.real}
+        domain = self.law.loss.prediction
+        if np.isinf(domain.low):
+            return {"p": constraints.real}
+        return {"p": constraints.nonnegative if np.isinf(domain.high) else constraints.unit_interval}
+
+    @property
+    def support(self) -> constraints.Constraint:
+        """The levels, [0, 1] or the real line."""
+        if isinstance(self.law.measure, Levels):
+            return _OnLevels(self.law.measure)
+        line: constraints.Constraint = constraints.real
+        return line if isinstance(self.law.measure, RealLine) else constraints.unit_interval
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> "LossDistribution":
+        """The same law with its predictions expanded to a larger batch shape."""
+        new = self._get_checked_instance(LossDistribution, _instance)
+        for name in ("law", "temperature", "from_logits", "_on_levels", "_log_z_kind", "_table"):
+            setattr(new, name, getattr(self, name))
+        new.parameter = self.parameter.expand(batch_shape)
+        setattr(new, "logits" if self.from_logits else "p", new.parameter)
+        super(LossDistribution, new).__init__(new.parameter.shape, validate_args=False)
+        new._validate_args = self._validate_args
+        return new
+
+    # log-probability
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """log q(value | p): shapes broadcast as in torch.distributions; at least float32."""
+        if self._validate_args:
+            self._validate_sample(value)
+        wide = torch.promote_types(self.parameter.dtype, torch.float32)
+        x, y = torch.broadcast_tensors(self.parameter.to(wide), value.to(wide))
+        t = self._t(wide)
+        if self._log_z_kind == "affine":
+            slope = self._slope(x)
+            return -y * slope / t - self._affine_total(-slope / t)
+        loss = apply(kernel(self.law.loss), x, y, from_logits=self.from_logits)
+        if self.law.normaliser.integrand.shifts:
+            floor = self.law.normaliser.integrand.functions.floor(y.detach().double().cpu().numpy())
+            loss = loss - torch.as_tensor(floor).to(loss)
+        return -loss / t - self.log_z().to(wide)
+
+    def log_z(self) -> Tensor:
+        """log Z of each prediction, less what of the loss is free of the target; differentiable in p (or logits) and T."""
+        wide = torch.promote_types(self.parameter.dtype, torch.float32)
+        x, t = self.parameter.to(wide), self._t(wide)
+        if self._log_z_kind == "affine":
+            return self._affine_total(-self._slope(x) / t)
+        if self._log_z_kind == "constant":
+            return _Constant.apply(t, self.law).expand(x.shape)
+        return self._interpolated(x, t)
+
+    def _t(self, dtype: torch.dtype) -> Tensor:
+        if isinstance(self.temperature, Tensor):
+            return self.temperature.to(self.parameter.device, dtype).reshape(())
+        return torch.tensor(self.law.temperature, dtype=dtype, device=self.parameter.device)
+
+    def _slope(self, x: Tensor) -> Tensor:
+        part = self.law.normaliser.integrand.form.slope
+        assert part is not None
+        found = apply(kernel(part), x, torch.ones_like(x), from_logits=self.from_logits)
+        return found.clamp(-1e30, 1e30)  # infinite at p = 0 and 1: 0 times it must stay 0
+
+    def _affine_total(self, u: Tensor) -> Tensor:
+        measure = self.law.measure
+        if not isinstance(measure, Levels):
+            return _LogExprel.apply(u)
+        first, last, n = float(measure.values[0]), float(measure.values[-1]), measure.count
+        step = (last - first) / (n - 1)
+        return first * u + _LogExprel.apply(n * step * u) - _LogExprel.apply(step * u) + float(np.log(n))
+
+    def _interpolated(self, x: Tensor, t: Tensor) -> Tensor:
+        table = self._table
+        assert table is not None
+        if self.from_logits:
+            spot = torch.asinh(x.clamp(-FURTHEST, FURTHEST)) if table.behind else torch.sigmoid(x)
+        elif table.behind:
+            inside = x.clamp(0, 1)
+            spot = torch.asinh((torch.log(inside) - torch.log1p(-inside)).clamp(-FURTHEST, FURTHEST))
+        else:
+            spot = x.clamp(0, 1)
+        values, low, high = self._at_nodes(table, t)
+        place = (spot - table.low) / table.width
+        cell = place.detach().floor().clamp(0, table.cells - 1).long()
+        u = place - cell
+        y0, d = values[cell], values[cell + 1] - values[cell]
+        m0, m1 = low[cell] * table.width, high[cell] * table.width
+        found = y0 + u * (m0 + u * (3 * d - 2 * m0 - m1 + u * (m0 + m1 - 2 * d)))
+        if self.from_logits:
+            return found
+        beyond = (x < 0) | (x > 1)
+        if bool(beyond.any()):  # few predictions leave the targets' range: those are summed directly
+            found = found.masked_scatter(beyond, self._directly(x[beyond], t))
+        return found
+
+    def _at_nodes(self, table: Table, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        if not t.requires_grad:
+            made = table.at(float(t))
+            return tuple(torch.as_tensor(a).to(t) for a in made)  # type: ignore[return-value]
+        # T is learned: the nodes are summed anew, in float64, and autograd sees T
+        wide = t.double()
+        losses, weights = (torch.as_tensor(a, device=t.device) for a in (table.losses, table.log_weights))
+        v = -losses / wide + weights
+        q = torch.softmax(v, dim=1)
+
+        def slope(q: Tensor, slopes: np.ndarray[Any, Any]) -> Tensor:
+            finite = torch.as_tensor(np.where(np.isfinite(slopes), slopes, 0.0), device=t.device)
+            return -(q * finite).sum(dim=1) / wide
+
+        found = torch.logsumexp(v, dim=1), slope(q[:-1], table.slopes_low), slope(q[1:], table.slopes_high)
+        return tuple(part.to(t.dtype) for part in found)  # type: ignore[return-value]
+
+    def _directly(self, x: Tensor, t: Tensor) -> Tensor:
+        measure, k = self.law.measure, kernel(self.law.loss)
+        if isinstance(measure, Levels):
+            nodes, weights = measure.values, np.zeros(measure.count)
+        else:
+            edges = np.linspace(0, 1, 65)
+            x16, w16 = np.polynomial.legendre.leggauss(16)
+            nodes = ((edges[1:] + edges[:-1])[:, None] / 2 + x16 / 128).ravel()
+            weights = np.log(np.tile(w16 / 128, 64))
+        y, w = (torch.as_tensor(a).to(x) for a in (nodes, weights))
+        if self.law.normaliser.integrand.shifts:
+            w = w + torch.as_tensor(self.law.normaliser.integrand.functions.floor(nodes)).to(x) / t
+        parts = [
+            torch.logsumexp(
+                w - apply(k, *torch.broadcast_tensors(part[:, None], y), from_logits=False) / t, dim=1
+            )
+            for part in x.split(1 << 12)
+        ]
+        return torch.cat(parts)
+
+    # what has no gradient: computed by the NumPy law
+
+    def _numpy(self, name: str, *before: np.ndarray[Any, Any]) -> Tensor:
+        x = self.parameter.detach().double().cpu().numpy()
+        called = getattr(self.law, name)
+        found = called(*before, logits=x) if self.from_logits else called(*before, x)
+        return torch.as_tensor(np.asarray(found)).to(self.parameter)
+
+    @property
+    def mean(self) -> Tensor:
+        """Expected target; no gradient."""
+        return self._numpy("mean")
+
+    @property
+    def mode(self) -> Tensor:
+        """Most likely target; no gradient."""
+        return self._numpy("mode")
+
+    @property
+    def variance(self) -> Tensor:
+        """Variance of the target; no gradient."""
+        return self._numpy("variance")
+
+    def entropy(self) -> Tensor:
+        """Entropy in nats (differential on an interval or the line): E[loss]/T + log Z; no gradient."""
+        with torch.no_grad():
+            law, at = (
+                self.law,
+                Point(self.parameter.detach().double().cpu().numpy().ravel(), self.from_logits),
+            )
+            value = law.normaliser.engine.expectations(at, ("value",))[0] / law.temperature
+            found = value + law.normaliser.engine.log_total(at)
+            return torch.as_tensor(found.reshape(tuple(self.batch_shape))).to(self.parameter)
+
+    def cdf(self, value: Tensor) -> Tensor:
+        """Mass at or below the value; no gradient."""
+        x, y = torch.broadcast_tensors(self.parameter, value)
+        return self.expand(x.shape)._numpy("cdf", y.detach().double().cpu().numpy())
+
+    def sample(self, sample_shape: Any = ()) -> Tensor:
+        """Draw targets by inversion, from torch's own generator."""
+        shape = self._extended_shape(torch.Size(sample_shape))
+        share = torch.rand(shape, dtype=torch.float64).clamp_min(2.0**-54)
+        with torch.no_grad():
+            return self.expand(shape)._numpy("quantile", share.numpy())
+
+
+class _LogExprel(torch.autograd.Function):
+    """log((exp(x) - 1)/x) with its own derivative, 1/(1 - exp(-x)) - 1/x; both keep their digits near 0."""
+
+    @staticmethod
+    def forward(x: Tensor) -> Tensor:
+        a = torch.where(x == 0, 1.0, x.abs())
+        return torch.where(x == 0, 0.0, x.clamp(min=0) + torch.log(-torch.expm1(-a) / a))
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        ctx.save_for_backward(inputs[0])
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        (x,) = ctx.saved_tensors
+        near = x.abs() < 0.5
+        s = torch.where(near, x, 0.0) ** 2
+        series = 1 / 12 - s * (1 / 720 - s * (1 / 30240 - s * (1 / 1209600 - s / 47900160)))
+        b = torch.where(near, 1.0, x)
+        return grad * torch.where(near, 0.5 + x * series, -1 / torch.expm1(-b) - 1 / b)
+
+
+class _Constant(torch.autograd.Function):
+    """log Z of a law that every prediction only shifts; its derivative in T is E[loss]/T^2."""
+
+    @staticmethod
+    def forward(t: Tensor, law: Likelihood) -> Tensor:
+        return t.new_tensor(float(law.normaliser.engine.log_total(Point(np.zeros(1)))[0]))
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        ctx.law = inputs[1]
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        law = ctx.law
+        expected = float(law.normaliser.engine.expectations(Point(np.zeros(1)), ("value",))[0][0])
+        return grad * expected / law.temperature**2, None
+
+
+__all__ = ["LossDistribution"]
