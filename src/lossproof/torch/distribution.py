@@ -88,17 +88,12 @@ class LossDistribution(Distribution):
         setattr(self, "logits" if self.from_logits else "p", given)
         self._ready()
         super().__init__(given.shape, validate_args=validate_args)
-        if (
-            self._validate_args
-            and self._log_z_kind == "affine"
-            and not self._on_levels
-            and not self.from_logits
-        ):
-            if bool(((given <= 0) | (given >= 1)).any()):
-                raise LossproofError(
-                    f"{definition.label}: expected p inside (0, 1), got 0 or 1: there all mass sits at one point, and there "
-                    "is no density. Give logits."
-                )
+        corners = self._log_z_kind == "affine" and not self._on_levels and not self.from_logits
+        if self._validate_args and corners and bool(((given <= 0) | (given >= 1)).any()):
+            raise LossproofError(
+                f"{definition.label}: expected p inside (0, 1), got 0 or 1: there all mass sits at one point, and there "
+                "is no density. Give logits."
+            )
 
     def _ready(self) -> None:
         form, engine = self.law.normaliser.integrand.form, self.law.normaliser.engine

@@ -1,0 +1,153 @@
+"""Laws that scipy has, published values, and what mean, mode, median and samples must be."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from lossproof.likelihood import Levels, likelihood
+
+Y, P = np.linspace(-3, 3, 25), np.full(25, 0.4)
+
+
+def laplace_asymmetric(tau, t):
+    """scipy's: exp(-x kappa/scale) right of 0, exp(x/(kappa scale)) left of it."""
+    return stats.laplace_asymmetric(np.sqrt(tau / (1 - tau)), 0.4, t / np.sqrt(tau * (1 - tau)))
+
+
+ON_THE_LINE = [
+    ("mse", 0.5, stats.norm(0.4, 0.5)),
+    ("(y - p)**2/2", 0.09, stats.norm(0.4, 0.3)),
+    ("mae", 0.2, stats.laplace(0.4, 0.2)),
+    ("logcosh", 1.0, stats.hypsecant(0.4)),
+    ("logcosh(a=4)", 0.25, stats.hypsecant(0.4, 1 / 4)),
+    ("charbonnier", 0.3, stats.genhyperbolic(1, 1 / 0.3, 0, 0.4)),
+    ("charbonnier(delta=0.5)", 0.3, stats.genhyperbolic(1, 0.25 / 0.3, 0, 0.4, 0.5)),
+    ("barron(alpha=0)", 0.25, stats.t(7, 0.4, np.sqrt(2 / 7))),
+    ("pinball(tau=0.2)", 0.1, laplace_asymmetric(0.2, 0.1)),
+    (
+        "softplus(2*(y - p)) - (y - p)",
+        1.0,
+        stats.hypsecant(0.4),
+    ),  # log-cosh in another writing, by quadrature
+]
+
+
+@pytest.mark.parametrize(
+    ("loss", "temperature", "law"), ON_THE_LINE, ids=lambda v: v if isinstance(v, str) else ""
+)
+def test_laws_on_the_line_agree_with_scipy(loss, temperature, law):
+    ours = likelihood(loss, temperature, "line")
+    assert np.allclose(ours.log_prob(Y, P), law.logpdf(Y), rtol=0, atol=1e-8)
+    assert np.allclose(ours.cdf(Y, P), law.cdf(Y), rtol=0, atol=1e-8)
+    assert np.allclose(ours.quantile([0.02, 0.5, 0.9], P[:3]), law.ppf([0.02, 0.5, 0.9]), atol=1e-6)
+    assert ours.mean(0.4) == pytest.approx(law.mean(), abs=1e-6)
+    assert ours.variance(0.4) == pytest.approx(law.var(), rel=1e-6)
+
+
+def test_huber_on_the_line_has_the_published_normaliser():
+    """sqrt(2 pi T) erf(delta/sqrt(2T)) + (2T/delta) exp(-delta^2/(2T))."""
+    from scipy.special import erf
+
+    for delta in (0.1, 1.0):
+        for t in (0.01, 0.1, 1.0, 10.0):
+            z = np.sqrt(2 * np.pi * t) * erf(delta / np.sqrt(2 * t)) + 2 * t / delta * np.exp(
+                -(delta**2) / (2 * t)
+            )
+            got = likelihood(f"huber(delta={delta})", t, "line").normaliser.log_z(0.3)
+            assert got == pytest.approx(np.log(z), abs=1e-12)
+
+
+@pytest.mark.parametrize(("p", "sigma"), [(0.0, 0.1), (0.4, 0.03), (1.0, 2.0), (0.5, 50.0), (-3.0, 0.2)])
+def test_truncated_gaussian_and_laplace_on_the_interval(p, sigma):
+    y = np.linspace(0, 1, 21)
+    at = np.full(y.shape, p)
+    gauss = stats.truncnorm((0 - p) / sigma, (1 - p) / sigma, p, sigma)
+    ours = likelihood("mse", 2 * sigma**2, "interval")
+    assert np.allclose(ours.log_prob(y, at), gauss.logpdf(y), atol=1e-8, rtol=1e-9)
+    assert np.allclose(ours.cdf(y, at), gauss.cdf(y), atol=1e-8)
+    assert ours.mean(p) == pytest.approx(gauss.mean(), abs=1e-7)
+    laplace = stats.laplace(p, sigma)
+    inside = np.log(laplace.cdf(1) - laplace.cdf(0)) if p >= 0 else np.log(laplace.sf(0) - laplace.sf(1))
+    assert np.allclose(
+        likelihood("mae", sigma, "interval").log_prob(y, at), laplace.logpdf(y) - inside, atol=1e-8
+    )
+
+
+def test_tempered_bce_is_the_continuous_bernoulli_with_natural_parameter_over_t():
+    """Loaiza-Ganem and Cunningham, arXiv:1907.06845; the natural parameter is logit(p)/T."""
+    y = np.linspace(0, 1, 11)
+    for p in (0.05, 0.3, 0.5, 0.98):
+        for t in (0.5, 1.0, 4.0):
+            eta = np.log(p / (1 - p)) / t
+            a = np.log(np.expm1(eta) / eta) if eta else 0.0
+            law = likelihood("bce", t, "interval")
+            assert np.allclose(law.log_prob(y, np.full(y.shape, p)), eta * y - a, atol=1e-12)
+            mean = 1 / (1 - np.exp(-eta)) - 1 / eta if eta else 0.5
+            assert law.mean(p) == pytest.approx(mean, abs=1e-9)
+
+
+def test_raw_bce_and_its_excess_are_different_laws():
+    raw, excess = likelihood("bce", 0.1, "interval"), likelihood("bce", 0.1, "interval", of="excess")
+    assert raw.mode(0.4) == 0.0  # the continuous Bernoulli's mode is never inside
+    assert raw.mode(0.7) == 1.0
+    assert excess.mode(0.4) == pytest.approx(0.4, abs=1e-6)
+    assert "excess" in repr(excess)
+    assert "exp(-loss/T)" in repr(raw)
+
+
+def test_normalising_moves_the_minimum_as_published():
+    """papers: y = 0.1 gives p = 4.56e-5 for the continuous Bernoulli (its mean is then y)."""
+    law = likelihood("bce", 1.0, "interval")
+    assert law.most_likely_p(0.1) == pytest.approx(4.56e-5, rel=2e-3)
+    assert law.mean(law.most_likely_p(0.1)) == pytest.approx(0.1, abs=1e-6)
+    assert law.most_likely_p([0.0, 0.5, 1.0]).tolist() == pytest.approx([0.0, 0.5, 1.0])
+    assert likelihood("mse", 0.02, "line").most_likely_p([-2.0, 0.3]).tolist() == pytest.approx([-2.0, 0.3])
+    # T = 1: on levels and the interval the Gaussian's tails are cut, and the best p overshoots
+    assert likelihood("mse", 0.2, "interval").most_likely_p(0.8) > 0.85
+
+
+def test_perfect_reconstruction_under_bce_as_continuous_bernoulli_is_a_ceiling():
+    """In the limit the density at y = p = x integrates to what papers lists for lambda = 1/2: log 2 + ... = 0 at x = 1/2."""
+    assert likelihood("bce", 1.0, "interval").log_prob(0.5, 0.5) == pytest.approx(0.0, abs=1e-15)
+
+
+def test_bits_per_pixel_of_a_flat_law_and_of_a_sure_one():
+    assert likelihood("mse", 1e9).bits_per_pixel([0.0, 1.0], [0.5, 0.5]) == pytest.approx(8.0, abs=1e-6)
+    assert likelihood("mse", 1e-7).bits_per_pixel([0.2], [0.2]) == pytest.approx(0.0, abs=1e-9)
+    assert likelihood("bce", 1.0, Levels(2)).bits_per_pixel([1.0], [0.25]) == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "measure", "of"),
+    [("bce", "levels", "loss"), ("bce", "interval", "loss"), ("bce", "interval", "excess"), ("mse", "line", "loss"),
+     ("mae", "levels", "loss"), ("logcosh", "line", "loss"), ("hellinger", "interval", "loss"), ("huber", "interval", "loss"),
+     ("focal", "levels", "excess"), ("poisson", "levels", "loss"), ("barron(alpha=0)", "line", "loss")],
+)  # fmt: skip
+def test_samples_have_the_expected_loss_and_fill_the_cdf(name, measure, of):
+    law = likelihood(name, 0.2, measure, of)
+    for p in (0.1, 0.6):
+        drawn = law.sample(p, np.random.default_rng(3), size=20_000)
+        loss = law.observed_loss(drawn, np.full(drawn.shape, p))
+        assert abs(loss.mean() - law.expected_loss(p)) < 4.5 * loss.std() / np.sqrt(drawn.size)
+        assert abs(drawn.mean() - law.mean(p)) < 4.5 * drawn.std() / np.sqrt(drawn.size)
+        for share in (0.2, 0.5, 0.8):
+            cut = law.quantile(share, p)
+            reached = law.cdf(cut, p)
+            assert abs((drawn <= cut + 1e-12).mean() - reached) < 4.5 * np.sqrt(0.25 / drawn.size)
+            if measure != "levels":
+                assert reached == pytest.approx(share, abs=1e-7)
+        assert law.median(p) == law.quantile(0.5, p)
+
+
+def test_sampling_has_a_seed_and_a_shape():
+    law = likelihood("bce", 0.1, of="excess")
+    p = np.full((3, 4), 0.3)
+    assert law.sample(p, 7).shape == (3, 4)
+    assert np.array_equal(law.sample(p, 7, size=2), law.sample(p, 7, size=2))
+    assert law.sample(p, 7, size=2).shape == (2, 3, 4)
+
+
+def test_a_mode_on_the_line_shifts_with_the_prediction():
+    assert likelihood("huber", 1.0, "line").mode([-1.0, 2.5]).tolist() == pytest.approx([-1.0, 2.5])
+    # a loss whose least value is not at p = y
+    assert likelihood("(y - p - 1)**2", 1.0, "line").mode(0.0) == pytest.approx(1.0, abs=1e-6)
