@@ -12,6 +12,7 @@ from lossproof.prove.collapse import collapse, sign_on
 from lossproof.prove.continuity import Stuck, as_pieces, claim, gate, slope_of, variants
 from lossproof.prove.defined import defined
 from lossproof.prove.identity import vanishes
+from lossproof.prove.limits import HIGH, LOW, limit
 from lossproof.prove.problem import Problem
 from lossproof.prove.regions import Region
 from lossproof.prove.sign import Signed
@@ -23,12 +24,11 @@ NOTHING = Signed("?", ())
 def excess_sign(problem: Problem, region: Region, loss: Expr, clock: Clock) -> Signed:
     """The sign of loss(y, p) - loss(y, y) on a region, "+", ">=" or "?", looked for in a share of the time.
 
-    Needs neither a derivative nor continuity of the loss. At an end of the domain loss(y, y) is a limit: it must be
-    the value that the formula has there.
+    Needs neither a derivative nor continuity of the loss. At an end of the domain loss(y, y) is a limit.
     """
-    if region.end is not None and not continuous_at_end(loss, region.end):
+    at_target = region.fix(problem.floor) if region.end is None else _value_at_end(loss, region, clock)
+    if at_target is None:
         return NOTHING
-    at_target = loss.xreplace({P: region.end}) if region.end is not None else region.fix(problem.floor)
     floor = collapse(at_target, region, clock)
     excess = loss - floor  # maximum keeps its name: it bounds bumps
     if floor.has(sympy.nan, sympy.zoo, sympy.oo) or excess.count_ops() > 150:
@@ -92,7 +92,7 @@ def _itself(expr: Expr, region: Region, clock: Clock) -> Signed:
 
 def _try(expr: Expr, region: Region, clock: Clock) -> Signed:
     try:
-        return sign_on(expr, region, Clock(min(0.7, clock.left())))
+        return sign_on(expr, region, Clock(min(1.2, clock.left())))
     except OutOfTime:
         clock.check()
         return NOTHING
@@ -180,6 +180,16 @@ def _rising(problem: Problem, expr: Expr, region: Region, clock: Clock) -> Signe
         f"{expr} is 0 at p = y and grows on the way from there: its derivative is {slope} ({region})", said
     )
     return Signed("+" if found.sign == strict else ">=", (*found.steps, *steps, end))
+
+
+def _value_at_end(loss: Expr, region: Region, clock: Clock) -> Expr | None:
+    """The limit of the loss as p tends to the target, an end of the domain; None where it is not shown."""
+    if continuous_at_end(loss, region.end):
+        return loss.xreplace({P: region.end})
+    if region.end not in (0, 1) or region.parameters:
+        return None
+    found = limit(loss, LOW if region.end == 0 else HIGH, clock)
+    return found.value if found is not None and found.proved and not found.infinite else None
 
 
 def vanishes_at_target(expr: Expr, region: Region, clock: Clock) -> bool:
