@@ -39,21 +39,14 @@ class Table:
         self.low, self.high = (-span, span) if self.behind else (0.0, 1.0)
         self.spots = np.linspace(self.low, self.high, cells + 1)
         at = self.point(self.spots)
-        if isinstance(measure, Levels):
-            targets: Array = measure.values[None, :]
-            self.log_weights = np.zeros((1, 1))
-        else:
-            assert isinstance(normaliser.engine, Density)
-            edges = normaliser.engine._interval_edges(at)
-            half = (edges[:, 1:] - edges[:, :-1])[:, :, None] / 2
-            targets = ((edges[:, 1:] + edges[:, :-1])[:, :, None] / 2 + half * _POINTS[0]).reshape(cells + 1, -1)
-            with np.errstate(divide="ignore"):
-                self.log_weights = np.log(half * _POINTS[1]).reshape(cells + 1, -1)
+        targets, self.log_weights = mesh(normaliser, at)
         self.losses = integrand.value(targets, at)
         chain = np.cosh(self.spots)[:, None] if self.behind else np.ones((cells + 1, 1))
         # log Z may have kinks at the nodes: each cell takes the slopes from inside
         nudge = 1e-9 if integrand.form.kinks and not self.behind else 0.0
-        sides = [integrand.gradient(targets, self.point(self.spots + side)) * chain for side in (nudge, -nudge)]
+        sides = [
+            integrand.gradient(targets, self.point(self.spots + side)) * chain for side in (nudge, -nudge)
+        ]
         self.slopes_low, self.slopes_high = sides[0][:-1], sides[1][1:]
         self.width = (self.high - self.low) / cells
 
@@ -81,7 +74,21 @@ class Table:
         values, low, high = self.at(normaliser.temperature)
         u = np.where(cell % 2 == 0, 0.5, 0.27)
         got = hermite(u, values[cell], values[cell + 1], low[cell] * self.width, high[cell] * self.width)
-        return float(np.abs(got - normaliser.engine.log_total(self.point(self.spots[cell] + u * self.width))).max())
+        return float(
+            np.abs(got - normaliser.engine.log_total(self.point(self.spots[cell] + u * self.width))).max()
+        )
+
+
+def mesh(normaliser: Normaliser, at: Point) -> tuple[Array, Array]:
+    """Targets and log-weights that stand for the levels, or the interval, at each prediction; one row may serve all."""
+    if isinstance(normaliser.measure, Levels):
+        return normaliser.measure.values[None, :], np.zeros((1, 1))
+    assert isinstance(normaliser.engine, Density)
+    edges = normaliser.engine._interval_edges(at)
+    half = (edges[:, 1:] - edges[:, :-1])[:, :, None] / 2
+    targets = (edges[:, 1:] + edges[:, :-1])[:, :, None] / 2 + half * _POINTS[0]
+    with np.errstate(divide="ignore"):
+        return targets.reshape(at.x.size, -1), np.log(half * _POINTS[1]).reshape(at.x.size, -1)
 
 
 def hermite(u: Array, y0: Array, y1: Array, m0: Array, m1: Array) -> Array:
@@ -118,4 +125,4 @@ def table_for(loss: Loss, temperature: float, measure: Measure, of: Of, cells: i
     )
 
 
-__all__ = ["FURTHEST", "TOLERANCE", "Table", "hermite", "table_for"]
+__all__ = ["FURTHEST", "TOLERANCE", "Table", "hermite", "mesh", "table_for"]

@@ -14,7 +14,8 @@ from lossproof.formula import LossproofError
 from lossproof.formula.errors import nearest
 from lossproof.likelihood.integrand import Array, Of, Point
 from lossproof.likelihood.law import Likelihood, likelihood
-from lossproof.likelihood.measures import SMALLEST, positive_temperature
+from lossproof.likelihood.measures import SMALLEST, RealLine, positive_temperature
+from lossproof.likelihood.table import mesh
 
 Per = Literal["all", "image", "channel", "pixel"]
 _NODES = 513  # of the table over predictions
@@ -118,11 +119,22 @@ class _Table:
         if share.any():
             weights += np.bincount(flat + 1, weights=share, minlength=count.size * size)
         self.weights = weights.reshape(count.size, size) / count[:, None]
+        self.losses: Array | None = None
+        if not isinstance(law.measure, RealLine):  # the losses themselves do not change with T
+            targets, self.log_weights = mesh(law.normaliser, self.nodes)
+            self.losses = law.normaliser.integrand.value(targets, self.nodes)
 
     def expected(self, temperature: float) -> tuple[Array, Array]:
         """Per group: the expected loss at T, and its derivative in log T (the variance over T)."""
-        engine = self.law.at(temperature).normaliser.engine
-        first, second = engine.expectations(self.nodes, ("value", "value2"))
+        if self.losses is None:
+            engine = self.law.at(temperature).normaliser.engine
+            first, second = engine.expectations(self.nodes, ("value", "value2"))
+        else:
+            v = -self.losses / temperature + self.log_weights
+            q = np.exp(v - v.max(axis=1, keepdims=True))
+            q /= q.sum(axis=1, keepdims=True)
+            losses = np.where(q > 0, self.losses, 0.0)
+            first, second = (q * losses).sum(axis=1), (q * losses**2).sum(axis=1)
         slope = np.maximum(second - first**2, 0.0) / temperature
         # the part free of y goes into the table too: alone it is large where logits are, and so would errors be
         return self.weights @ (first + self.law.normaliser.integrand.rest(self.nodes)), self.weights @ slope

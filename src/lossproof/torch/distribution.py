@@ -114,7 +114,7 @@ class LossDistribution(Distribution):
             self._table = table_for(self.law.loss, self.law.temperature, self.law.measure, self.law.of)
 
     @property
-    def arg_constraints(self) -> dict[str, constraints.Constraint]:  # type: ignore[override]
+    def arg_constraints(self) -> dict[str, constraints.Constraint]:
         """What the prediction may be: any real logit; p in [0, 1], or where the loss takes it."""
         if self.from_logits:
             return {"logits": constraints.real}
