@@ -35,6 +35,7 @@ class Table:
             steps = measure.count - 1  # kinks of log Z lie at the levels: at nodes, then
             cells = max(1, round(cells / steps)) * steps
         self.cells = cells
+        self._cubics: tuple[float, Array] | None = None  # of the temperature last asked for
         span = float(np.arcsinh(FURTHEST))
         self.low, self.high = (-span, span) if self.behind else (0.0, 1.0)
         self.spots = np.linspace(self.low, self.high, cells + 1)
@@ -67,6 +68,21 @@ class Table:
             return np.asarray(-product.sum(axis=1) / temperature)
 
         return (top + np.log(total))[:, 0], slope(q[:-1], self.slopes_low), slope(q[1:], self.slopes_high)
+
+    def cubics(self, temperature: float) -> Array:
+        """For each cell the cubic's coefficients in u, then d log Z/dT at its low end and its step; shape (cells, 6)."""
+        if self._cubics is None or self._cubics[0] != temperature:
+            y, low, high = self.at(temperature)
+            m0, m1, d = low * self.width, high * self.width, y[1:] - y[:-1]
+            v = -self.losses / temperature + self.log_weights
+            q = np.exp(v - v.max(axis=1, keepdims=True))
+            q /= q.sum(axis=1, keepdims=True)
+            by_t = (q * np.where(q > 0, self.losses, 0.0)).sum(axis=1) / temperature**2
+            made = np.stack(
+                [y[:-1], m0, 3 * d - 2 * m0 - m1, m0 + m1 - 2 * d, by_t[:-1], by_t[1:] - by_t[:-1]], axis=1
+            )
+            self._cubics = (temperature, made)
+        return self._cubics[1]
 
     def worst(self, normaliser: Normaliser) -> float:
         """Largest difference from log Z itself, in nats, at up to 200 places inside the cells."""

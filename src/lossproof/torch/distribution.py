@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.distributions import Distribution, constraints
 
 from lossproof.catalogue import resolve
@@ -12,7 +13,7 @@ from lossproof.formula import LossproofError
 from lossproof.likelihood import Levels, Likelihood, Normaliser, RealLine
 from lossproof.likelihood.density import Density
 from lossproof.likelihood.integrand import Of, Point
-from lossproof.likelihood.measures import positive_temperature
+from lossproof.likelihood.measures import SMALLEST, positive_temperature
 from lossproof.likelihood.table import FURTHEST, Table, table_for
 from lossproof.torch.kernel import apply, kernel
 
@@ -111,7 +112,12 @@ class LossDistribution(Distribution):
                 "Use measure='levels' or 'interval'."
             )
         else:
-            self._table = table_for(self.law.loss, self.law.temperature, self.law.measure, self.law.of)
+            t = self.law.temperature
+            if isinstance(
+                self.temperature, Tensor
+            ):  # a learned T moves: the table is checked at steps of sqrt(2) below it
+                t = max(2.0 ** (np.floor(2 * np.log2(t)) / 2), SMALLEST)
+            self._table = table_for(self.law.loss, float(t), self.law.measure, self.law.of)
 
     @property
     def arg_constraints(self) -> dict[str, constraints.Constraint]:
@@ -157,9 +163,16 @@ class LossDistribution(Distribution):
             return -y * slope / t - (self._affine_total(-slope / t) if closed else self.log_z())
         loss = apply(kernel(self.law.loss), x, y, from_logits=self.from_logits)
         if self.law.normaliser.integrand.shifts:
-            floor = self.law.normaliser.integrand.functions.floor(y.detach().double().cpu().numpy())
-            loss = loss - torch.as_tensor(floor).to(loss)
+            loss = loss - self._floor(y.detach())
         return -loss / t - self.log_z().to(wide)
+
+    def _floor(self, y: Tensor) -> Tensor:
+        known = kernel(self.law.loss).floor
+        if known is not None:
+            return torch.as_tensor(known(y))
+        levels, back = torch.unique(y, return_inverse=True)  # a search is dear
+        found = self.law.normaliser.integrand.functions.floor(levels.double().cpu().numpy())
+        return torch.as_tensor(found).to(y)[back]
 
     def log_z(self) -> Tensor:
         """log Z of each prediction, less what of the loss is free of the target; differentiable in p (or logits) and T."""
@@ -188,48 +201,18 @@ class LossDistribution(Distribution):
             return _LogExprel.apply(u)
         first, last, n = float(measure.values[0]), float(measure.values[-1]), measure.count
         step = (last - first) / (n - 1)
-        return first * u + _LogExprel.apply(n * step * u) - _LogExprel.apply(step * u) + float(np.log(n))
+        return first * u + _GeometricSum.apply(step * u, n)
 
     def _interpolated(self, x: Tensor, t: Tensor) -> Tensor:
         table = self._table
         assert table is not None
-        if self.from_logits:
-            spot = torch.asinh(x.clamp(-FURTHEST, FURTHEST)) if table.behind else torch.sigmoid(x)
-        elif table.behind:
-            inside = x.clamp(0, 1)
-            spot = torch.asinh((torch.log(inside) - torch.log1p(-inside)).clamp(-FURTHEST, FURTHEST))
-        else:
-            spot = x.clamp(0, 1)
-        values, low, high = self._at_nodes(table, t)
-        place = (spot - table.low) / table.width
-        cell = place.detach().floor().clamp(0, table.cells - 1).long()
-        u = place - cell
-        y0, d = values[cell], values[cell + 1] - values[cell]
-        m0, m1 = low[cell] * table.width, high[cell] * table.width
-        found = y0 + u * (m0 + u * (3 * d - 2 * m0 - m1 + u * (m0 + m1 - 2 * d)))
+        found = _Interpolated.apply(x, t, table, self.from_logits)
         if self.from_logits:
             return found
         beyond = (x < 0) | (x > 1)
         if bool(beyond.any()):  # few predictions leave the targets' range: those are summed directly
             found = found.masked_scatter(beyond, self._directly(x[beyond], t))
         return found
-
-    def _at_nodes(self, table: Table, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        if not t.requires_grad:
-            made = table.at(float(t))
-            return tuple(torch.as_tensor(a).to(t) for a in made)  # type: ignore[return-value]
-        # T is learned: the nodes are summed anew, in float64, and autograd sees T
-        wide = t.double()
-        losses, weights = (torch.as_tensor(a, device=t.device) for a in (table.losses, table.log_weights))
-        v = -losses / wide + weights
-        q = torch.softmax(v, dim=1)
-
-        def slope(q: Tensor, slopes: np.ndarray[Any, Any]) -> Tensor:
-            finite = torch.as_tensor(np.where(np.isfinite(slopes), slopes, 0.0), device=t.device)
-            return -(q * finite).sum(dim=1) / wide
-
-        found = torch.logsumexp(v, dim=1), slope(q[:-1], table.slopes_low), slope(q[1:], table.slopes_high)
-        return tuple(part.to(t.dtype) for part in found)  # type: ignore[return-value]
 
     def _directly(self, x: Tensor, t: Tensor) -> Tensor:
         measure, k = self.law.measure, kernel(self.law.loss)
@@ -318,6 +301,65 @@ class _LogExprel(torch.autograd.Function):
         series = 1 / 12 - s * (1 / 720 - s * (1 / 30240 - s * (1 / 1209600 - s / 47900160)))
         b = torch.where(near, 1.0, x)
         return grad * torch.where(near, 0.5 + x * series, -1 / torch.expm1(-b) - 1 / b)
+
+
+class _GeometricSum(torch.autograd.Function):
+    """log of the sum of exp(k u) over k = 0 .. n - 1, with its own derivative, the mean of k."""
+
+    @staticmethod
+    def forward(u: Tensor, n: int) -> Tensor:
+        a = u.abs().clamp_min_(1e-30)
+        ratio = torch.expm1(-n * a).div_(torch.expm1(-a))
+        return ratio.log_().add_(u.clamp(min=0), alpha=n - 1)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        ctx.n = inputs[1]
+        ctx.save_for_backward(inputs[0])
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        (u,), n = ctx.saved_tensors, ctx.n
+        a = u.abs()
+        near = a * n < 0.02  # there the difference cancels, and two terms of the series do
+        b = torch.where(near, 1.0, a)
+        far = 1 / torch.expm1(b) - n / torch.expm1(n * b)
+        low = torch.where(near, (n - 1) / 2 - a * (n * n - 1) / 12, far)
+        return grad * torch.where(u > 0, (n - 1) - low, low), None
+
+
+class _Interpolated(torch.autograd.Function):
+    """log Z from its table: value and slope in one pass, and the derivative in T beside them."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, t: Tensor, table: Table, logits: bool) -> Tensor:
+        if table.behind:
+            z = x if logits else torch.log(x.clamp(0, 1)) - torch.log1p(-x.clamp(0, 1))
+            z = z.clamp(-FURTHEST, FURTHEST)
+            spot, slope = torch.asinh(z), torch.rsqrt(1 + z * z)
+            if not logits:
+                slope = torch.where((x > 0) & (x < 1), slope / (x * (1 - x)), 0.0)
+        else:
+            spot = torch.sigmoid(x) if logits else x.clamp(0, 1)
+            slope = spot * (1 - spot) if logits else torch.ones_like(x)
+        place = (spot - table.low).mul_(1 / table.width)
+        cell = place.floor().clamp_(0, table.cells - 1)
+        u = place.sub_(cell)
+        rows = torch.as_tensor(table.cubics(float(t))).to(x)[cell.long().flatten()]
+        c0, c1, c2, c3, low, step = (c.reshape(x.shape) for c in rows.unbind(-1))
+        ctx.learned = t.requires_grad
+        ctx.save_for_backward(
+            (c1 + u * (2 * c2 + 3 * u * c3)).mul_(slope).mul_(1 / table.width),
+            low + u * step if ctx.learned else u,
+        )
+        return c0 + u * (c1 + u * (c2 + u * c3))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor | None, None, None]:
+        by_x, by_t = ctx.saved_tensors
+        return grad * by_x, (grad * by_t).sum() if ctx.learned else None, None, None
 
 
 class _Constant(torch.autograd.Function):
