@@ -34,10 +34,16 @@ def excess_sign(problem: Problem, region: Region, loss: Expr, clock: Clock) -> S
     if floor.has(sympy.nan, sympy.zoo, sympy.oo) or excess.count_ops() > 150:
         return NOTHING
     try:
-        return _positive(problem, excess, region, Clock(min(4.0, clock.left() / 4)), 3)
+        found = _positive(problem, excess, region, Clock(min(4.0, clock.left() / 4)), 3)
     except (OutOfTime, Stuck):
         clock.check()
         return NOTHING
+    if found.sign == "?":
+        return NOTHING
+    relation = ">" if found.sign == "+" else ">="
+    said = claim(to_elementary(excess), relation, sympy.S.Zero, region.ranges, region.given)
+    end = Step(f"so loss(y, p) {relation} loss(y, y) ({region})", said)
+    return Signed("+" if found.sign == "+" else ">=", (*found.steps, end))
 
 
 def _positive(problem: Problem, expr: Expr, region: Region, clock: Clock, depth: int) -> Signed:

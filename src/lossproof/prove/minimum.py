@@ -92,7 +92,8 @@ def side_of(problem: Problem, region: Region, clock: Clock) -> Side:
     if undefined_at(problem.expr, region.fixed):
         return Side(region, base, "empty", ())  # infinite at this target whatever is predicted
     loss = collapse(base, region, clock)
-    quick = _by_value(problem, region, loss, clock) if loss.is_Mul else None  # a product shows its sign
+    product = loss.is_Mul and sum(f.has(P) for f in loss.args) > 1  # shows its sign by its factors
+    quick = _by_value(problem, region, loss, clock) if product else None
     if quick is not None and quick.known == "+":
         return quick
     try:
@@ -134,8 +135,7 @@ def _by_value(problem: Problem, region: Region, loss: Expr, clock: Clock) -> Sid
     found = excess_sign(problem, region, loss, clock)
     if found.sign == "?":
         return None
-    end = Step(f"so loss(y, p) {'>' if found.sign == '+' else '>='} loss(y, y) ({region})")
-    return Side(region, loss, ">=" if found.sign == "0" else found.sign, (*found.steps, end), _DIRECT)
+    return Side(region, loss, found.sign, found.steps, _DIRECT)
 
 
 _DIRECT = "by value"

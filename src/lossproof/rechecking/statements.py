@@ -8,6 +8,7 @@ import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
+from itertools import pairwise
 from typing import Any
 
 from flint import arb
@@ -312,7 +313,9 @@ def is_kind(s: Stated, text: str, kind: str, ats: Sequence[Point], end: Fraction
 def need_derivative(s: Stated, claims: Sequence[Said], domain: str, key: str) -> None:
     """Raise ``Broken`` unless the claims show the sign of the derivative wherever the line needs it."""
     for side, given in ((">", {"p > y", "y < p"}), ("<", {"p < y", "y > p"})):
-        if not any(_shows(s, c, key, side, given, None) for c in claims):
+        if not any(
+            _shows(s, c, key, side, given, None) or _above(s, c, key, side, given, None) for c in claims
+        ):
             if key in ("minimum", "unique") and _stationary(s, claims) and any(
                 _shows(s, c, "strictly_convex", side, given, None) for c in claims
             ):  # fmt: skip
@@ -324,7 +327,9 @@ def need_derivative(s: Stated, claims: Sequence[Said], domain: str, key: str) ->
         if f"y != {end}" in domain:
             if _finite(s, end, next(iter(s.points(1)))["p"], next(iter(s.points(1)))):
                 raise Broken(f"y = {end} is left out though the loss is finite there")
-        elif not any(_shows(s, c, key, side, set(), end) for c in claims):
+        elif not any(
+            _shows(s, c, key, side, set(), end) or _above(s, c, key, side, set(), end) for c in claims
+        ):
             raise Broken(f"no claim about the {_WANTED[key][0]} of this formula at y = {end}")
 
 
@@ -352,6 +357,49 @@ def _shows(s: Stated, said: Said, key: str, side: str, given: set[str], end: Fra
         return False
     ats = list(s.points(6, f"p {side} y", far=False))
     return is_kind(s, said.left, kind, ats, end)
+
+
+def _above(s: Stated, said: Said, key: str, side: str, given: set[str], end: Fraction | None) -> bool:
+    """Whether a claim says that this formula's loss(y, p) - loss(y, y), a limit at an end, is positive on a side."""
+    ranges = said.ranges
+    if key not in ("minimum", "unique") or said.right.strip() != "0" or not set(said.given) <= given:
+        return False
+    if said.relation != ">" and (key == "unique" or said.relation != ">="):
+        return False
+    if "p" not in ranges or not ranges["p"].covers(s.p) or ("y" in ranges) != (end is None):
+        return False
+    if end is None and not ranges["y"].covers(s.y):
+        return False
+    ats = list(s.points(8, f"p {side} y", far=False))
+    if end is None:
+        return is_kind(s, said.left, "excess", ats)
+    return all(_same_step(s, said.left, end, a, b) for a, b in pairwise(ats)) and _falls_to_zero(
+        s, said.left, end, ats[0]
+    )
+
+
+def _same_step(s: Stated, text: str, y: Fraction, a: Point, b: Point) -> bool:
+    """Whether a formula string changes from one prediction to another as the loss does."""
+    with precision(1200):
+        try:
+            said = ball(value(text, {**s.formula.values, **a})) - ball(value(text, {**s.formula.values, **b}))
+            wanted = ball(s.formula(y, a["p"], a) - s.formula(y, b["p"], b))
+        except (Undecided, Broken, KeyError):
+            return False
+        return bool(abs(said - wanted) < _NEAR * (1 + abs(wanted)))
+
+
+def _falls_to_zero(s: Stated, text: str, end: Fraction, at: Point) -> bool:
+    """Whether a formula string tends to 0 as p tends to the end: ever smaller at p = end -+ 2**-k."""
+    sizes = []
+    for k in (60, 240, 960):
+        p = end + (1 if end == s.p.low else -1) * Fraction(1, 2**k)
+        with precision(4096):
+            try:
+                sizes.append(abs(ball(value(text, {**s.formula.values, **at, "p": p}))))
+            except (Undecided, Broken, KeyError):
+                return False
+    return all(b.is_finite() and (b < a or b == 0 or b < arb(2) ** -60) for a, b in pairwise(sizes))
 
 
 def _stationary(s: Stated, claims: Sequence[Said]) -> bool:
