@@ -85,7 +85,7 @@ def _elsewhere(
             best = None
         if best is not None:
             floor, formula, step = tidy(problem.expr.xreplace({P: best}), clock, _at(problem, where))
-            details["formula"] = formula
+            details |= {"formula": formula, "where": where}
             if not unsuitable(problem):
                 found = extremes(floor, clock)
                 details |= {"minimum": found.minimum, "maximum": found.maximum, "finite": found.finite}

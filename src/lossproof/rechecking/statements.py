@@ -190,7 +190,12 @@ def floor(s: Stated) -> None:
 
 
 def _floors(s: Stated, text: str, at: Point) -> Callable[[], Pair]:
-    return lambda: (s.formula(at["y"], at["y"], at), _detail(s, text, at))
+    where = s.details.get("where")  # the minimiser, where that is not y itself
+    with precision(1024):
+        best = at["y"] if where is None else _rational(ball(_detail(s, str(where), at)))
+    if best is None or best not in s.p:
+        raise Broken(f"no least loss at p = {where} for {show(at)}")
+    return lambda: (s.formula(at["y"], best, at), _detail(s, text, at))
 
 
 def _detail(s: Stated, text: str, at: Point) -> Value:

@@ -17,7 +17,7 @@ QUESTIONS: Mapping[str, str] = {
     "minimum": "is p = y a minimum?",
     "unique": "the only one?",
     "minimiser": "where is the minimum?",
-    "floor": "how low at p = y?",
+    "floor": "how low can it get?",
     "consistency": "noisy targets: estimates",
     "mean": "estimates the mean?",
     "median": "estimates the median?",
@@ -93,14 +93,17 @@ def tidy(formula: object) -> str:
 def figure(value: object) -> str:
     """A number from the details as text: decimals to six digits, formulas and infinities as they are.
 
-    >>> figure(0.6931471805599453), figure("1/3"), figure("inf"), figure("log(2)")
-    ('0.693147', '1/3', 'infinity', 'log(2)')
+    >>> figure(0.6931471805599453), figure("1/3"), figure("inf"), figure("log(2)"), figure("[1.14671, 1.1472]")
+    ('0.693147', '1/3', 'infinity', 'log(2)', '1.147')
     """
     if isinstance(value, bool) or value is None:
         return str(value)
     text = str(value)
     if text in ("inf", "oo", "-inf", "-oo"):
         return ("-" if text[0] == "-" else "") + "infinity"
+    if text.startswith("[") and text.count(",") == 1:
+        low, high = (float(end) for end in text.strip("[]").split(","))
+        return "0 (within 1e-6)" if max(abs(low), abs(high)) < 1e-6 else _enclosed(low, high)
     return f"{value:.6g}" if isinstance(value, int | float) else text
 
 
@@ -167,7 +170,8 @@ def _enclosed(low: Any, high: Any) -> str:
 
 
 def _floor(details: Details) -> str | None:
-    said = f"loss(y, y) = {tidy(details['formula'])}" if details.get("formula") else ""
+    where = "y" if details.get("where") is None else tidy(details["where"])
+    said = f"loss(y, {where}) = {tidy(details['formula'])}" if details.get("formula") else ""
     ends = [_extreme(details.get(name)) for name in ("minimum", "maximum")]
     if all(ends) and details.get("formula") not in ("0", 0):
         said += f"{', ' if said else ''}from {ends[0]} to {ends[1]}"
