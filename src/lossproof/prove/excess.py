@@ -150,9 +150,6 @@ def _terms(problem: Problem, expr: Expr, region: Region, clock: Clock, depth: in
     others = [t for t in expr.args if t not in zero]
     groups = [sympy.Add(*zero)] if not others else [sympy.Add(*others), sympy.Add(*zero)]
     if len(groups) == 1:
-        rising = _rising(problem, groups[0], region, clock)
-        if rising.sign != "?":
-            return rising
         groups = zero
     if len(groups) < 2 or 0 in groups:
         return NOTHING
@@ -176,7 +173,7 @@ def _rising(problem: Problem, expr: Expr, region: Region, clock: Clock) -> Signe
     except Stuck:
         return NOTHING
     slope = slope_of(as_pieces(expr), region)
-    found = sign_on(slope, region, clock)
+    found = _try(slope, region, clock)
     strict, weak = ("+", ">=") if region.side == ">" else ("-", "<=")
     if found.sign not in (strict, weak, "0"):
         return NOTHING

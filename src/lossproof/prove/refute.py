@@ -24,7 +24,9 @@ TARGETS = tuple(
 )
 
 #: targets close to black and white, where a small term can outweigh the loss
-BORDER = tuple(t for k in range(3, 13) for t in (Fraction(1, 10**k), 1 - Fraction(1, 10**k)))
+BORDER = tuple(
+    t for k in (*range(3, 13), 14, 17, 20, 25, 30) for t in (Fraction(1, 10**k), 1 - Fraction(1, 10**k))
+)
 
 
 def sample_parameters(problem: Problem) -> list[dict[Expr, Expr]]:
@@ -103,10 +105,13 @@ def _candidates(problem: Problem, loss: Expr, clock: Clock) -> Iterator[tuple[Fr
                 if step > 0:
                     yield y, y - s * Fraction(step)
                 step /= 4
-    for y in (*TARGETS, *own, *BORDER[::3]):
+    crossing = _crossings(loss)
+    for y in (*crossing, *TARGETS, *own, *BORDER):  # places where a branch changes, exact and beside
+        yield from ((y, p) for p in _beside(special, y))
+    for y in (*TARGETS, *own, *crossing[::4], *BORDER[::3]):
         clock.check()
         if _inside(problem, y, y):
-            yield from ((y, p) for p in _scan(problem, loss, y, special))
+            yield from ((y, p) for p in _scan(problem, loss, y))
 
 
 def _own_targets(loss: Expr, special: Sequence[Expr]) -> list[Fraction]:
@@ -177,7 +182,7 @@ def grid(problem: Problem, y: float) -> np.ndarray[Any, Any]:
     return p[(p > low) & (p < high)]
 
 
-def _scan(problem: Problem, loss: Expr, y: Fraction, special: Sequence[Expr]) -> Iterator[Fraction]:
+def _scan(problem: Problem, loss: Expr, y: Fraction) -> Iterator[Fraction]:
     at_y = float(y)
     p = grid(problem, at_y)
     with np.errstate(all="ignore"):
@@ -195,6 +200,9 @@ def _scan(problem: Problem, loss: Expr, y: Fraction, special: Sequence[Expr]) ->
     ]
     for i in sorted(local, key=lambda i: value[i])[:3]:
         yield Fraction(_descend(loss, at_y, float(p[i - 1]), float(p[i + 1])))
+
+
+def _beside(special: Sequence[Expr], y: Fraction) -> Iterator[Fraction]:
     for place in special:
         where = place.xreplace({Y: sympy.Rational(y)})
         if where.is_Rational:
@@ -203,6 +211,27 @@ def _scan(problem: Problem, loss: Expr, y: Fraction, special: Sequence[Expr]) ->
             for k in (20, 40, 80, 130):
                 yield exact + Fraction(1, 2**k)
                 yield exact - Fraction(1, 2**k)
+
+
+def _crossings(loss: Expr) -> list[Fraction]:
+    """Targets just beside those at which a branch changes at p = y: a jump there tempts p to the other side."""
+    found = []
+    for condition in sorted(loss.atoms(sympy.core.relational.Relational), key=str)[:8]:
+        g = (condition.lhs - condition.rhs).xreplace({P: Y})
+        try:
+            roots = sympy.Poly(g, Y).nroots(n=60, maxsteps=60) if g.has(Y) else []
+        except (
+            sympy.PolynomialError,
+            sympy.polys.polyerrors.BasePolynomialError,
+            ValueError,
+            ArithmeticError,
+        ):
+            continue
+        for root in roots:
+            if root.is_real and 0 < root < 1:
+                exact = Fraction(str(root))
+                found += [exact + s * Fraction(1, 10**k) for k in (3, 8, 14, 20, 26) for s in (-1, 1)]
+    return [y for y in found if 0 < y < 1]
 
 
 def _descend(loss: Expr, y: float, low: float, high: float) -> float:
