@@ -88,7 +88,12 @@ def test_perfect_predictions_are_held_at_the_lower_bound_and_hopeless_ones_at_th
     mixed = np.stack([y[0], y[1]])
     off = mixed.copy()
     off[1] = np.clip(off[1] + 0.3, 0, 1)
-    assert fit_temperature("mse", mixed, off, per="image", low=1e-3).bounded.tolist() == [True, False]
+    each = fit_temperature("mse", mixed, off, per="image", low=1e-3)
+    assert each.bounded.tolist() == [True, False]
+    assert each.temperature[0] == 1e-3
+    assert each.temperature[1] == pytest.approx(
+        float(fit_temperature("mse", mixed[1], off[1]).temperature), rel=1e-4
+    )
 
 
 @pytest.mark.parametrize(
