@@ -106,7 +106,7 @@ def log_line(kind: str, numbers: tuple[float, ...], temperature: float) -> float
     sp = special()
     a, b, c = numbers
     nu = a / temperature
-    if kind == "logcosh":
+    if kind == "log-cosh":
         return float(sp.betaln(0.5, nu / 2) - math.log(b) - c / temperature)
     if kind == "hyperbola":
         root = math.sqrt(b)

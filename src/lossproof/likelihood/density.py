@@ -15,7 +15,7 @@ from lossproof.likelihood.quadrature import LogDensity, edges_between, integrate
 
 _NEAR = 0.07  # tails |y|^-(1 + this) or thicker are refused: their last digits lie beyond 2^500
 _FAR = 500
-_LINE = {"logcosh": "beta function", "hyperbola": "Bessel function K1", "logsquare": "Student t"}
+_LINE = {"log-cosh": "beta function", "hyperbola": "Bessel function K1", "logsquare": "Student t"}
 
 
 class Density:

@@ -20,7 +20,7 @@ from lossproof.formula.unparse import unparse
 Expr = Any
 _R = sympy.Symbol("r", real=True)
 _MOST_OPERATIONS = 400  # of a formula that is multiplied out; beyond it, quadrature serves
-Kind = Literal["affine", "quadratic", "pieces", "logcosh", "hyperbola", "logsquare", "residual", "general"]
+Kind = Literal["affine", "quadratic", "pieces", "log-cosh", "hyperbola", "logsquare", "residual", "general"]
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Structure:
     @property
     def of_residual(self) -> bool:
         """True where the loss depends on y - p alone."""
-        return self.kind in ("pieces", "logcosh", "hyperbola", "logsquare", "residual")
+        return self.kind in ("pieces", "log-cosh", "hyperbola", "logsquare", "residual")
 
 
 @lru_cache(maxsize=256)
@@ -64,7 +64,7 @@ def structure(loss: Loss) -> Structure:
 
     >>> from lossproof.catalogue import CATALOGUE
     >>> [structure(CATALOGUE[name]).kind for name in ("bce", "huber", "logcosh", "hellinger")]
-    ['affine', 'pieces', 'logcosh', 'general']
+    ['affine', 'pieces', 'log-cosh', 'general']
     """
     expr = loss.expression()
     of_r = _residual(expr)
@@ -252,7 +252,7 @@ def _read_logcosh(core: Expr, factor: Expr) -> tuple[Kind, tuple[Expr, ...]] | N
     if isinstance(core, sympy.log) and isinstance(core.args[0], sympy.cosh):
         scale = core.args[0].args[0] / _R
         if scale.is_number:
-            return "logcosh", (factor, abs(scale), sympy.S.Zero)
+            return "log-cosh", (factor, abs(scale), sympy.S.Zero)
     return None
 
 
