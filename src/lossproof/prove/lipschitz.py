@@ -167,6 +167,7 @@ def ends_suffice(problem: Problem, clock: Clock) -> list[Step]:
         loss = collapse(problem.expr, region, clock)
         gate(problem, region, loss, clock)
         slope = slope_of(as_pieces(loss), region)
+        _branches_along_p(as_pieces(loss), slope)
         slopes.append((region, slope))
         for variant in variants(slope):
             mixed = to_elementary(derivative(variant, Y))
@@ -197,12 +198,30 @@ def ends_suffice(problem: Problem, clock: Clock) -> list[Step]:
         if region.end is None:
             continue
         there = collapse(inside[region.end].xreplace({Y: region.end}), region, clock)
-        at_end = slope_of(as_pieces(collapse(pin(problem.expr, region), region, clock)), region)
+        loss = collapse(pin(problem.expr, region), region, clock)
+        gate(problem, region, loss, clock)
+        at_end = slope_of(as_pieces(loss), region)
+        _branches_along_p(as_pieces(loss), at_end)
         number = not there.has(sympy.nan, sympy.zoo, sympy.oo, -sympy.oo)
         if not number or not vanishes(there - at_end, clock):
             raise Stuck(f"dl/dp is not shown to be continuous as y -> {region.end}")
     steps.append(Step("so for every p, dl/dp lies between its values at y = 1 and at y = 0"))
     return steps
+
+
+def _branches_along_p(*exprs: Expr) -> None:
+    """Raise Stuck unless all branches change along p: one for some targets alone has slopes of its own there.
+
+    A branch for one prediction alone has a formula whose derivative is not the loss's.
+    """
+    for expr in exprs:
+        for node in expr.atoms(sympy.Piecewise):
+            for _, condition in node.args:
+                for part in condition.atoms(sympy.core.relational.Relational):
+                    if not part.has(P):
+                        raise Stuck(f"the loss has another branch for the targets where {part}")
+                    if isinstance(part, sympy.Eq | sympy.Ne):
+                        raise Stuck(f"the loss has another branch for the predictions where {part}")
 
 
 def _along_ends(
@@ -314,7 +333,7 @@ def _stationary(g: Expr) -> list[Expr]:
 def _over_square(
     problem: Problem, slopes: Mapping[str, Expr], scale: Scale, reason: str, clock: Clock
 ) -> Largest:
-    """Both variables at once: no more than a rough enclosure, and only for losses without branches."""
+    """Both variables at once: no more than a rough enclosure, and only for continuous losses without branches."""
     low = 0.0
     for y in SAMPLES:
         for k in range(1, 64):
@@ -327,6 +346,10 @@ def _over_square(
     g = slopes.get("y inside")
     if g is None or g.has(sympy.Piecewise, sympy.sign, sympy.Abs):
         return Largest(low, float("inf"), Unknown(reason))
+    try:
+        _one_formula(problem, slopes, clock)
+    except Stuck as stuck:
+        return Largest(low, float("inf"), Unknown(f"{reason}; {stuck}" if str(stuck) != reason else reason))
     try:
         found = bounds(g, (Y, P), ((0.0, 1.0), (0.0, 1.0)), clock=clock.part(0.3), rel=0.02, most=400)
     except LossproofError as error:
@@ -344,6 +367,21 @@ def _over_square(
         pieces += cover.pieces
     verdict = Certified(f"enclosures of {scale.slope}", problem.domain, (), tuple(pieces))
     return Largest(low, float(top), verdict)
+
+
+def _one_formula(problem: Problem, slopes: Mapping[str, Expr], clock: Clock) -> None:
+    """Show that the loss is continuous in p for every target, with one formula of the derivative. Else raises Stuck."""
+    for region in regions(problem):
+        loss = collapse(pin(problem.expr, region), region, clock)
+        gate(problem, region, loss, clock)
+        _branches_along_p(as_pieces(loss))
+        if region.end is None:
+            continue
+        there = to_elementary(slopes["y inside"].xreplace({Y: region.end}))
+        at_end = slopes.get(f"y = {region.end}")
+        number = not there.has(sympy.nan, sympy.zoo, sympy.oo, -sympy.oo)
+        if at_end is None or not number or not vanishes(there - at_end, clock):
+            raise Stuck(f"the derivative is not shown to be continuous as y -> {region.end}")
 
 
 def _terms(expr: Expr) -> list[Expr]:

@@ -90,7 +90,9 @@ def side_of(problem: Problem, region: Region, clock: Clock) -> Side:
     """Whether the loss grows away from p = y on a region, with the steps that show it."""
     base = pin(problem.expr, region)
     if undefined_at(problem.expr, region.fixed):
-        return Side(region, base, "empty", ())  # infinite at this target whatever is predicted
+        if nowhere_finite(base):
+            return Side(region, base, "empty", ())
+        return Side(region, base, "?", (), f"a part of the formula has no value at {region}")
     loss = collapse(base, region, clock)
     product = loss.is_Mul and sum(f.has(P) for f in loss.args) > 1  # shows its sign by its factors
     quick = _by_value(problem, region, loss, clock) if product else None
@@ -141,6 +143,22 @@ def _by_value(problem: Problem, region: Region, loss: Expr, clock: Clock) -> Sid
 _DIRECT = "by value"
 
 
+def nowhere_finite(pinned: Expr) -> bool:
+    """Whether a formula with its target put in has no finite value, whatever is predicted."""
+    return not pinned.has(sympy.Piecewise) and to_elementary(pinned).has(sympy.zoo, sympy.oo, sympy.nan)
+
+
+def ends_follow(problem: Problem, above: Expr, below: Expr, clock: Clock) -> bool:
+    """Whether the formula at the ends of the targets is that inside, above and below y: a closed box may be used."""
+    for region in regions(problem):
+        if region.end is not None and not nowhere_finite(pin(problem.expr, region)):
+            at_end = collapse(pin(problem.expr, region), region, clock)
+            inside = (above if region.side == ">" else below).xreplace(region.fixed)
+            if not vanishes(to_elementary(at_end) - to_elementary(inside), clock):
+                return False
+    return True
+
+
 def pin(expr: Expr, region: Region) -> Expr:
     """The expression with the target's end and constant parameters of a region put in, conventions still by name."""
     return expr.xreplace(region.fixed)
@@ -154,12 +172,21 @@ def _tidy(slope: Expr) -> Expr:
     return tidy if tidy.count_ops() < slope.count_ops() else slope
 
 
+def without_ends(problem: Problem) -> str:
+    """The domain in words, without the targets at which the loss is finite nowhere."""
+    ends = [r for r in regions(problem) if r.end is not None]
+    return _words(problem, {r.end for r in ends if nowhere_finite(pin(problem.expr, r))})
+
+
 def domain_of(problem: Problem, sides: list[Side]) -> str:
-    """The domain in words, without the targets at which the loss is infinite everywhere."""
-    empty = {s.region.end for s in sides if s.known == "empty" and s.region.end is not None}
+    """The domain in words, without the targets at which the loss is finite nowhere."""
+    return _words(problem, {s.region.end for s in sides if s.known == "empty" and s.region.end is not None})
+
+
+def _words(problem: Problem, empty: set[Expr]) -> str:
     words = problem.domain
     for end in sorted(empty, key=float):
-        words += f", y != {end} (the loss is infinite there)"
+        words += f", y != {end} (the loss has no finite value there)"
     return words
 
 
@@ -198,6 +225,9 @@ def _convex(problem: Problem, sides: list[Side], clock: Clock) -> tuple[Step, ..
 def _enclosed(problem: Problem, sides: list[Side], clock: Clock) -> Verdict:
     """Enclosures on boxes; allowed to use derivatives only if the gate of continuity is passed."""
     inner = [s for s in sides if s.region.end is None]
+    ends = next((s for s in sides if s.region.end is not None and s.known not in ("+", "empty")), None)
+    if ends is not None:
+        return Unknown(ends.reason or f"not shown for {ends.region}")
     gated = not any(s.reason and "sign of the derivative" not in s.reason for s in inner)
     above, below = (s.loss for s in inner[:2])
     if not gated or as_pieces(above).has(sympy.Piecewise) or as_pieces(below).has(sympy.Piecewise):

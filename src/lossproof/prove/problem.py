@@ -43,6 +43,12 @@ class Problem:
     decimal: bool = False
 
     def __post_init__(self) -> None:
+        ends = [(i.low, i.high) for i in (self.target, self.prediction)]
+        if ends[0] != ends[1]:
+            raise LossproofError(
+                f"certify: expected target and prediction in the same interval, got {self.target} and {self.prediction}. "
+                "A perfect prediction must be allowed, and every prediction is compared with it: give both."
+            )
         taken = {p.name for p in self.free} & {"u", "v", "w", "r"}
         if taken:
             raise LossproofError(

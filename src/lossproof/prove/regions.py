@@ -13,10 +13,10 @@ from typing import Any
 
 import sympy
 
-from lossproof.formula import Interval
+from lossproof.formula import Interval, LossproofError
 from lossproof.formula.functions import logcosh, to_elementary
 from lossproof.formula.symbols import P, Y
-from lossproof.prove.problem import Problem
+from lossproof.prove.problem import Problem, undefined_at
 
 Expr = Any
 A, B, C = sympy.symbols("u v w", positive=True)  # no parameter that is left symbolic may be called so
@@ -142,7 +142,14 @@ def parameter_cases(problem: Problem) -> list[tuple[tuple[Expr, Expr], ...]]:
     """Each free parameter in positive symbols over its range; closed ends and exceptional values as cases."""
     options = []
     for param, symbol in zip(problem.free, problem.parameters, strict=True):
-        options.append([(symbol, e) for e in _range_cases(param.interval, symbol, _special(problem, symbol))])
+        cases = _range_cases(param.interval, symbol, _special(problem, symbol))
+        for value in cases:
+            if value.is_number and undefined_at(problem.expr, {symbol: value}):
+                raise LossproofError(
+                    f"certify: expected a range of {param.name} in which the loss exists, got {param.interval}: at "
+                    f"{param.name} = {value} it has no value. Leave that value out, as in (0, 1]."
+                )
+        options.append([(symbol, value) for value in cases])
     return [tuple(choice) for choice in product(*options)]
 
 

@@ -30,12 +30,13 @@ class _SectionLate(BaseException):
 def messages(request: Mapping[str, Any], *, alarm: bool = False) -> Iterator[Message]:
     """Read the loss, run the sections; ``alarm`` interrupts one that overruns (this process's signals are ours)."""
     from lossproof.formula import LossproofError
+    from lossproof.prove.regions import parameter_cases
 
     budget, began = float(request["seconds"]), time.monotonic()
     try:
         reading = _reading(request)
         problem = reading.problem
-        problem.expr  # noqa: B018 - parsed here, so that a bad formula is the user's error
+        parameter_cases(problem)  # reads the formula and the ranges: what is wrong with them is the user's error
     except LossproofError as error:
         yield {"error": str(error)}
         return
@@ -46,9 +47,11 @@ def messages(request: Mapping[str, Any], *, alarm: bool = False) -> Iterator[Mes
 
     from lossproof.prove.clock import Clock
     from lossproof.prove.record import line_of, line_record
+    from lossproof.prove.written import without_value
 
     known = {key: line_of(key, record) for key, record in request["known"].items()}
-    for section in request["sections"]:
+    unvalued = without_value(problem)
+    for section in request["sections"] if unvalued is None else ():
         left = budget - (time.monotonic() - began)
         share = SHARE * left
         yield {"begin": section, "seconds": share}
@@ -64,6 +67,10 @@ def messages(request: Mapping[str, Any], *, alarm: bool = False) -> Iterator[Mes
             yield {"failed": section, "reason": _reason(error)}
         else:
             yield {"end": section}
+    if unvalued is not None:
+        for section in request["sections"]:
+            yield {"begin": section, "seconds": 0.0}
+            yield {"failed": section, "reason": unvalued}
     yield {"done": True}
 
 

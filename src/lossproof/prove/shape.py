@@ -20,7 +20,7 @@ from lossproof.prove.collapse import collapse, sign_on
 from lossproof.prove.continuity import Stuck, as_pieces, claim, gate, slope_of, switches
 from lossproof.prove.identity import vanishes
 from lossproof.prove.logits import convex_by_composition
-from lossproof.prove.minimum import pin
+from lossproof.prove.minimum import ends_follow, nowhere_finite, pin, without_ends
 from lossproof.prove.problem import Line, Problem, undefined_at
 from lossproof.prove.refute import TARGETS, grid, sample_parameters, special_places
 from lossproof.prove.regions import Region, regions
@@ -75,12 +75,14 @@ def convexity(problem: Problem, scale: Scale, clock: Clock) -> Verdict:
     if found is not None:
         return found
     try:
-        return Proved("second derivative and kinks", problem.domain, tuple(_shown(problem, scale, clock)))
+        return Proved(
+            "second derivative and kinks", without_ends(problem), tuple(_shown(problem, scale, clock))
+        )
     except Stuck as stuck:
         reason = f"{stuck}"
     composed = convex_by_composition(problem, clock) if scale.logits else None
     if composed is not None:
-        return Proved("sum of convex functions of affine arguments", problem.domain, composed)
+        return Proved("sum of convex functions of affine arguments", without_ends(problem), composed)
     if problem.free:
         return Unknown(reason)
     try:
@@ -95,7 +97,9 @@ def _shown(problem: Problem, scale: Scale, clock: Clock) -> Iterator[Step]:
     for region in regions(problem):
         base = pin(problem.expr, region)
         if undefined_at(problem.expr, region.fixed):
-            continue
+            if nowhere_finite(base):
+                continue
+            raise Stuck(f"a part of the formula has no value at {region}")
         loss = as_pieces(collapse(base, region, clock))
         yield from gate(problem, region, collapse(base, region, clock), clock)
         slope = slope_of(loss, region)
@@ -156,7 +160,7 @@ def _suspects(problem: Problem, loss: Expr, y: Fraction, scale: Scale) -> list[t
             middle, left, right = (_values(loss, y, x) for x in (q, a, b))
             excess = middle - (left + right) / 2
             noise = 1e-14 * (np.abs(middle) + np.abs(left) + np.abs(right))
-        excess = np.where(np.isfinite(excess), excess - 8 * noise, -np.inf)
+            excess = np.where(np.isfinite(excess), excess - 8 * noise, -np.inf)
         i = int(np.argmax(excess))
         if excess[i] > 0:
             found.append((float(excess[i]), Fraction(float(q[i])).limit_denominator(10**6), Fraction(width)))
@@ -221,6 +225,8 @@ def _enclosed(problem: Problem, scale: Scale, clock: Clock, reason: str) -> Verd
     if any(as_pieces(loss).has(sympy.Piecewise) for loss in losses) or not vanishes(
         losses[0] - losses[1], clock
     ):
+        return Unknown(reason)
+    if not ends_follow(problem, losses[0], losses[1], clock):
         return Unknown(reason)
     try:
         for region, loss in zip(inner, losses, strict=True):

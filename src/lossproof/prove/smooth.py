@@ -19,6 +19,7 @@ from lossproof.prove.collapse import collapse
 from lossproof.prove.continuity import Stuck, as_pieces, claim, gate
 from lossproof.prove.defined import defined
 from lossproof.prove.identity import vanishes
+from lossproof.prove.minimum import ends_follow
 from lossproof.prove.problem import Line, Problem
 from lossproof.prove.refute import TARGETS
 from lossproof.prove.regions import Region, regions
@@ -50,6 +51,8 @@ def regions_of(problem: Problem) -> tuple[Region, Region]:
 
 
 def _twice(problem: Problem, sides: list[tuple[Region, Expr]], clock: Clock) -> Verdict:
+    if not ends_follow(problem, sides[0][1], sides[1][1], clock):
+        return Unknown("at an end of the targets the formula is another one")
     steps: list[Step] = []
     bends = []
     for region, loss in sides:
