@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from lossproof.formula import LossproofError as LossproofError
     from lossproof.formula import Param as Param
     from lossproof.formula import Reference as Reference
+    from lossproof.likelihood import Levels as Levels
+    from lossproof.likelihood import Likelihood as Likelihood
+    from lossproof.likelihood import fit_temperature as fit_temperature
     from lossproof.lower import LossFunction as LossFunction
     from lossproof.lower import function as loss  # noqa: F401
     from lossproof.prove import Certificate as Certificate
@@ -31,6 +34,8 @@ _PUBLIC = {
     "Certificate": ("lossproof.prove", "Certificate"),
     "Compiled": ("lossproof.api", "Compiled"),
     "Interval": ("lossproof.formula", "Interval"),
+    "Levels": ("lossproof.likelihood", "Levels"),
+    "Likelihood": ("lossproof.likelihood", "Likelihood"),
     "Loss": ("lossproof.formula", "Loss"),
     "LossFunction": ("lossproof.lower", "LossFunction"),
     "LossproofError": ("lossproof.formula", "LossproofError"),
@@ -40,6 +45,7 @@ _PUBLIC = {
     "check": ("lossproof.data", "check"),
     "compare": ("lossproof.api", "compare"),
     "compile": ("lossproof.api", "compile"),
+    "fit_temperature": ("lossproof.likelihood", "fit_temperature"),
     "load": ("lossproof.data", "load"),
     "loss": ("lossproof.lower", "function"),
 }
