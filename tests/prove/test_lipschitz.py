@@ -165,7 +165,60 @@ def test_certified_pieces_cover_up_to_the_ends():
 
 
 def test_other_domains_and_symbols():
-    assert all(isinstance(line.verdict, Unknown) for line in both("mse", prediction=REALS))
+    assert all(isinstance(line.verdict, Unknown) for line in both("mse", target=REALS, prediction=REALS))
     assert all(isinstance(line.verdict, Unknown) for line in both("huber", free=resolve("huber").params))
     with pytest.raises(OutOfTime):
         list(lines(Problem(resolve("mse")), {}, Clock(-1)))
+
+
+JUMPS = (
+    "where(p > 1/3, (y - p)**2, (y - p)**2 + 1)",
+    "where(p == 1/3, 5, (y - p)**2)",
+    "where(y == 0, where(p > 1/3, (y - p)**2 + 1, (y - p)**2), (y - p)**2)",
+    "where(y == 1, where(p > 1/3, 1 - cos(20*(y - p)), 2 - cos(20*(y - p))), 1 - cos(20*(y - p)))",
+    "where(p > y, 1 - cos(20*(y - p)), 2 - cos(20*(y - p)))",
+)
+
+
+@pytest.mark.parametrize("text", JUMPS)
+def test_no_bound_for_a_loss_that_jumps(text):
+    for line in both(text):
+        assert isinstance(line.verdict, Unknown | Refuted), line
+        assert "jump" in line.verdict.reason
+
+
+# formula, a target, and its slope in p there (at p = 1/2; in the logits at least a quarter of it)
+NARROW = (
+    ("where(y == 1/3, 100*p, abs(y - p))", 100),
+    ("where(y == 0.7123, 100*p, (p - y)**2)", 100),
+    ("where(y == 0.7123456789, 10*abs(y - p) + 1, abs(y - p))", 10),
+    ("where(abs(y - 1/3) < 1e-6, 100*(y - p)**2, (y - p)**2)", 200 / 6),
+    ("where(y < 1e-6, abs(y - p), where(y < 2e-6, 100*abs(y - p), abs(y - p)))", 100),
+    ("where(y == 1/3, 100, 1)*(y - p)**2", 200 / 6),
+    ("(1 + 99*(1 - sign(y - 1/3)**2))*(y - p)**2", 200 / 6),
+    ("where(y == 0, 100*p, abs(y - p))", 100),
+    ("where(y == 1, 100*(1 - p), (y - p)**2)", 100),
+    ("where(y == 0, 1 - cos(300*p), 1 - cos(20*(y - p)))", 200),
+    ("where(y == 0, 100*p + 1 - cos(20*(y - p)), 1 - cos(20*(y - p)))", 100),
+    ("where(y == 1/3, 100*p + 1 - cos(20*(y - p)), 1 - cos(20*(y - p)))", 90),
+    ("0**y*100*p + abs(y - p)", 99),
+    ("0**y*100*p + 1 - cos(20*(y - p))", 90),
+    ("0**abs(y - 1/3)*100*p + abs(y - p)", 99),
+)
+
+
+@pytest.mark.parametrize(("text", "slope"), NARROW)
+def test_branches_for_few_targets_count(text, slope):
+    for line, least in zip(both(text), (slope, slope / 4), strict=True):
+        if isinstance(line.verdict, Proved | Certified):
+            assert line.details["bound"][1] >= least * 0.999
+        else:
+            assert isinstance(line.verdict, Unknown)
+            assert line.details["bound"] is None
+
+
+def test_a_formula_for_one_prediction_is_no_slope():
+    # continuous in p; the branch at p = 1/3 alone is steep, the loss is not
+    line = both("where(p == 1/3, 100*(p - 1/3) + (y - 1/3)**2, (y - p)**2)")[0]
+    assert isinstance(line.verdict, Unknown)
+    assert "p == 1/3" in line.verdict.reason

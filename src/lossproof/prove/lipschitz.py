@@ -218,10 +218,11 @@ def _branches_along_p(*exprs: Expr) -> None:
         for node in expr.atoms(sympy.Piecewise):
             for _, condition in node.args:
                 for part in condition.atoms(sympy.core.relational.Relational):
+                    place = f"{part.lhs} {part.rel_op} {part.rhs}"
                     if not part.has(P):
-                        raise Stuck(f"the loss has another branch for the targets where {part}")
+                        raise Stuck(f"the loss has a branch of its own for the targets with {place}")
                     if isinstance(part, sympy.Eq | sympy.Ne):
-                        raise Stuck(f"the loss has another branch for the predictions where {part}")
+                        raise Stuck(f"the loss has a branch of its own for the predictions with {place}")
 
 
 def _along_ends(
