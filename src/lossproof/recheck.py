@@ -17,6 +17,7 @@ from typing import Any
 from lossproof.formula import LossproofError
 from lossproof.rechecking.claims import Said, check_claim, read_claim
 from lossproof.rechecking.cover import Box, Boxes, gap, holds_on, read_pieces
+from lossproof.rechecking.figures import FIGURES
 from lossproof.rechecking.points import Range, read_range
 from lossproof.rechecking.statements import KINDS, STATEMENTS, Stated, is_kind, need_derivative
 from lossproof.rechecking.values import Broken, Formula, names
@@ -36,6 +37,22 @@ SENTENCES = {
     "twice_differentiable": "p -> loss(y, p) has a continuous second derivative",
     "strongly_convex": "d2l/dp2 >= m for some m > 0",
 }
+#: the lines that there are
+LINES = frozenset(
+    {
+        *SENTENCES,
+        "minimiser",
+        "floor",
+        "consistency",
+        "curvature",
+        "lipschitz",
+        "lipschitz_logits",
+        "saturation",
+    }
+    | {"borders"}
+)
+_TRIED = "ranges only tried at points"
+_LOOSE = "refutations not tied to the formula"
 #: methods whose proof is the sign of a derivative: that derivative must be this formula's
 _BY_DERIVATIVE = re.compile(
     r"(weak )?sign of the derivative.*|convexity and stationarity|second derivative and kinks"
@@ -69,7 +86,9 @@ class Report:
         return not self.problems
 
     def __str__(self) -> str:
-        looked = ", ".join(f"{n} {what}" for what, n in self.counts.items() if n or "only" not in what)
+        looked = ", ".join(
+            f"{n} {what}" for what, n in self.counts.items() if n or what not in (_TRIED, _LOOSE)
+        )
         if self.ok:
             return f"{self.loss}: nothing wrong in {looked}"
         return "\n".join(
@@ -112,7 +131,8 @@ class _Checker:
             "points": 0,
             "boxes": 0,
             "witnesses": 0,
-            "ranges only tried at points": 0,
+            _TRIED: 0,
+            _LOOSE: 0,
         }
         self.done: dict[
             str, str | None
@@ -154,6 +174,7 @@ class _Checker:
                 raise Broken("expected a loss's name and lines, got none")
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise Broken(f"expected the layout of {SCHEMA!r}, got {error!r}") from None
+        _same_as_catalogue(record["loss"], formula.text)
         unknown = names(formula.text) - {"y", "p", *values, *free}
         if unknown or not {"y", "p"} <= names(formula.text) or values.keys() & free.keys():
             raise Broken(f"expected a formula in y, p and the parameters, got {formula.text!r}")
@@ -169,6 +190,8 @@ class _Checker:
             self.problems.append((key, f"expected the layout of {SCHEMA!r}, got {error!r}"))
 
     def _line(self, key: str, line: Mapping[str, Any]) -> None:
+        if key not in LINES:
+            raise Broken(f"expected one of the lines of a certificate, got {key!r}")
         verdict = line["verdict"]
         kind = verdict["kind"]
         if key in SENTENCES and kind != "Unknown" and line["statement"] != SENTENCES[key]:
@@ -195,8 +218,9 @@ class _Checker:
             key in ("minimum", "unique") or _BY_DERIVATIVE.fullmatch(verdict["method"])
         ):
             need_derivative(stated, claims, verdict["domain"], key)
-        if key in STATEMENTS:
-            STATEMENTS[key](stated)
+        for check in (STATEMENTS.get(key), FIGURES.get(key)):
+            if check is not None:
+                check(stated)
 
     def _step(self, step: Mapping[str, Any]) -> list[Said]:
         if not isinstance(step["text"], str) or set(step) != {"text", "claim"}:
@@ -228,7 +252,8 @@ class _Checker:
                 raise Broken(f"the claim is about {name} = {span.low}, the witness has {fixed}")
         self._claim(said)
         self.counts["witnesses"] += 1
-        check_contradiction(key, stated, witness)
+        if not check_contradiction(key, stated, witness, said):
+            self.counts[_LOOSE] += 1
 
     def _pieces(self, key: str, verdict: Mapping[str, Any], stated: Stated, claims: list[Said]) -> None:
         groups = read_pieces(verdict["pieces"])
@@ -271,7 +296,7 @@ class _Checker:
         for left, relation, right, own, boxes in ranges:
             for box in boxes:
                 shown = holds_on(left, relation, right, dict(zip(own, box, strict=True)), most=200)
-                self.counts["boxes" if shown else "ranges only tried at points"] += 1
+                self.counts["boxes" if shown else _TRIED] += 1
 
     def _kind(self, key: str, left: str, stated: Stated, ats: list[Any]) -> str:
         wanted = _KIND_ON_BOXES.get(key)
@@ -281,6 +306,15 @@ class _Checker:
         if found is None:
             raise Broken(f"boxes about {left[:80]}, which is not {' or '.join(wanted)} of this formula")
         return found
+
+
+def _same_as_catalogue(label: str, formula: str) -> None:
+    """A certificate that bears the name of a loss of the catalogue is about that loss's formula."""
+    from lossproof.catalogue import CATALOGUE
+
+    loss = CATALOGUE.get(label.partition("(")[0].strip())
+    if loss is not None and "".join(loss.formula.split()) != "".join(formula.split()):
+        raise Broken(f"expected the formula of {loss.id} in the catalogue, {loss.formula}, got {formula}")
 
 
 def _right_side(
