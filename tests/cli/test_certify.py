@@ -117,6 +117,11 @@ def test_the_exit_status_says_what_holds(loss, require, status, said):
     assert said in run(loss, "--require", require, "--only", "minimum", status=status)
 
 
+def test_the_legend_speaks_of_the_domain_of_the_row():
+    text = " ".join(run("mse", "--only", "minimum").split())
+    assert "Proved: by symbolic steps, for every point of the domain that the row names." in text
+
+
 def test_unknown_is_status_2_and_refuted_outweighs_it(capsys: pytest.CaptureFixture[str]):
     known = Certificate.from_json(run("weighted_bce", "--only", "minimum", "--json", "-"))
     assert judge(known, ["convex"]) == 2  # a line that was not made is not known
@@ -147,6 +152,9 @@ def test_what_was_not_reached_is_unknown_with_its_reason(monkeypatch: pytest.Mon
     [
         (["bec"], "did you mean bce"),
         (["mse", "--require", "minimun"], "did you mean minimum"),
+        (["mse", "--require", ""], "--require: expected names such as minimum,convex, got ''"),
+        (["mse", "--require", " , ,"], "--require: expected names such as minimum,convex, got ' , ,'"),
+        (["mse", "--require", "minimum", "--require", ""], "--require: expected names"),
         (["mse", "--only", "convexity"], "got 'convexity'"),
         (["budget*(y - p)**2", "--param", "budget=2"], "expected a name that is no option, got 'budget'"),
         (["mse", "--param", "delta"], "--param: expected NAME=NUMBER"),

@@ -131,6 +131,26 @@ def test_requirements_that_figures_answer(key, details, requirement, answer):
 
 
 @pytest.mark.parametrize(
+    ("key", "left_out", "answer"),
+    [
+        ("minimum", "", "holds"),
+        ("mean", ", y != 0 (not shown there)", "unknown"),
+        ("mean", ", y != 0 (the loss is infinite there), y != 1 (not shown there)", "unknown"),
+        ("mean", ", y != 0 (the loss is infinite there), y != 1 (the loss is infinite there)", "holds"),
+        ("minimum", ", y != 0 (the loss has no finite value there)", "holds"),
+        ("minimiser", ", y != 0 (a limit there, p -> 0)", "holds"),
+        ("minimiser", ", y != 0, y != 1", "unknown"),
+        ("borders", ", y != 0", "holds"),
+    ],
+)
+def test_a_verdict_for_a_part_of_the_targets_is_no_yes(key, left_out, answer):
+    verdict = Proved("m", "y in [0, 1], p in (0, 1)" + left_out, ())
+    made = Certificate("x", "y*p", {}, {}, "[0, 1]", "(0, 1)", "binary", {key: Line(key, key, verdict, {})})
+    assert made.holds(key) == answer
+    assert ("not shown for every target" in made.why(key)) == (answer == "unknown")
+
+
+@pytest.mark.parametrize(
     ("text", "message"),
     [
         ("{", "expected JSON text"),

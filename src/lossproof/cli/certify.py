@@ -15,6 +15,11 @@ if TYPE_CHECKING:
     from lossproof.report.certificate import Witness
 
 STYLES = {"Proved": "green", "Certified": "cyan", "Refuted": "red", "Unknown": "yellow"}
+#: below the table, where a row may name a smaller domain than the head
+LEGEND = {
+    "Proved": "by symbolic steps, for every point of the domain that the row names",
+    "Certified": "by rigorous enclosures on boxes that cover the domain that the row names",
+}
 STATUS = {"holds": 0, "refuted": 1, "unknown": 2}
 
 
@@ -72,7 +77,7 @@ def command(
     from lossproof.catalogue import resolve
     from lossproof.prove import certify
 
-    asked = _names(require)
+    asked = _required(require)
     _check_options(latex, json, snippet=snippet, html=html, beside=beside)
     second = None if beside is None else resolve(beside)
     keys = _lines_of(_names(only), asked)
@@ -139,7 +144,8 @@ def show(certificate: Certificate, *, proof: bool) -> None:
         typer.echo("\n" + checked(certificate))
     else:
         kinds = [kind for kind in MEANING if any(row.verdict == kind for row in rows(certificate))]
-        console.print(Text("\n".join(f"{kind}: {MEANING[kind]}." for kind in kinds), style="dim"))
+        meaning = MEANING | LEGEND
+        console.print(Text("\n".join(f"{kind}: {meaning[kind]}." for kind in kinds), style="dim"))
 
 
 def _by_text(found: list[Witness]) -> list[tuple[str, list[str]]]:
@@ -222,6 +228,16 @@ def _check_options(
 
 def _names(given: list[str] | None) -> list[str]:
     return [name.strip() for text in given or [] for name in text.split(",") if name.strip()]
+
+
+def _required(given: list[str] | None) -> list[str]:
+    """The requirements; an empty one, such as that of an unset variable, is an error and no success."""
+    from lossproof.formula import LossproofError
+
+    for text in given or []:
+        if not _names([text]):
+            raise LossproofError(f"--require: expected names such as minimum,convex, got {text!r}.")
+    return _names(given)
 
 
 def _lines_of(only: list[str], asked: list[str]) -> list[str] | None:

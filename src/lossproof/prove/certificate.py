@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -72,6 +73,7 @@ class Certificate:
     def holds(self, requirement: str) -> Answer:
         """Whether a requirement "holds", is "refuted" or is "unknown"; a name as in ``lossproof certify --require``.
 
+        What is shown for a part of the targets only is "unknown"; targets without a finite loss may be left out.
         Raises ``LossproofError`` for an unknown name.
         """
         line = self.lines.get(requirement_line(requirement))
@@ -79,7 +81,7 @@ class Certificate:
             return "unknown"
         if isinstance(line.verdict, Refuted):
             return "refuted"
-        if not isinstance(line.verdict, Proved | Certified):
+        if not isinstance(line.verdict, Proved | Certified) or _leaves_out(line):
             return "unknown"
         return _by_details(requirement.strip().replace("_", "-"), line.details)
 
@@ -97,6 +99,7 @@ class Certificate:
                 said = f"refuted at {at}: {claim}, by {gap}"
             case verdict:
                 said = f"{type(verdict).__name__.lower()} for {verdict.domain} ({verdict.method})"
+                said += "; not shown for every target" if _leaves_out(line) else ""
         found = line.details.get("functional") if key == "consistency" else None
         return f"{line.statement}: {said}" + (f"; consistent for: {found}" if found else "")
 
@@ -160,6 +163,20 @@ class Certificate:
         from lossproof.recheck import recheck
 
         return recheck(self.to_json())
+
+
+_LEFT_OUT = re.compile(r"\by != [^\s,]+(?: \(([^)]*)\))?")
+#: why a target may be left out: the loss has no finite value there, or what is said is a limit there
+_RIGHTLY = re.compile(r"infinite|no finite value|a limit there")
+
+
+def _leaves_out(line: Line) -> bool:
+    """Whether a verdict leaves out targets for which nothing is shown, though the loss may be finite there."""
+    bare_is_infinite = line.key in ("saturation", "borders")  # these name only targets without a finite loss
+    return any(
+        not (_RIGHTLY.search(reason) if reason else bare_is_infinite)
+        for reason in _LEFT_OUT.findall(getattr(line.verdict, "domain", ""))
+    )
 
 
 def _by_details(requirement: str, details: Mapping[str, Any]) -> Answer:
