@@ -48,7 +48,7 @@ MORE_TARGETS = (
 #: of a witness: a gap may be far below 2**-500
 PRECISIONS = (BITS, 4 * BITS, 16 * BITS)
 #: where the limit p -> y is read when y is 0 or 1
-LIMIT = (30, 60, 90, 120)
+LIMIT = (30, 60, 90, 120, 1200, 6000)
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,20 @@ def attained(tree: Node, y: Fraction) -> Number:
     seen = [value(tree, y, y + inward * F(1, 10**k)) for k in LIMIT]
     with contextlib.suppress(Undefined):
         seen.append(value(tree, y, y))  # the limit itself for a continuous loss; lower only helps the prover
-    return min(seen, key=lambda v: iv(v).a)
+    least = seen[0]
+    for other in seen[1:]:  # exact where both are: 1 + 10**-240 is below 1 + 10**-60
+        if below(other, least) or not below(least, other):
+            least = other
+    # still on its way: what it may yet fall by is taken off
+    way, last = (value(tree, y, y + inward * F(1, 10**k)) for k in LIMIT[-2:])
+    rest = _distance(way, last)
+    return (
+        least - rest if isinstance(least, Fraction) and isinstance(rest, Fraction) else iv(least) - iv(rest)
+    )
+
+
+def _distance(a: Number, b: Number) -> Number:
+    return abs(a - b) if isinstance(a, Fraction) and isinstance(b, Fraction) else abs(iv(a) - iv(b))
 
 
 def at_point(tree: Node, y: Fraction, p: Fraction) -> Number | None:
@@ -189,6 +202,8 @@ def same(a: Number, b: Number) -> bool:
     """Equal: exactly, or in all but the last fifth of the bits."""
     if isinstance(a, Fraction) and isinstance(b, Fraction):
         return a == b
+    if below(a, b) or below(b, a) or (isinstance(b, Fraction) and b == 0 and iv(a).a >= 0):
+        return False  # the last: an enclosure [0, tiny] of something positive is no zero
     return bool(abs(iv(a) - iv(b)).b < IV.mpf(2) ** -(IV.prec * 4 // 5) * (1 + abs(iv(a)).b))
 
 

@@ -250,6 +250,9 @@ def _cosh(a: Number) -> Number:
 
 
 def _tanh(a: Number) -> Number:
+    if abs(a) > 10**5:  # 1 - tanh(a) < 2**-100000
+        near = IV.mpf([1 - mpmath.mpf(2) ** -100000, 1])
+        return near if a > 0 else -near
     return _minus(Fraction(1), 2 / _plus(_exp(2 * a), Fraction(1)))
 
 

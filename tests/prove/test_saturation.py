@@ -126,7 +126,7 @@ def test_nan_at_an_end_is_no_plateau():
 
 
 def test_what_is_not_looked_at():
-    assert isinstance(saturation("mse", prediction=REALS).verdict, Unknown)
+    assert isinstance(saturation("mse", target=REALS, prediction=REALS).verdict, Unknown)
     assert "symbolic" in saturation("huber", free=resolve("huber").params).verdict.reason
     reverse = saturation("xlogy(p, p/y) + xlogy(1 - p, (1 - p)/(1 - y))")
     assert "neither" in reverse.verdict.reason

@@ -36,7 +36,8 @@ def messages(request: Mapping[str, Any], *, alarm: bool = False) -> Iterator[Mes
     try:
         reading = _reading(request)
         problem = reading.problem
-        parameter_cases(problem)  # reads the formula and the ranges: what is wrong with them is the user's error
+        # reads formula and ranges here: what is wrong with them is the user's error
+        parameter_cases(problem)
     except LossproofError as error:
         yield {"error": str(error)}
         return
