@@ -74,12 +74,8 @@ def test_what_has_no_limit_is_unknown():
     assert "no limit shown" in line.statement
 
 
-@pytest.mark.parametrize(
-    ("options", "word"),
-    [({"prediction": REALS}, "predictions"), ({"target": REALS}, "targets")],
-)
-def test_other_domains_are_unknown(options, word):
-    assert word in borders("mse", **options).verdict.reason
+def test_other_domains_are_unknown():
+    assert "predictions" in borders("mse", target=REALS, prediction=REALS).verdict.reason
 
 
 def test_symbolic_parameters_are_not_attempted():
