@@ -32,7 +32,7 @@ def without_value(problem: Problem) -> str | None:
         try:
             with precision(128):
                 found = ball(value(problem.loss.formula, at, decimal=problem.decimal))
-        except (Undecided, Broken, LossproofError):
+        except (Undecided, Broken, LossproofError, RecursionError):  # the last: a thousand terms and more
             continue
         if found.is_nan():
             shown = ", ".join(f"{n} = {at[n]}" for n in ("y", "p"))
