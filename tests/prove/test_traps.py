@@ -354,7 +354,7 @@ def test_a_hard_formula_ends_within_its_budget(name):
         assert isinstance(line.verdict, (*YES, Refuted, Unknown))
         assert not isinstance(line.verdict, Unknown) or line.verdict.reason
         assert not isinstance(line.verdict, Unknown) or "Error" not in line.verdict.reason, line
-    assert time.monotonic() - start < 2.0 + 2.5
+    assert time.monotonic() - start < 2.0 + 15  # a stop, not a speed: machines are shared
 
 
 def test_the_hard_formulas_with_a_known_answer_get_no_other():
