@@ -1,4 +1,4 @@
-"""Autoencoders and variational autoencoders, dense and convolutional. They know no loss: logits come out."""
+"""Autoencoders and variational autoencoders, dense and convolutional. They know no loss: raw numbers come out."""
 
 from __future__ import annotations
 
@@ -27,14 +27,17 @@ def build(
     hidden: tuple[int, ...],
     latent: int,
     generator: torch.Generator,
+    outputs: int = 1,
 ) -> AutoEncoder:
     """Build a model by name, its weights drawn from the given generator alone.
 
     `image_shape` is (channels, height, width). `hidden` holds layer widths (dense) or channel counts of the
     stride-2 convolutions (conv); `()` gives a dense model with one layer each way, and is refused by a conv
-    model. `latent` is the code's width. Weights are float32 on the CPU.
+    model. `latent` is the code's width. `decode` gives `outputs` raw numbers for each value of an image, as
+    (n, outputs * channels, height, width), all channels of the first output before those of the second.
+    Weights are float32 on the CPU.
 
-    Raises `LossproofError` for an unknown name, a shape below 4 x 4 (conv) or a width below 1.
+    Raises `LossproofError` for an unknown name, a shape below 4 x 4 (conv) or a width or number of outputs below 1.
 
     >>> import torch
     >>> model = build("vae", (1, 8, 8), hidden=(32,), latent=2, generator=torch.Generator().manual_seed(0))
@@ -53,12 +56,18 @@ def build(
             f"{name}: expected an image shape (channels, height, width), each at least 1, "
             f"got {tuple(image_shape)}."
         )
-    if latent < 1 or any(width < 1 for width in hidden):
+    if latent < 1 or outputs < 1 or any(width < 1 for width in hidden):
         raise LossproofError(
-            f"{name}: expected widths of at least 1, got latent {latent} and hidden {tuple(hidden)}."
+            f"{name}: expected widths of at least 1, got latent {latent} and hidden {tuple(hidden)}"
+            + (f", outputs {outputs}." if outputs < 1 else ".")
         )
     convolutional, variational = MODELS[name]
     kind = Conv if convolutional else Dense
     return kind(
-        image_shape, hidden=tuple(hidden), latent=latent, variational=variational, generator=generator
+        image_shape,
+        hidden=tuple(hidden),
+        latent=latent,
+        variational=variational,
+        generator=generator,
+        outputs=outputs,
     )

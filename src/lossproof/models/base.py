@@ -22,10 +22,10 @@ class AutoEncoder(nn.Module, ABC):
 
     @abstractmethod
     def decode(self, code: Tensor) -> Tensor:
-        """Codes (n, latent) -> logits (n, c, h, w), before any activation."""
+        """Codes (n, latent) -> raw numbers (n, outputs * c, h, w), before any activation: logits where there is one."""
 
     def forward(self, x: Tensor, noise: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Logits, mean and log-variance; the code is mean + noise exp(logvar / 2), or the mean without noise.
+        """Raw output, mean and log-variance; the code is mean + noise exp(logvar / 2), or the mean without noise.
 
         The reparametrisation is that of Kingma and Welling, arXiv 1312.6114, section 2.4.
         """

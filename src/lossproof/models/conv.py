@@ -29,6 +29,7 @@ class Conv(AutoEncoder):
         latent: int,
         variational: bool,
         generator: torch.Generator,
+        outputs: int = 1,
     ) -> None:
         super().__init__()
         channels, height, width = image_shape
@@ -51,21 +52,19 @@ class Conv(AutoEncoder):
         features = counts[-1] * sides[-1][0] * sides[-1][1]
 
         down: list[nn.Module] = []
-        for inputs, outputs in pairwise(counts):
-            down += [skip_init(nn.Conv2d, inputs, outputs, 3, stride=2, padding=1), nn.ReLU()]
+        for before, after in pairwise(counts):
+            down += [skip_init(nn.Conv2d, before, after, 3, stride=2, padding=1), nn.ReLU()]
         codes = 2 * latent if variational else latent
         self.encoder = nn.Sequential(*down, nn.Flatten(), skip_init(nn.Linear, features, codes))
 
         up: list[nn.Module] = []
-        for (outputs, inputs), (rows, columns) in zip(
-            reversed(list(pairwise(counts))), reversed(sides[:-1]), strict=True
+        for (after, before), (rows, columns) in zip(
+            reversed(list(pairwise((outputs * channels, *hidden)))), reversed(sides[:-1]), strict=True
         ):
             padding = (1 - rows % 2, 1 - columns % 2)
             up += [
                 nn.ReLU(),
-                skip_init(
-                    nn.ConvTranspose2d, inputs, outputs, 3, stride=2, padding=1, output_padding=padding
-                ),
+                skip_init(nn.ConvTranspose2d, before, after, 3, stride=2, padding=1, output_padding=padding),
             ]
         self.decoder_input = skip_init(nn.Linear, latent, features)
         self.decoder = nn.Sequential(*up)
@@ -75,5 +74,5 @@ class Conv(AutoEncoder):
         return self.split(self.encoder(x))
 
     def decode(self, code: Tensor) -> Tensor:
-        logits: Tensor = self.decoder(self.decoder_input(code).unflatten(1, self.smallest))
-        return logits
+        raw: Tensor = self.decoder(self.decoder_input(code).unflatten(1, self.smallest))
+        return raw

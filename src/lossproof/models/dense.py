@@ -28,20 +28,23 @@ class Dense(AutoEncoder):
         latent: int,
         variational: bool,
         generator: torch.Generator,
+        outputs: int = 1,
     ) -> None:
         super().__init__()
         self.image_shape, self.latent, self.variational = image_shape, latent, variational
         pixels = prod(image_shape)
+        channels, *sides = image_shape
+        self.raw_shape = (outputs * channels, *sides)
         self.encoder = layers((pixels, *hidden, 2 * latent if variational else latent))
-        self.decoder = layers((latent, *reversed(hidden), pixels))
+        self.decoder = layers((latent, *reversed(hidden), outputs * pixels))
         draw_weights(self, generator)
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
         return self.split(self.encoder(x.flatten(1)))
 
     def decode(self, code: Tensor) -> Tensor:
-        logits: Tensor = self.decoder(code)
-        return logits.view(-1, *self.image_shape)
+        raw: Tensor = self.decoder(code)
+        return raw.view(-1, *self.raw_shape)
 
 
 def layers(widths: tuple[int, ...]) -> nn.Sequential:
