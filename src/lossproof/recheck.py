@@ -52,7 +52,7 @@ LINES = frozenset(
     | {"borders"}
 )
 _TRIED = "ranges only tried at points"
-_LOOSE = "refutations not tied to the formula"
+UNTIED = "refutations not tied to the formula"
 #: methods whose proof is the sign of a derivative: that derivative must be this formula's
 _BY_DERIVATIVE = re.compile(
     r"(weak )?sign of the derivative.*|convexity and stationarity|second derivative and kinks"
@@ -87,7 +87,7 @@ class Report:
 
     def __str__(self) -> str:
         looked = ", ".join(
-            f"{n} {what}" for what, n in self.counts.items() if n or what not in (_TRIED, _LOOSE)
+            f"{n} {what}" for what, n in self.counts.items() if n or what not in (_TRIED, UNTIED)
         )
         if self.ok:
             return f"{self.loss}: nothing wrong in {looked}"
@@ -132,7 +132,7 @@ class _Checker:
             "boxes": 0,
             "witnesses": 0,
             _TRIED: 0,
-            _LOOSE: 0,
+            UNTIED: 0,
         }
         self.done: dict[
             str, str | None
@@ -253,7 +253,7 @@ class _Checker:
         self._claim(said)
         self.counts["witnesses"] += 1
         if not check_contradiction(key, stated, witness, said):
-            self.counts[_LOOSE] += 1
+            self.counts[UNTIED] += 1
 
     def _pieces(self, key: str, verdict: Mapping[str, Any], stated: Stated, claims: list[Said]) -> None:
         groups = read_pieces(verdict["pieces"])

@@ -16,7 +16,7 @@ from lossproof.prove.clock import Clock
 from lossproof.prove.floor import extremes, lines, tidy
 from lossproof.prove.problem import Line, Problem
 
-CLOCK = Clock(120)
+CLOCK = Clock.for_ever()
 GRID = np.linspace(0.001, 0.999, 999)
 
 

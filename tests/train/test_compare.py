@@ -206,7 +206,7 @@ def test_names_of_files():
 
     assert slug("(y-p)**2/(p*(1-p))") == "y-p-2-p-1-p"
     assert slug("**") == "loss"
-    names = slugs([resolve("(y - p)**2"), resolve("(y + p)**2"), resolve("bce")])
+    names = slugs([resolve(spec).label for spec in ("(y - p)**2", "(y + p)**2", "bce")])
     assert len(set(names)) == 3
     assert names[2] == "bce"
     assert names[0].startswith("y-p-2-")

@@ -248,7 +248,8 @@ def test_active_units_are_those_whose_codes_vary_over_these_images(tiny, small):
     from types import SimpleNamespace
 
     from lossproof.catalogue import resolve
-    from lossproof.torch import kernel
+    from lossproof.torch.criterion import criterion
+    from lossproof.train.arm import plain
     from lossproof.train.measure import Measurer
     from lossproof.train.settings import settle
 
@@ -257,14 +258,14 @@ def test_active_units_are_those_whose_codes_vary_over_these_images(tiny, small):
         tiny, model="ae", lr=1e-3, beta=1.0, device="cpu", threads=1, **options | {"seeds": 1}
     )  # fmt: skip
     mse = resolve("mse")
-    measurer = Measurer(tiny, [mse], settings)
+    measurer = Measurer(tiny, [plain(mse)], settings)
     sign = torch.tensor([1.0, -1.0]).repeat(len(tiny.test) // 2)
     # variances 0.0099 and 0.0101 with n below; with n - 1 both would exceed 0.01
     codes = torch.stack([sign * 0.0099**0.5, sign * 0.0101**0.5, sign * 0], 1)
     assert (codes.double().var(0) > 0.01).tolist() == [True, True, False]
     measurer.gradient_norm = lambda member, data: 0.0
     member = SimpleNamespace(
-        model=lambda images, noise: (images * 0, codes, None), kernel=kernel(mse), loss=mse
+        model=lambda images, noise: (images * 0, codes, None), criterion=criterion(mse), loss=mse, beta=1.0
     )
     assert measurer.measure(member, "test")["active_units"] == 1
 

@@ -153,11 +153,11 @@ def test_what_does_not_happen_again_is_said_so(tiny, small, tmp_path, monkeypatc
 
 def spoil(monkeypatch, value, what="gradient_logits"):
     """Give every pixel this derivative, or this loss."""
-    from lossproof.train import comparison
+    from lossproof.torch import criterion
 
-    original = comparison.kernel
+    original = criterion.kernel
     monkeypatch.setattr(
-        comparison,
+        criterion,
         "kernel",
         lambda loss: replace(original(loss), **{what: lambda y, z: torch.full_like(z, value)}),
     )

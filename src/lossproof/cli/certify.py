@@ -15,11 +15,6 @@ if TYPE_CHECKING:
     from lossproof.report.certificate import Witness
 
 STYLES = {"Proved": "green", "Certified": "cyan", "Refuted": "red", "Unknown": "yellow"}
-#: below the table, where a row may name a smaller domain than the head
-LEGEND = {
-    "Proved": "by symbolic steps, for every point of the domain that the row names",
-    "Certified": "by rigorous enclosures on boxes that cover the domain that the row names",
-}
 STATUS = {"holds": 0, "refuted": 1, "unknown": 2}
 
 
@@ -144,8 +139,7 @@ def show(certificate: Certificate, *, proof: bool) -> None:
         typer.echo("\n" + checked(certificate))
     else:
         kinds = [kind for kind in MEANING if any(row.verdict == kind for row in rows(certificate))]
-        meaning = MEANING | LEGEND
-        console.print(Text("\n".join(f"{kind}: {meaning[kind]}." for kind in kinds), style="dim"))
+        console.print(Text("\n".join(f"{kind}: {MEANING[kind]}." for kind in kinds), style="dim"))
 
 
 def _by_text(found: list[Witness]) -> list[tuple[str, list[str]]]:

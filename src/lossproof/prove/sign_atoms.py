@@ -18,10 +18,8 @@ Expr = Any  # sympy is untyped
 _LARGEST = 10**9  # integer that is factored into primes under a logarithm
 _SPLIT = 4  # terms of an exponent that are separated
 _STEEP = 12  # power of an exponential that is written as a power of an atom
-#: odd functions that are kept as atoms, increasing on the whole line
-ODD = (sympy.atan, sympy.asinh, sympy.erf)
-#: even, zero at zero, growing with the distance from it
-EVEN = (F.logcosh, F.logsinhc)
+#: atoms, by kind, that are 0 at 0 and positive elsewhere
+EVEN = frozenset(f.__name__ for f in (F.logcosh, F.logsinhc))
 BAD = (sympy.nan, sympy.zoo, sympy.oo, -sympy.oo, sympy.I)
 
 

@@ -1,6 +1,6 @@
 """Signs of polynomials and rational functions where all variables are positive."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -371,9 +371,3 @@ def _mixed(ring: Ring, p: Poly) -> int:
     signs = ring.coefficient_signs(p)
     plus_count = sum(s == "+" for s in signs)
     return min(plus_count, len(signs) - plus_count)
-
-
-def gens_of(ring: Ring, p: Poly) -> Sequence[Expr]:
-    """The variables and constants that occur in a polynomial."""
-    names = (*ring.variables, sympy.S.One, *ring.constants)
-    return [names[i] for i, e in enumerate(p.degrees()) if e > 0 and names[i] != 1]

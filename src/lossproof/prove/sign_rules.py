@@ -1,13 +1,13 @@
 """The rules of the sign calculus for one irreducible factor that holds logarithms, exponentials, powers, ..."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import pairwise, product
 from math import lcm
 from typing import TYPE_CHECKING, Any
 
 import sympy
 
-from lossproof.formula.functions import logcosh, logsinhc
+from lossproof.prove.sign_atoms import EVEN
 from lossproof.prove.sign_bounds import FAMILIES, between, options
 from lossproof.prove.sign_poly import FLIP, Ring, TooLarge, cases, times
 
@@ -17,10 +17,7 @@ if TYPE_CHECKING:
 Expr = Any  # sympy is untyped
 _MAX_CASES = 27
 _MAX_PLANS = 16
-
-
-#: functions, by their class names, that are 0 at 0 and positive elsewhere
-_EVEN = frozenset(f.__name__ for f in (logcosh, logsinhc))
+Rule = Callable[["Prover", Expr], str]
 
 
 def atom_sign(prover: "Prover", symbol: Expr) -> str:
@@ -38,7 +35,7 @@ def atom_sign(prover: "Prover", symbol: Expr) -> str:
         found, text = prover.sign_canonical(args[0] - 1), "log increases and log 1 = 0"
     elif kind in ("atan", "asinh", "erf"):
         found, text = prover.sign_canonical(args[0]), f"{kind} has the sign of its argument"
-    elif kind in _EVEN:
+    elif kind in EVEN:
         found, text = (
             "+" if prover.sign_canonical(args[0]) in ("+", "-") else ">=",
             f"{kind} is positive except at 0",
@@ -77,7 +74,11 @@ def factor_sign(prover: "Prover", f: Expr) -> str:
     """Sign of an irreducible polynomial in symbols and atoms: the first rule that decides it."""
     if f.is_Symbol or f.is_Rational:
         return prover.sign_canonical(f)
-    for rule in RULES:
+    return _first(prover, RULES, f)
+
+
+def _first(prover: "Prover", rules: Iterable[Rule], f: Expr) -> str:
+    for rule in rules:
         prover.tick()
         try:
             with prover.frame() as steps:
@@ -160,16 +161,7 @@ def by_logs(prover: "Prover", f: Expr) -> str:
     total = rest
     for k, x in terms:
         total += k * prover.canon.intern("log", (x,), sympy.log)
-    for rule in (by_polynomial, by_bounds):
-        try:
-            with prover.frame() as steps:
-                found = rule(prover, total)
-        except TooLarge:
-            continue
-        if found != "?":
-            prover.extend(steps)
-            return found
-    return "?"
+    return _first(prover, (by_polynomial, by_bounds), total)
 
 
 def _vs(s: str) -> str:
@@ -400,7 +392,7 @@ def by_squares(prover: "Prover", f: Expr) -> str:
 
 
 #: tried in this order on each irreducible factor
-RULES: list[Callable[["Prover", Expr], str]] = [
+RULES: list[Rule] = [
     by_polynomial,
     by_logs,
     by_order,

@@ -1,6 +1,5 @@
 """One claim of a certificate, checked by balls at exact points of its ranges; limits along sequences."""
 
-import ast
 import random
 import zlib
 from collections.abc import Callable, Mapping, Sequence
@@ -186,7 +185,3 @@ def _check_sequence(said: Said, name: str, to: str, at: Point) -> None:
 def show(at: Mapping[str, Fraction]) -> str:
     """A point in few characters."""
     return ", ".join(f"{n} = {x if len(str(x)) <= _SHOWN else f'{float(x):.9g}'}" for n, x in at.items())
-
-
-def is_name(node: ast.AST, name: str) -> bool:
-    return isinstance(node, ast.Name) and node.id == name

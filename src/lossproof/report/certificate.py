@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
+from lossproof.recheck import UNTIED
 from lossproof.report.certificate_answers import QUESTIONS, answer
 from lossproof.report.counterexample import calculation
 from lossproof.report.decimals import is_rounded
@@ -16,8 +17,8 @@ if TYPE_CHECKING:
 
 #: what each verdict means, in one sentence
 MEANING = {
-    "Proved": "by symbolic steps, for every point of the domain",
-    "Certified": "by rigorous enclosures on boxes that cover the domain",
+    "Proved": "by symbolic steps, for every point of the domain that the row names",
+    "Certified": "by rigorous enclosures on boxes that cover the domain that the row names",
     "Refuted": "by a counterexample that a calculator confirms",
     "Unknown": "neither shown nor refuted; the reason is given",
 }
@@ -99,7 +100,7 @@ def summary_of(report: Report) -> str:
     """What the independent checker found, in a sentence; with its list of what is wrong if there is any."""
     counts = report.counts
     each = f"{counts.get('claims', 0)} claims at {counts.get('points', 0)} points"
-    rest = "".join(f", {counts[name]} {name}" for name in ("boxes", "witnesses") if counts.get(name))
+    rest = "".join(f", {counts[name]} {name}" for name in ("boxes", "witnesses", UNTIED) if counts.get(name))
     head = f"Checked again by code that shares nothing with the prover: {each}{rest}"
     if report.ok:
         return f"{head}; nothing wrong."

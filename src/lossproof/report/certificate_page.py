@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import html
-import os
 import re
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +19,7 @@ from lossproof.report.page import _plotly, _policy, _script, _text, embed
 from lossproof.report.proof import Block, Sentence, derivation, substitution, textbook
 from lossproof.report.proof_text import holds_formula, sentence_reason
 from lossproof.report.typeset import formula_mathml, slope_mathml
+from lossproof.train.store import write_bytes
 
 if TYPE_CHECKING:
     from lossproof.formula import Claim, Loss
@@ -43,19 +42,11 @@ def write(
     target = Path(path)
     text = render(certificate, loss=loss, beside=beside, checked=checked)
     try:
-        handle, name = tempfile.mkstemp(prefix=".certificate-", suffix=".html", dir=target.parent)
+        write_bytes(target, text.encode())
     except OSError as error:
         raise LossproofError(
             f"{target}: expected a file that can be written, got {error.strerror}."
         ) from None
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-        os.chmod(name, 0o644)
-        os.replace(name, target)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
     return target
 
 

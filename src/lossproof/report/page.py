@@ -6,8 +6,6 @@ import base64
 import hashlib
 import json
 import math
-import os
-import tempfile
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,7 @@ from markupsafe import Markup
 
 from lossproof.report import codes, facts, figures, paired, pictures, tables, words
 from lossproof.report.run import Run, read
+from lossproof.train.store import write_bytes
 
 NAME = "report.html"
 
@@ -29,15 +28,7 @@ def write(directory: str | Path) -> Path:
     """
     run = read(directory)
     target = run.directory / NAME
-    handle, name = tempfile.mkstemp(prefix=".report-", suffix=".html", dir=run.directory)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-            file.write(render(run))
-        os.chmod(name, 0o644)
-        os.replace(name, target)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    write_bytes(target, render(run).encode())
     return target
 
 

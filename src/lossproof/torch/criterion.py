@@ -35,6 +35,8 @@ class Criterion(ABC):
     label: str
     outputs: int = 1
     unit: str | None = None
+    #: what its slopes are multiplied by, so that they stand on the scale of the plain loss
+    weight: float = 1.0
 
     def __init__(self) -> None:
         self.parameters: dict[str, Tensor] = {}

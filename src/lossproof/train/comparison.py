@@ -20,7 +20,7 @@ from lossproof.catalogue import resolve
 from lossproof.data import Images, load
 from lossproof.formula.errors import LossproofError
 from lossproof.models import build
-from lossproof.torch import kernel
+from lossproof.train.arm import Arm, plain
 from lossproof.train.interrupt import Interrupt
 from lossproof.train.loop import train
 from lossproof.train.measure import Measurer
@@ -65,7 +65,7 @@ class Comparison:
 
 def compare(
     data: str | Path | Images,
-    losses: Sequence[str | Loss | Callable[..., Any]] = DEFAULT_LOSSES,
+    losses: Sequence[str | Loss | Callable[..., Any] | Arm] = DEFAULT_LOSSES,
     *,
     model: str = "vae",
     latent: int | None = None,
@@ -92,7 +92,7 @@ def compare(
     `lr`.
 
     `data` is a name or path for `lossproof.data.load` (with `load_options`), or `Images`. `losses` holds
-    catalogue ids, `id(param=...)`, formulas, `module:function` or `Loss` records. `latent`, `hidden`,
+    catalogue ids, `id(param=...)`, formulas, `module:function`, `Loss` records or `Arm`s. `latent`, `hidden`,
     `epochs` and `batch_size` follow from the size of the data when left out. `seeds` is a count or the seeds
     themselves. `out` defaults to a new folder below ./lossproof-runs. `resume` goes on with the run in `out`;
     its results are those of an uninterrupted run (bit for bit on the CPU, seconds excepted). `progress` None
@@ -112,7 +112,7 @@ def compare(
     (['bce', 'mse'], np.True_, [])
     """
     images = data if isinstance(data, Images) else load(data, **(load_options or {}))
-    resolved = resolve_all(losses, images)
+    arms = resolve_all(losses, images)
     settings = settle(
         images,
         model=model,
@@ -126,9 +126,9 @@ def compare(
         device=choose_device(device),
         threads=torch.get_num_threads(),
     )
-    members = make_members(resolved, images, settings)
+    members = make_members(arms, images, settings)
     directory = Path(out) if out is not None else fresh_directory(images.name)
-    config = describe(images, resolved, settings, members[0], command)
+    config = describe(images, arms, settings, members[0], command)
     if open_directory(directory, resume=resume):
         earlier = read_config(directory)
         if differing := differences(earlier, config):
@@ -145,7 +145,7 @@ def compare(
         member.load()
 
     with intra_op_threads(config["threads"]):
-        measurer = Measurer(images, resolved, settings)
+        measurer = Measurer(images, arms, settings)
         with Progress(members, settings.epochs, measurer.baselines, shown=progress) as display:
             with Interrupt(display.notify) as interrupt:
                 done = train(
@@ -164,21 +164,18 @@ def compare(
             write_json(directory / EVENTS, events + partial)
             sweep(directory)
         page = report(directory) if report else None
-    summary = [
-        f"{member.name}: {standing(member, measurer.baselines[member.loss.label].mean_image)}"
-        for member in members
-    ]
+    summary = [f"{member.name}: {standing(member, measurer.baselines)}" for member in members]
     return Comparison(table, directory, page, events, summary, interrupted)
 
 
-def resolve_all(losses: Sequence[str | Loss | Callable[..., Any]], images: Images) -> list[Loss]:
-    """The loss records, all different, each allowing every target value of the data."""
+def resolve_all(losses: Sequence[str | Loss | Callable[..., Any] | Arm], images: Images) -> list[Arm]:
+    """The arms, all different, each loss allowing every target value of the data."""
     if isinstance(losses, str):
         losses = [losses]
     if not losses:
         raise LossproofError("losses: expected at least one, got none.")
-    resolved = [resolve(loss) for loss in losses]
-    labels = [loss.label for loss in resolved]
+    arms = [loss if isinstance(loss, Arm) else plain(resolve(loss)) for loss in losses]
+    labels = [arm.label for arm in arms]
     if twice := sorted({label for label in labels if labels.count(label) > 1}):
         raise LossproofError(f"losses: expected different ones, got {', '.join(twice)} more than once.")
     for split, array in (("train", images.train), ("test", images.test)):
@@ -188,7 +185,7 @@ def resolve_all(losses: Sequence[str | Loss | Callable[..., Any]], images: Image
                 f"got {array.dtype} {array.shape}."
             )
         values = np.unique(array)
-        for loss in resolved:
+        for loss in (arm.loss for arm in arms if arm.loss is not None):
             allowed = np.asarray(loss.target.contains(values))
             if not allowed.all():
                 wrong = values[~allowed]
@@ -197,30 +194,35 @@ def resolve_all(losses: Sequence[str | Loss | Callable[..., Any]], images: Image
                     f"distinct values of {images.name} ({split}) outside, first {wrong[0]:g}. "
                     "See `lossproof check` for the losses this data allows."
                 )
-    return resolved
+    return arms
 
 
-def make_members(losses: Sequence[Loss], images: Images, settings: Settings) -> list[Member]:
-    """One member a loss and seed. Those of a seed start from the same weights."""
+def make_members(arms: Sequence[Arm], images: Images, settings: Settings) -> list[Member]:
+    """One member an arm and seed. Those of a seed start from the same weights."""
     members = []
     shape = (int(images.train.shape[1]), int(images.train.shape[2]), int(images.train.shape[3]))
-    for loss, name in zip(losses, slugs(losses), strict=True):
+    for arm, name in zip(arms, slugs([arm.label for arm in arms]), strict=True):
         for seed in settings.seeds:
+            criterion = arm.make().to(settings.device)
             network = build(
                 settings.model,
                 shape,
                 hidden=settings.hidden,
                 latent=settings.latent,
                 generator=generator(seed, "weights"),
+                outputs=criterion.outputs,
             ).to(settings.device)
             members.append(
                 Member(
                     name=f"{name}-s{seed}",
-                    loss=loss,
+                    arm=arm,
                     seed=seed,
+                    beta=settings.beta,
                     model=network,
-                    optimiser=torch.optim.Adam(network.parameters(), lr=settings.lr, fused=True),
-                    kernel=kernel(loss),
+                    optimiser=torch.optim.Adam(
+                        [*network.parameters(), *criterion.parameters.values()], lr=settings.lr, fused=True
+                    ),
+                    criterion=criterion,
                     checkpoint=Path(f"{name}-s{seed}.safetensors"),
                 )
             )
@@ -270,7 +272,7 @@ def fresh_directory(name: str) -> Path:
 
 
 def describe(
-    images: Images, losses: Sequence[Loss], settings: Settings, member: Member, command: str | None
+    images: Images, arms: Sequence[Arm], settings: Settings, member: Member, command: str | None
 ) -> dict[str, Any]:
     """What goes into config.json: enough to read the table, repeat the run and refuse to resume another."""
     parameters = sum(parameter.numel() for parameter in member.model.parameters())
@@ -296,20 +298,7 @@ def describe(
             "labels": images.test_labels is not None,
             "sha256": digest.hexdigest(),
         },
-        "losses": [
-            {
-                "label": loss.label,
-                "id": loss.id,
-                "title": loss.title,
-                "formula": loss.formula,
-                "values": dict(loss.values),
-                "hash": loss.hash,
-                "minimum": loss.minimum,
-                "minimiser": loss.minimiser,
-                "note": loss.note,
-            }
-            for loss in losses
-        ],
+        "losses": [arm.describe() for arm in arms],
         **settings.to_dict(),
         "threads": useful_threads(parameters, settings.batch_size)
         if settings.device == "cpu"
@@ -329,13 +318,13 @@ def write_results(
     import pandas as pd
 
     rows = [
-        (member.name, member.loss.label, member.seed, *row)
+        (member.name, member.label, member.beta, member.seed, *row)
         for member in members
         for row in member.rows
         if row.epoch <= done
     ]
     table = pd.DataFrame(rows, columns=list(COLUMNS)).astype(
-        {"seed": "int64", "epoch": "int64", "value": "float64"}
+        {"beta": "float64", "seed": "int64", "epoch": "int64", "value": "float64"}
     )
     write_parquet(directory / RESULTS, table)
     write_parquet(directory / "latent.parquet", latent_map(images, members, settings))

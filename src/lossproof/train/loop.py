@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from lossproof.formula.loss import Loss
 
 
+SAMPLE = 2048  # images that a criterion may look at before an epoch
+
+
 def train(
     members: Sequence[Member],
     images: Tensor,
@@ -93,61 +96,78 @@ class Course(NamedTuple):
 
 def train_epoch(member: Member, epoch: int, course: Course) -> None:
     """Train one member through all images once; if it goes wrong, set its `event` and its state back."""
-    device, beta = course.images.device, course.settings.beta
+    device, beta = course.images.device, member.beta
     started = clock(device)
     before = member.state()
     objectives = torch.empty(math.ceil(len(course.order) / course.settings.batch_size), device=device)
     member.model.train()
+    member.criterion.begin(epoch, lambda: sample(member, course))
     for step, (indices, noise) in enumerate(course.batches()):
         passed = forward(member, course.images.index_select(0, indices), noise)
         objectives[step] = passed.objective(beta)
-        member.optimiser.zero_grad(set_to_none=True)
-        torch.autograd.backward(*passed.slopes_of_objective(beta))
-        member.optimiser.step()
-    looked_at = (objectives, *member.model.parameters())
+        descend(member, passed)
+    looked_at = (objectives, *(parameter for _, parameter in member.learned()))
     healthy = bool(torch.stack([values.isfinite().all() for values in looked_at]).all())  # the one wait
     member.seconds += clock(device) - started
     if not healthy:
         member.restore(before)
-        event = replay(member, course)
+        event = replay(member, epoch, course)
         member.restore(before)
         member.event = describe_event(member, epoch, event)
 
 
-class Passed(NamedTuple):
-    """A batch that went through a model: logits and what the loss and the rate say of them."""
+def descend(member: Member, passed: Passed) -> None:
+    """One step of the optimiser, from the derivatives of the objective."""
+    member.optimiser.zero_grad(set_to_none=True)
+    torch.autograd.backward(*passed.slopes_of_objective(member.beta))
+    for parameter, slope in zip(member.criterion.parameters.values(), passed.own, strict=True):
+        parameter.grad = slope / len(passed.raw)
+    member.optimiser.step()
+    if passed.own:
+        member.criterion.project()
 
-    logits: Tensor  # (n, c, h, w)
+
+def sample(member: Member, course: Course) -> tuple[Tensor, Tensor]:
+    """Targets and raw outputs of an epoch's first images, as the model is now."""
+    indices, noise = course.order[:SAMPLE], course.noise[:SAMPLE]
+    target = course.images.index_select(0, indices)
+    with torch.no_grad():
+        raw, _, _ = member.model(target, noise)
+    return target, raw
+
+
+class Passed(NamedTuple):
+    """A batch that went through a model: its raw output and what criterion and rate say of it."""
+
+    raw: Tensor  # (n, outputs * c, h, w); the logits where there is one output
     mean: Tensor  # (n, latent)
     logvar: Tensor | None  # None for an autoencoder
-    pixels: Tensor  # the loss of each pixel
-    slopes: Tensor  # its derivative with respect to the logit
+    pixels: Tensor  # (n, c, h, w), the nats of each value
+    slopes: Tensor  # their derivative with respect to the raw output
+    own: tuple[Tensor, ...]  # and with respect to the criterion's own parameters
     rates: Tensor | None  # (n,), the KL divergence of each image's code
 
     def objective(self, beta: float) -> Tensor:
         """Loss + beta rate, each summed per image and averaged over the batch; a number without a graph."""
-        loss = self.pixels.sum() / len(self.logits)
+        loss = self.pixels.sum() / len(self.raw)
         return loss if self.rates is None else loss + beta * self.rates.detach().mean()
 
     def slopes_of_objective(self, beta: float) -> tuple[list[Tensor], list[Tensor]]:
         """Where the objective enters the graph, and its derivatives there."""
-        count = len(self.logits)
+        count = len(self.raw)
         if self.rates is None:
-            return [self.logits], [self.slopes / count]
-        return [self.logits, self.rates], [self.slopes / count, torch.full_like(self.rates, beta / count)]
+            return [self.raw], [self.slopes / count]
+        return [self.raw, self.rates], [self.slopes / count, torch.full_like(self.rates, beta / count)]
 
 
 def forward(member: Member, target: Tensor, noise: Tensor) -> Passed:
-    """Take a batch through the model and the loss.
+    """Take a batch through the model and the criterion.
 
-    The loss's derivative is derived, not traced: the way back starts at the logits and costs no graph.
+    The criterion's derivative is derived, not traced: the way back starts at the raw output and costs no graph.
     """
-    logits, mean, logvar = member.model(target, noise)
-    known = logits.detach()
-    pixels, slopes = member.kernel.value_logits(target, known), member.kernel.gradient_logits(target, known)
-    return Passed(
-        logits, mean, logvar, pixels, slopes, None if logvar is None else rate_per_image(mean, logvar)
-    )
+    raw, mean, logvar = member.model(target, noise)
+    graded = member.criterion.grade(target, raw.detach())
+    return Passed(raw, mean, logvar, *graded, None if logvar is None else rate_per_image(mean, logvar))
 
 
 def rate_per_image(mean: Tensor, logvar: Tensor) -> Tensor:
@@ -158,8 +178,9 @@ def rate_per_image(mean: Tensor, logvar: Tensor) -> Tensor:
     return 0.5 * (mean.square() + logvar.expm1() - logvar).sum(1)
 
 
-def replay(member: Member, course: Course) -> dict[str, Any]:
+def replay(member: Member, epoch: int, course: Course) -> dict[str, Any]:
     """Train the same epoch again, looking at everything at every step; the first thing that is not finite."""
+    member.criterion.begin(epoch, lambda: sample(member, course))
     for step, (indices, batch_noise) in enumerate(course.batches(), start=1):
         target = course.images.index_select(0, indices)
         passed = forward(member, target, batch_noise)
@@ -176,19 +197,17 @@ def replay(member: Member, course: Course) -> dict[str, Any]:
             }
         if not finite(passed.pixels):
             place = first(~passed.pixels.isfinite())
-            return pixel_event("reconstruction", step, indices, place, target, passed.logits, passed.pixels)
-        if not finite(passed.objective(course.settings.beta)):
+            return pixel_event(member, "reconstruction", step, indices, place, target, passed)
+        if not finite(passed.objective(member.beta)):
             # each pixel is finite, their sum is not: float32 ends at 3.4e38
             place = first(passed.pixels == passed.pixels.max())
-            return pixel_event("reconstruction", step, indices, place, target, passed.logits, passed.pixels)
+            return pixel_event(member, "reconstruction", step, indices, place, target, passed)
         if not finite(passed.slopes):
             place = first(~passed.slopes.isfinite())
-            event = pixel_event("weights", step, indices, place, target, passed.logits, passed.slopes)
+            event = pixel_event(member, "weights", step, indices, place, target, passed)
             return event | {"parameter": "dl/dz"}
-        member.optimiser.zero_grad(set_to_none=True)
-        torch.autograd.backward(*passed.slopes_of_objective(course.settings.beta))
-        member.optimiser.step()
-        for name, parameter in member.model.named_parameters():
+        descend(member, passed)
+        for name, parameter in member.learned():
             if not finite(parameter):
                 lost = parameter.detach()[first(~parameter.isfinite())]
                 return {"term": "weights", "step": step, "parameter": name, "value": float(lost)}
@@ -205,31 +224,38 @@ def first(bad: Tensor) -> tuple[int, ...]:
 
 
 def pixel_event(
+    member: Member,
     term: str,
     step: int,
     indices: Tensor,
     place: tuple[int, ...],
     target: Tensor,
-    logits: Tensor,
-    values: Tensor,
+    passed: Passed,
 ) -> dict[str, Any]:
-    """What is known of one pixel of a batch, `place` being its (image, channel, row, column) there."""
-    logit = logits.detach()[place]
-    return {
+    """What is known of one pixel of a batch.
+
+    `place` is its (image, channel, row, column) there; for a slope the channel is that of the raw output.
+    """
+    lost = passed.pixels if term == "reconstruction" else passed.slopes
+    outputs, channels = member.criterion.outputs, target.shape[1]
+    pixel = (place[0], place[1] % channels, *place[2:])
+    raw = passed.raw.detach()
+    one = raw.unflatten(1, (outputs, channels))[pixel[0], :, pixel[1], pixel[2], pixel[3]]
+    event = {
         "term": term,
         "step": step,
         "image": int(indices[place[0]]),
-        "index": list(place[1:]),
-        "target": float(target[place]),
-        "prediction": float(logit.sigmoid()),
-        "logit": float(logit),
-        "value": float(values[place]),
+        "index": list(pixel[1:]),
+        "target": float(target[pixel]),
+        "prediction": float(member.criterion.picture(raw)[pixel]),
+        "value": float(lost[place]),
     }
+    return event | ({"logit": float(one)} if outputs == 1 else {"raw": [f"{float(n):g}" for n in one]})
 
 
 def describe_event(member: Member, epoch: int, found: dict[str, Any]) -> dict[str, Any]:
     """The event as it is stored: strict JSON, with a message that says what happened, where and how."""
-    label, step, term = member.loss.label, found["step"], found["term"]
+    label, step, term = member.label, found["step"], found["term"]
     where = f"{label} stopped in epoch {epoch}, step {step}: "
     if term == "rate":
         what = (
@@ -244,11 +270,11 @@ def describe_event(member: Member, epoch: int, found: dict[str, Any]) -> dict[st
         what = (
             f"{name} is {found['value']:g} at training image {found['image']}, "
             f"pixel {tuple(found['index'])}: target {found['target']:g}, "
-            f"prediction {found['prediction']:g}, logit {found['logit']:g}"
+            f"prediction {found['prediction']:g}, {numbers(found)}"
         )
         if math.isfinite(found["value"]):
             what += "; each pixel is a number, their sum is beyond the dtype's range"
-        elif math.isfinite(found["logit"]):
+        elif member.loss is not None and math.isfinite(found.get("logit", math.nan)):
             # the prediction again in float64: in float32 it may have been rounded to 0 or 1
             exact = 1 / (1 + math.exp(-max(-700.0, min(700.0, found["logit"]))))
             cause = autopsy(member.loss, found["target"], exact) or beyond_range(member.loss, found, exact)
@@ -272,6 +298,13 @@ def describe_event(member: Member, epoch: int, found: dict[str, Any]) -> dict[st
         key: value if not isinstance(value, float) or math.isfinite(value) else str(value)
         for key, value in sorted(details.items())
     }
+
+
+def numbers(found: dict[str, Any]) -> str:
+    """The model's output at a pixel, in words: a logit, or as many raw numbers as there are."""
+    if "logit" in found:
+        return f"logit {found['logit']:g}"
+    return "raw output " + ", ".join(f"{float(number):g}" for number in found["raw"])
 
 
 def beyond_range(loss: Loss, found: dict[str, Any], prediction: float) -> str:

@@ -19,6 +19,8 @@ from torchmetrics.functional.image import peak_signal_noise_ratio, structural_si
 from lossproof.lower import function
 from lossproof.lower.watch import largest_slope
 from lossproof.torch import kernel
+from lossproof.torch.criterion import LossCriterion
+from lossproof.train.arm import Arm
 from lossproof.train.loop import forward, rate_per_image
 from lossproof.train.member import Member, Row
 from lossproof.train.randomness import generator
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
 
 CHUNK = 500  # images at a time: keeps the pixels of one loss in the cache
 KNOTS = 4097
+NO_FLOOR = "a decoder's law has no floor known beforehand"
+NO_LOGIT = "a decoder's law has no single logit a pixel"
 NOISE = 1e-12  # of the mean image's loss: a floor below it is what is left of a search for 0
 
 
@@ -55,7 +59,7 @@ class Baseline:
 class Measurer:
     """Measures members. Everything that depends on the data alone is computed once, in float64."""
 
-    def __init__(self, images: Images, losses: Sequence[Loss], settings: Settings) -> None:
+    def __init__(self, images: Images, arms: Sequence[Arm], settings: Settings) -> None:
         self.settings = settings
         count = settings.evaluation.images
         device = torch.device(settings.device)
@@ -69,23 +73,27 @@ class Measurer:
             for split in SPLITS
         }
         mean = mean_image(images.train)
-        self.baselines = {loss.label: baseline(loss, arrays, mean) for loss in losses}
-        self.kernels = {loss.label: kernel(loss) for loss in losses}
+        losses = {arm.loss.label: arm.loss for arm in arms if arm.loss is not None}
+        self.baselines = {label: baseline(loss, arrays, mean) for label, loss in losses.items()}
+        self.kernels = {label: kernel(loss) for label, loss in losses.items()}
         self.dead_below = {
-            loss.label: settings.evaluation.dead_gradient * largest_slope(loss) for loss in losses
+            label: settings.evaluation.dead_gradient * largest_slope(loss) for label, loss in losses.items()
         }
         self.ssim = ssim_function(settings.evaluation)
 
     def __call__(self, member: Member) -> list[Row]:
         """The rows of a member's present state, and at epoch 0 those of the mean image too."""
-        epoch, label = member.epoch + 1, member.loss.label
+        epoch, label = member.epoch + 1, member.label if member.loss is None else member.loss.label
         rows: list[Row] = []
         member.model.eval()
         for split in SPLITS:
             for name, value in self.measure(member, split).items():
-                rows.append(self.row(epoch, split, name, value, label))
+                if isinstance(value, str):
+                    rows.append(Row(epoch, split, name, math.nan, value))
+                else:
+                    rows.append(self.row(epoch, split, name, value, label))
         rows.append(Row(epoch, "train", "seconds", member.seconds))
-        if epoch == 0:
+        if epoch == 0 and label in self.baselines:
             base = self.baselines[label]
             rows.append(self.row(epoch, "test", "mean_image_loss", base.mean_image, label))
             rows.append(
@@ -99,15 +107,17 @@ class Measurer:
             return Row(epoch, split, name, value)
         under = name.removeprefix(EXCESS_UNDER)
         loss = under if under in self.baselines else label
-        floor = self.baselines[loss].floors[split]
+        floor = self.baselines[loss].floors[split] if loss in self.baselines else 0.0
         if ("floor" in name or "excess" in name) and not math.isfinite(floor):
             return Row(epoch, split, name, math.nan, f"the floor of {loss} on these images is {floor:g}")
         of = "" if name.startswith(EXCESS_UNDER) else f" ({loss})"
         return Row(epoch, split, name, math.nan, f"{describe(name).title}{of} is {value:g} on these images")
 
-    def measure(self, member: Member, split: str) -> dict[str, float]:
-        """Every measure of one split, by name; infinite or NaN where it is."""
-        data, evaluation, label = self.splits[split], self.settings.evaluation, member.loss.label
+    def measure(self, member: Member, split: str) -> dict[str, float | str]:
+        """Every measure of one split, by name; infinite or NaN where it is, a reason where there is none."""
+        data, evaluation, trained = self.splits[split], self.settings.evaluation, member.criterion
+        label = None if member.loss is None else member.loss.label
+        plain = isinstance(trained, LossCriterion)
         count, pixels = len(data.images), data.images[0].numel()
         sums: list[list[float]] = []
         means: list[Tensor] = []
@@ -115,12 +125,17 @@ class Measurer:
         with torch.inference_mode():
             for start in range(0, count, CHUNK):
                 target = data.images[start : start + CHUNK]
-                logits, mean, logvar = member.model(target, data.noise[start : start + CHUNK])
-                prediction = logits.sigmoid()
+                raw, mean, logvar = member.model(target, data.noise[start : start + CHUNK])
+                prediction = trained.picture(raw)
                 error = (prediction - target).abs()
-                flat = member.kernel.gradient_logits(target, logits).abs() < self.dead_below[label]
-                totals = [k.value_logits(target, logits).sum() for k in self.kernels.values()]
+                if label is None:  # a law's head is no logit: no pixel of it is called dead
+                    totals = [k.value(target, prediction).sum() for k in self.kernels.values()]
+                    flat = torch.zeros_like(error, dtype=torch.bool)
+                else:
+                    totals = [k.value_logits(target, raw).sum() for k in self.kernels.values()]
+                    flat = trained.slopes(target, raw).abs() * trained.weight < self.dead_below[label]
                 totals += [
+                    mean.new_zeros(()) if plain else trained.values(target, raw).sum(),
                     mean.new_zeros(()) if logvar is None else rate_per_image(mean, logvar).sum(),
                     error.square().sum(),
                     error.sum(),
@@ -134,27 +149,27 @@ class Measurer:
                 pictures = min(evaluation.ssim_images - start, len(target))
                 if pictures > 0:
                     ssim += pictures * float(self.ssim(prediction[:pictures], target[:pictures]))
-        *losses, rate, square, absolute, psnr, dead = (
+        *losses, trained_on, rate, square, absolute, psnr, dead = (
             math.fsum(column) / count for column in zip(*sums, strict=True)
         )
         excesses = {
             name: value - self.baselines[name].floors[split]
             for name, value in zip(self.kernels, losses, strict=True)
         }
-        own = losses[list(self.kernels).index(label)]
+        own = trained_on if label is None else losses[list(self.kernels).index(label)]
         spread = torch.cat(means).double().var(0, correction=0)
         return {
             "loss": own,
-            "floor": self.baselines[label].floors[split],
-            "excess": excesses[label],
+            "floor": NO_FLOOR if label is None else self.baselines[label].floors[split],
+            "excess": NO_FLOOR if label is None else excesses[label],
             "rate": rate,
-            "objective": own + self.settings.beta * rate,
+            "objective": (own if plain else trained_on) + member.beta * rate,
             **{EXCESS_UNDER + name: value for name, value in excesses.items()},
             "mse": square / pixels,
             "mae": absolute / pixels,
             "psnr": psnr,
             "ssim": ssim / evaluation.ssim_images,
-            "dead_pixels": dead / pixels,
+            "dead_pixels": NO_LOGIT if label is None else dead / pixels,
             "gradient_norm": self.gradient_norm(member, data),
             "active_units": float((spread > evaluation.active_variance).sum()),
         }
@@ -163,7 +178,7 @@ class Measurer:
         """Euclidean norm of the objective's gradient with respect to all weights, on the first images."""
         first = self.settings.evaluation.gradient_images
         passed = forward(member, data.images[:first], data.noise[:first])
-        roots, known = passed.slopes_of_objective(self.settings.beta)
+        roots, known = passed.slopes_of_objective(member.beta)
         slopes = torch.autograd.grad(roots, list(member.model.parameters()), known)
         return float(torch.stack([slope.norm() for slope in slopes]).norm())
 

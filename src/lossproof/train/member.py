@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -19,7 +20,8 @@ from lossproof.train.store import write_bytes
 if TYPE_CHECKING:
     from lossproof.formula.loss import Loss
     from lossproof.models.base import AutoEncoder
-    from lossproof.torch import Kernel
+    from lossproof.torch.criterion import Criterion
+    from lossproof.train.arm import Arm
 
 ADAM = ("step", "exp_avg", "exp_avg_sq")
 
@@ -39,11 +41,14 @@ class Member:
     """A model, its optimiser and all that is known of its training so far."""
 
     name: str
-    loss: Loss
+    arm: Arm
     seed: int
+    beta: float  # weight of the rate in the objective
     model: AutoEncoder
     optimiser: torch.optim.Adam
-    kernel: Kernel  # the loss and its derivative, of (target, logits)
+    criterion: (
+        Criterion  # values and derivatives, of (target, raw output); its parameters are this member's own
+    )
     checkpoint: Path
     epoch: int = -1  # the last epoch measured; 0 is the untrained model, -1 not even that
     seconds: float = 0.0
@@ -51,10 +56,28 @@ class Member:
     event: dict[str, Any] | None = None  # why it stopped
     saved: float = 0.0  # monotonic time of the last write
 
+    @property
+    def label(self) -> str:
+        """The label of what it is trained under."""
+        return self.arm.label
+
+    @property
+    def loss(self) -> Loss | None:
+        """The loss behind its criterion; None for a decoder's law."""
+        return self.arm.loss
+
+    def learned(self) -> Iterator[tuple[str, Tensor]]:
+        """All that the optimiser moves, by name: weights, then the criterion's own parameters."""
+        yield from self.model.named_parameters()
+        for name, parameter in self.criterion.parameters.items():
+            yield f"criterion.{name}", parameter
+
     def state(self) -> dict[str, Tensor]:
-        """A copy of the weights and of Adam's state, flat, by name."""
+        """A copy of the weights, the criterion's parameters and buffers, and Adam's state, flat, by name."""
         tensors = {f"model.{name}": value.detach().clone() for name, value in self.model.state_dict().items()}
-        for name, parameter in self.model.named_parameters():
+        for name, value in (self.criterion.parameters | self.criterion.buffers).items():
+            tensors[f"criterion.{name}"] = value.detach().clone()
+        for name, parameter in self.learned():
             for key, value in self.optimiser.state.get(parameter, {}).items():
                 tensors[f"adam.{name}.{key}"] = value.detach().clone()
         return tensors
@@ -68,8 +91,11 @@ class Member:
                 if name.startswith("model.")
             }
         )
+        with torch.no_grad():
+            for name, value in (self.criterion.parameters | self.criterion.buffers).items():
+                value.copy_(tensors[f"criterion.{name}"])
         self.optimiser.state.clear()
-        for name, parameter in self.model.named_parameters():
+        for name, parameter in self.learned():
             if f"adam.{name}.step" in tensors:
                 self.optimiser.state[parameter] = {
                     key: tensors[f"adam.{name}.{key}"].to(parameter.device, copy=True) for key in ADAM

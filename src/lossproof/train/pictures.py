@@ -57,7 +57,7 @@ def write_pictures(directory: Path, images: Images, members: Sequence[Member], s
 
 
 def pixels(member: Member, code: Tensor) -> NDArray[np.float32]:
-    array: NDArray[np.float32] = member.model.decode(code).sigmoid().cpu().numpy()
+    array: NDArray[np.float32] = member.criterion.picture(member.model.decode(code)).cpu().numpy()
     return array
 
 
@@ -111,7 +111,7 @@ def latent_map(images: Images, members: Sequence[Member], settings: Settings) ->
             pd.DataFrame(
                 {
                     "member": member.name,
-                    "loss": member.loss.label,
+                    "loss": member.label,
                     "seed": member.seed,
                     "index": np.arange(count),
                     "label": labels,

@@ -15,8 +15,9 @@ from lossproof.models import MODELS
 
 if TYPE_CHECKING:
     from lossproof.data import Images
-    from lossproof.formula.loss import Loss
 
+#: of a loss's entry in config.json, what decides its numbers
+DEFINES = ("hash", "values", "law")
 DEFAULT_LOSSES = ("bce", "mse", "mae", "logcosh")
 
 
@@ -151,15 +152,13 @@ def slug(label: str) -> str:
     return re.sub(r"[^A-Za-z0-9._]+", "-", label).strip("-.")[:60] or "loss"
 
 
-def slugs(losses: Sequence[Loss]) -> list[str]:
-    """One file name a loss, all different: formulas that would share one get a digest of their own."""
-    names = [slug(loss.label) for loss in losses]
+def slugs(labels: Sequence[str]) -> list[str]:
+    """One file name a label, all different: formulas that would share one get a digest of their own."""
+    names = [slug(label) for label in labels]
     folded = [name.lower() for name in names]  # not every file system tells case apart
     return [
-        f"{name}-{hashlib.sha256(loss.label.encode()).hexdigest()[:8]}"
-        if folded.count(name.lower()) > 1
-        else name
-        for name, loss in zip(names, losses, strict=True)
+        f"{name}-{hashlib.sha256(label.encode()).hexdigest()[:8]}" if folded.count(name.lower()) > 1 else name
+        for name, label in zip(names, labels, strict=True)
     ]
 
 
@@ -186,7 +185,7 @@ def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
         if old.get(key) != new.get(key)
     ]
     before, after = (
-        {entry["label"]: (entry["hash"], entry["values"]) for entry in config.get("losses", [])}
+        {entry["label"]: [entry.get(key) for key in DEFINES] for entry in config.get("losses", [])}
         for config in (old, new)
     )
     if list(before) != list(after):

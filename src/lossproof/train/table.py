@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 RESULTS = "results.parquet"
-COLUMNS = ("member", "loss", "seed", "epoch", "split", "measure", "value", "reason")
+COLUMNS = ("member", "loss", "beta", "seed", "epoch", "split", "measure", "value", "reason")
 SPLITS = ("train", "test")
 EXCESS_UNDER = "excess:"
 
