@@ -143,7 +143,7 @@ def test_a_gradient_beyond_float32_says_that_it_is_the_range(tiny, small, tmp_pa
 
 def test_what_does_not_happen_again_is_said_so(tiny, small, tmp_path, monkeypatch):
     spoil(monkeypatch, torch.inf)
-    monkeypatch.setattr(loop, "replay", lambda member, course: {"term": "unknown", "step": None})
+    monkeypatch.setattr(loop, "replay", lambda member, epoch, course: {"term": "unknown", "step": None})
     result = compare(tiny, ("mse",), out=tmp_path / "run", **small | {"seeds": 1})
     assert (
         "stopped in epoch 1: the objective was not finite, but playing the epoch again did not show where"

@@ -238,16 +238,17 @@ def pixel_event(
     """
     lost = passed.pixels if term == "reconstruction" else passed.slopes
     outputs, channels = member.criterion.outputs, target.shape[1]
-    pixel = (place[0], place[1] % channels, *place[2:])
-    raw = passed.raw.detach()
-    one = raw.unflatten(1, (outputs, channels))[pixel[0], :, pixel[1], pixel[2], pixel[3]]
+    image, channel, row, column = place[0], place[1] % channels, *place[2:]
+    pixel = (image, channel, row, column)
+    raw = passed.raw.detach()[image, :, row, column].view(1, -1, 1, 1)
+    one = raw.view(outputs, channels)[:, channel]
     event = {
         "term": term,
         "step": step,
         "image": int(indices[place[0]]),
-        "index": list(pixel[1:]),
+        "index": [channel, row, column],
         "target": float(target[pixel]),
-        "prediction": float(member.criterion.picture(raw)[pixel]),
+        "prediction": float(member.criterion.picture(raw)[0, channel]),
         "value": float(lost[place]),
     }
     return event | ({"logit": float(one)} if outputs == 1 else {"raw": [f"{float(n):g}" for n in one]})

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lossproof.formula.errors import LossproofError
 
@@ -78,12 +80,40 @@ def read(run_dir: str | Path) -> pd.DataFrame:
     if not path.is_file():
         raise LossproofError(f"run: expected {RESULTS} in {run_dir}, found none. Is it a finished run?")
     table = pd.read_parquet(path)
-    missing = [name for name in COLUMNS if name not in table.columns]
+    missing = [name for name in COLUMNS if name not in table.columns and name != "beta"]
     if missing:
         raise LossproofError(
             f"run: expected columns {', '.join(COLUMNS)} in {path}, missing {', '.join(missing)}."
         )
+    if (
+        "beta" not in table.columns
+    ):  # a run from before betas were swept: its one beta is in its configuration
+        table = table.assign(beta=_beta_of(Path(run_dir)))
     return table.loc[:, list(COLUMNS)]
+
+
+def base_beta(config: Mapping[str, Any]) -> float:
+    """The beta at which losses are compared where several were trained: 1 if it is among them, else the first.
+
+    >>> base_beta({"beta": 0.5}), base_beta({"beta": 1.0, "betas": [0.25, 1.0, 4.0]})
+    (0.5, 1.0)
+    """
+    betas = config.get("betas") or [config.get("beta", 1.0)]
+    return 1.0 if 1.0 in betas else float(betas[0])
+
+
+def at_base(table: pd.DataFrame, config: Mapping[str, Any]) -> pd.DataFrame:
+    """The rows of the base beta alone; a table without the column, or with one beta, as it is."""
+    if "beta" not in table.columns or table["beta"].nunique() < 2:
+        return table
+    return table.loc[table["beta"] == base_beta(config)].reset_index(drop=True)
+
+
+def _beta_of(run_dir: Path) -> float:
+    try:
+        return float(json.loads((run_dir / "config.json").read_text(encoding="utf-8"))["beta"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return 1.0
 
 
 def final(table: pd.DataFrame, split: str = "test") -> pd.DataFrame:
