@@ -11,6 +11,7 @@ from lossproof.report import paired
 from lossproof.report.readable import listing, number
 from lossproof.report.run import Run
 from lossproof.report.standing import least_at
+from lossproof.train.table import base_beta
 
 LONG_TITLE = 60
 
@@ -55,9 +56,7 @@ def headline(run: Run, epoch: int) -> list[Fact]:
         Fact("Model", _model(config)),
         Fact("Training", _training(config, epoch)),
         Fact("Seeds", _seeds(run)),
-        Fact(
-            "Objective", f"loss + beta × rate, beta = {config['beta']:g}" if _variational(config) else "loss"
-        ),
+        Fact("Objective", f"loss + beta × rate, {_beta(run)}" if _variational(config) else "loss"),
         Fact("Device", str(config.get("device") or "")),
     ]
     return [fact for fact in facts if fact.text]
@@ -65,6 +64,14 @@ def headline(run: Run, epoch: int) -> list[Fact]:
 
 def _variational(config: Mapping[str, Any]) -> bool:
     return "vae" in str(config.get("model", "")) and isinstance(config.get("beta"), int | float)
+
+
+def _beta(run: Run) -> str:
+    base = f"beta = {base_beta(run.config):g}"
+    if "beta" not in run.sweep.columns or run.sweep["beta"].nunique() < 2:
+        return base
+    every = ", ".join(f"{beta:g}" for beta in sorted(run.sweep["beta"].unique()))
+    return f"{base} in tables and pictures; trained at {every}, compared at equal rate below"
 
 
 def _model(config: Mapping[str, Any]) -> str:

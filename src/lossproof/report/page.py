@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import math
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from lossproof.report import codes, facts, figures, paired, pictures, tables, words
+from lossproof.report import codes, equal_rate_section, facts, figures, paired, pictures, tables, words
 from lossproof.report.run import Run, read
 from lossproof.train.store import write_bytes
 
@@ -54,6 +55,7 @@ def render(run: Run) -> str:
         "latent": codes.latent_maps(run),
         "chooser": figures.chooser(run),
     }
+    equal = equal_rate_section.section(run, epoch)
     return environment.get_template("report.html.j2").render(
         csp=_policy(scripts),
         scripts=scripts,
@@ -66,7 +68,8 @@ def render(run: Run) -> str:
         plateau=words.PLATEAU,
         mean_image_clip=(run.config.get("evaluation") or {}).get("mean_image_clip", ""),
         plots=plots,
-        payload=payload(plots),
+        payload=payload(plots, equal.figures if equal else []),
+        equal=equal,
         epoch=epoch,
         seeds=int(run.table["seed"].nunique()),
         reconstructions=pictures.reconstructions(run, epoch),
@@ -86,7 +89,7 @@ def render(run: Run) -> str:
     )
 
 
-def payload(plots: dict[str, Any]) -> Markup:
+def payload(plots: dict[str, Any], more: Sequence[figures.Figure] = ()) -> Markup:
     """All plots as JSON for the page's script, safe inside a script element."""
     drawn: dict[str, Any] = {}
     listed = [
@@ -95,6 +98,7 @@ def payload(plots: dict[str, Any]) -> Markup:
         plots["dead"],
         *(figure for panel in plots["panels"] for figure in (panel.whole, panel.excess)),
         *plots["latent"],
+        *more,
     ]
     for figure in listed:
         if figure is not None:

@@ -65,6 +65,11 @@ def last_epoch(table: pd.DataFrame, split: str = "test") -> int:
 def at(table: pd.DataFrame, measure: str, *, split: str = "test", epoch: int | None = None) -> pd.DataFrame:
     """One measure at one epoch (the last by default): a row a seed, a column a loss, NaN where empty."""
     check_table(table)
+    if "beta" in table.columns and table["beta"].nunique() > 1:
+        raise LossproofError(
+            f"paired: expected the rows of one beta, got {table['beta'].nunique()} betas, whose members would be mixed. "
+            "Use lossproof.train.table.at_base(table, config), or table[table.beta == 1]."
+        )
     when = last_epoch(table, split) if epoch is None else epoch
     rows = table[(table["measure"] == measure) & (table["split"] == split) & (table["epoch"] == when)]
     wide = rows.pivot_table(index="seed", columns="loss", values="value", aggfunc="last", dropna=False)

@@ -12,11 +12,18 @@ import pandas as pd
 
 from lossproof.formula.errors import LossproofError
 from lossproof.report.paired import check_table, losses
+from lossproof.train.table import at_base
+
+EXCHANGE = "exchange.json"
 
 
 @dataclass(frozen=True)
 class Run:
-    """One run directory: its configuration, results table, events, latent codes (or None) and pictures."""
+    """One run directory: its configuration, results table, events, latent codes (or None) and pictures.
+
+    `table` is that of the base beta alone, `sweep` that of all betas; `exchange` is what the data say of the losses'
+    weights, empty in older runs.
+    """
 
     directory: Path
     config: dict[str, Any]
@@ -24,6 +31,8 @@ class Run:
     events: list[dict[str, Any]]
     latent: pd.DataFrame | None
     pictures: dict[str, Any]
+    sweep: pd.DataFrame
+    exchange: dict[str, Any]
 
     @property
     def labels(self) -> list[str]:
@@ -73,7 +82,8 @@ def read(directory: str | Path) -> Run:
         )
     events = _json(root / "events.json", list, needed=False)
     pictures = _json(root / "images" / "index.json", dict, needed=False)
-    return Run(root, config, table, events, latent, pictures)
+    exchange = _json(root / EXCHANGE, dict, needed=False)
+    return Run(root, config, at_base(table, config), events, latent, pictures, table, exchange)
 
 
 def brief(run: Run, reason: str) -> str:

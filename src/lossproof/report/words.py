@@ -11,7 +11,7 @@ import pandas as pd
 from lossproof.report import paired
 from lossproof.report.measures import Measure, ordered, split_of
 from lossproof.report.readable import fixed, listing, number, parts, span
-from lossproof.train.table import MEASURES
+from lossproof.train.table import MEASURES, at_base
 
 PLATEAU = (
     "A pixel is counted as dead when it is clearly wrong and yet sends almost no gradient back "
@@ -41,6 +41,7 @@ def summary(table: pd.DataFrame, config: Mapping[str, Any] | None = None) -> lis
 def sections(table: pd.DataFrame, config: Mapping[str, Any] | None = None) -> dict[str, list[str]]:
     """`summary` in two groups: "losses", each on its own scale, and "measures", on which they compare."""
     paired.check_table(table)
+    table = at_base(table, config or {})
     table = table.assign(reason=table["reason"].fillna(""))
     epoch = paired.last_epoch(table)
     return {

@@ -10,6 +10,7 @@
     for (const trace of data) {
       const tone = colour("--" + ((trace.meta && trace.meta.tone) || "ink"));
       if (trace.line) trace.line.color = tone;
+      if (trace.fill) trace.fillcolor = tone + "2e";
       trace.marker = { ...(trace.marker || {}), color: tone };
     }
     const axis = {
