@@ -6,6 +6,7 @@ textbook form back, for proofs and for the oracle.
 """
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import sympy
@@ -379,6 +380,7 @@ NAMES: dict[str, tuple[Callable[..., Expr], int]] = {
 }
 
 
+@lru_cache(maxsize=4096)  # asked for the same expressions again and again
 def to_elementary(expr: Expr) -> Expr:
     """Replace every function of this module by its textbook form.
 

@@ -183,6 +183,21 @@ def gate(
     that is not shown. ``floor`` is the value at p = y (default: the loss's).
     At an end of the domain p = y is a limit that is not reached, so nothing is asked there.
     """
+    key = (region, loss, steps_up, floor)
+    if key not in problem.gates:
+        try:
+            problem.gates[key] = _gate(problem, region, loss, clock, steps_up, floor)
+        except Stuck as stuck:
+            problem.gates[key] = stuck
+    found = problem.gates[key]
+    if isinstance(found, Stuck):
+        raise Stuck(str(found))
+    return list(found)
+
+
+def _gate(
+    problem: Problem, region: Region, loss: Expr, clock: Clock, steps_up: bool, floor: Expr | None
+) -> list[Step]:
     steps: list[Step] = []
     pieces = as_pieces(loss)
     for variant in variants(pieces):

@@ -105,6 +105,11 @@ class Problem:
 
         return to_elementary(self.expr.xreplace({Y: sympy.sympify(value)}))
 
+    @cached_property
+    def gates(self) -> dict[Any, Any]:
+        """What was found out about continuity, by question: most sections of a certificate ask the same."""
+        return {}
+
     @property
     def domain(self) -> str:
         """The domain in words for a verdict: y in [0, 1], p in (0, 1), delta in (0, inf)."""

@@ -7,6 +7,7 @@ symbols. The ends of the domain are separate regions, so that conventions such a
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise, product
 from math import inf
 from typing import Any
@@ -71,6 +72,7 @@ class Region:
         return together(plain.xreplace({Y: self.y, P: self.p, **dict(self.parameters)}))
 
 
+@lru_cache(maxsize=4096)  # every section asks for the same expressions
 def together(expr: Expr) -> Expr:
     """Every sum of rational functions inside an expression as one cancelled fraction, innermost first.
 
