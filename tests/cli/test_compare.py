@@ -121,6 +121,7 @@ def test_images_of_a_folder_are_resized(lossproof, tmp_path):
             "losses: expected --losses or --loss, got both (--losses bce,mse and --loss mae). Put them all",
         ),
         (["digits", "--losses", "bce,mse,mae,logcosh", "--loss", "mae"], "got both"),
+        (["digits", "--beta", "1;2"], "beta: expected numbers separated by commas, got '1;2'"),
         (["digits", "--resume"], "resume: expected --out with the run directory"),
         (["digits", "--param", "delta"], "param: expected NAME=NUMBER, got 'delta'"),
         (["digits", "--losses", "bce", "--param", "delta=2"], "param: expected parameters of bce, got delta"),

@@ -50,7 +50,12 @@ def command(
     epochs: Annotated[int | None, typer.Option(help="Passes over the training images.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Images a step.")] = None,
     lr: Annotated[float, typer.Option(help="Adam's learning rate.")] = 1e-3,
-    beta: Annotated[float, typer.Option(help="Weight of the rate (KL) in the objective of a VAE.")] = 1.0,
+    beta: Annotated[
+        str,
+        typer.Option(
+            help="Weight of the rate (KL) in the objective of a VAE; several, as 0.25,1,4, for a curve."
+        ),
+    ] = "1",
     seeds: Annotated[int, typer.Option(help="Number of seeds; each trains one member a loss.")] = 3,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     out: Annotated[
@@ -87,7 +92,7 @@ def command(
         epochs=epochs,
         batch_size=batch_size,
         lr=lr,
-        beta=beta,
+        beta=parse_betas(beta),
         seeds=seeds,
         device=device,
         resume=resume,
@@ -169,6 +174,23 @@ def parse_hidden(text: str) -> tuple[int, ...]:
         raise LossproofError(
             f'hidden: expected whole numbers separated by commas, or "", got {text!r}.'
         ) from None
+
+
+def parse_betas(text: str) -> float | tuple[float, ...]:
+    """One weight of the rate, or several.
+
+    >>> parse_betas("0.5"), parse_betas("0.25, 1,4")
+    (0.5, (0.25, 1.0, 4.0))
+    """
+    from lossproof.formula.errors import LossproofError
+
+    try:
+        betas = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise LossproofError(
+            f"beta: expected numbers separated by commas, got {text!r}. Try 0.25,1,4."
+        ) from None
+    return betas if len(betas) > 1 else betas[0]
 
 
 def with_parameters(specs: list[str], given: list[str]) -> list[Loss]:

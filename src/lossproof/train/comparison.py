@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -73,7 +74,7 @@ def compare(
     epochs: int | None = None,
     batch_size: int | None = None,
     lr: float = 1e-3,
-    beta: float = 1.0,
+    beta: float | Sequence[float] = 1.0,
     seeds: int | Sequence[int] = 3,
     device: str = "auto",
     out: str | Path | None = None,
@@ -89,7 +90,7 @@ def compare(
     Members of one seed share initial weights, batch order and noise, bit for bit. The objective is the
     reconstruction loss summed over pixels and channels plus `beta` times the KL divergence summed over the
     code (no such term in an autoencoder), both averaged over the batch: nats per image. Adam, learning rate
-    `lr`.
+    `lr`. Several betas train each loss once with each of them, for its rate-distortion curve.
 
     `data` is a name or path for `lossproof.data.load` (with `load_options`), or `Images`. `losses` holds
     catalogue ids, `id(param=...)`, formulas, `module:function`, `Loss` records or `Arm`s. `latent`, `hidden`,
@@ -198,10 +199,12 @@ def resolve_all(losses: Sequence[str | Loss | Callable[..., Any] | Arm], images:
 
 
 def make_members(arms: Sequence[Arm], images: Images, settings: Settings) -> list[Member]:
-    """One member an arm and seed. Those of a seed start from the same weights."""
+    """One member an arm, beta and seed. Those of a seed start from the same weights."""
     members = []
     shape = (int(images.train.shape[1]), int(images.train.shape[2]), int(images.train.shape[3]))
-    for arm, name in zip(arms, slugs([arm.label for arm in arms]), strict=True):
+    named = zip(arms, slugs([arm.label for arm in arms]), strict=True)
+    for (arm, slugged), beta in product(named, settings.betas or (settings.beta,)):
+        name = f"{slugged}-b{beta:g}" if settings.betas else slugged
         for seed in settings.seeds:
             criterion = arm.make().to(settings.device)
             network = build(
@@ -217,7 +220,7 @@ def make_members(arms: Sequence[Arm], images: Images, settings: Settings) -> lis
                     name=f"{name}-s{seed}",
                     arm=arm,
                     seed=seed,
-                    beta=settings.beta,
+                    beta=beta,
                     model=network,
                     optimiser=torch.optim.Adam(
                         [*network.parameters(), *criterion.parameters.values()], lr=settings.lr, fused=True

@@ -47,14 +47,17 @@ class Settings:
     epochs: int
     batch_size: int
     lr: float
-    beta: float
+    beta: float  # of the tables that show one: 1 if several are trained and it is among them, else the first
     seeds: tuple[int, ...]
     device: str
     threads: int
     evaluation: Evaluation
+    betas: tuple[float, ...] = ()  # all that are trained, where it is not `beta` alone
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self) | {"hidden": list(self.hidden), "seeds": list(self.seeds)}
+        found = asdict(self) | {"hidden": list(self.hidden), "seeds": list(self.seeds)}
+        betas = found.pop("betas")
+        return found | ({"betas": list(betas)} if betas else {})
 
 
 def settle(
@@ -66,7 +69,7 @@ def settle(
     epochs: int | None,
     batch_size: int | None,
     lr: float,
-    beta: float,
+    beta: float | Sequence[float],
     seeds: int | Sequence[int],
     device: str,
     threads: int,
@@ -105,8 +108,16 @@ def settle(
         )
     if not (math.isfinite(lr) and lr > 0):
         raise LossproofError(f"lr: expected a positive number, got {lr}.")
-    if not (math.isfinite(beta) and beta >= 0):
-        raise LossproofError(f"beta: expected a number of at least 0, got {beta}.")
+    betas = (float(beta),) if isinstance(beta, int | float) else tuple(float(one) for one in beta)
+    for one in betas:
+        if not (math.isfinite(one) and one >= 0):
+            raise LossproofError(f"beta: expected a number of at least 0, got {one}.")
+    if not betas or len(set(betas)) != len(betas):
+        raise LossproofError(f"beta: expected at least one, all different, got {list(betas)}.")
+    if len(betas) > 1 and not MODELS[model][1]:
+        raise LossproofError(
+            f"beta: expected one, got {len(betas)}: {model} has no rate for beta to weigh. Use vae or conv-vae."
+        )
 
     measured = min(10_000, len(images.test), count)
     evaluation = Evaluation(
@@ -122,11 +133,12 @@ def settle(
         epochs=epochs,
         batch_size=batch_size,
         lr=lr,
-        beta=beta,
+        beta=1.0 if 1.0 in betas else betas[0],
         seeds=seeds,
         device=device,
         threads=threads,
         evaluation=evaluation,
+        betas=betas if len(betas) > 1 else (),
     )
 
 
@@ -178,6 +190,7 @@ def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
             "batch_size",
             "lr",
             "beta",
+            "betas",
             "seeds",
             "device",
             "evaluation",
