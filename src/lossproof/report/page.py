@@ -14,7 +14,17 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from lossproof.report import codes, equal_rate_section, facts, figures, paired, pictures, tables, words
+from lossproof.report import (
+    codes,
+    equal_rate_section,
+    exchange,
+    facts,
+    figures,
+    paired,
+    pictures,
+    tables,
+    words,
+)
 from lossproof.report.run import Run, read
 from lossproof.train.store import write_bytes
 
@@ -70,6 +80,7 @@ def render(run: Run) -> str:
         plots=plots,
         payload=payload(plots, equal.figures if equal else []),
         equal=equal,
+        exchange=exchange.section(run),
         epoch=epoch,
         seeds=int(run.table["seed"].nunique()),
         reconstructions=pictures.reconstructions(run, epoch),
