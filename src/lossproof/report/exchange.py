@@ -5,14 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from lossproof.formula.errors import LossproofError
-from lossproof.likelihood.exchange import Effective, Exchange, Spectrum, Weight, effective, restore
 from lossproof.report.readable import listing, number
 from lossproof.report.run import Run
 from lossproof.report.tables import Cell, Row
 from lossproof.report.words import percent
 from lossproof.train.table import base_beta
+
+if TYPE_CHECKING:
+    from lossproof.likelihood.exchange import Effective, Exchange, Spectrum, Weight
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,8 @@ def section(run: Run) -> Section | None:
     """The section from a run's record; None for a run without one, or without a rate (a plain autoencoder)."""
     if not run.exchange or "vae" not in str(run.config.get("model", "")):
         return None
+    from lossproof.likelihood.exchange import restore  # brings SymPy along
+
     rates, data = restore(run.exchange)
     beta = base_beta(run.config)
     kept = [weight for weight in rates.weights if weight.label in run.labels]
@@ -51,6 +56,8 @@ def section(run: Run) -> Section | None:
 
 def amounts(weight: Weight, data: Spectrum, beta: float) -> tuple[Effective, Effective] | None:
     """What loss + beta KL amounts to, summed and averaged over the pixels; None for a loss without a weight."""
+    from lossproof.likelihood.exchange import effective
+
     try:
         return (
             effective(weight, data, beta=beta),
@@ -116,8 +123,8 @@ def warning(pair: tuple[Effective, Effective] | None, data: Spectrum) -> str:
     if mean.collapsed:
         return (
             f"Averaged over the {data.pixels} values of an image instead of summed, {mean.label} + {mean.beta:g} × rate "
-            f"would amount to sigma² = {number(mean.variance)} (sigma {number(mean.sigma)}), above the data's largest eigenvalue "
-            f"{largest}: total collapse."
+            f"would amount to sigma² = {number(mean.variance)} (sigma {number(mean.sigma)}), above the data's largest "
+            f"eigenvalue {largest}: total collapse."
         )
     return ""
 
