@@ -1,0 +1,81 @@
+"""Laws on grey levels without a location: beta-binomial, categorical."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import log_softmax
+
+from lossproof.likelihood.measures import Levels
+from lossproof.torch.decoders.base import Heads, Law
+from lossproof.torch.decoders.special import log_rising
+
+#: log alpha and log beta beyond it only weigh against each other: the law is the binomial within n^2 exp(-30)
+_LARGE = 30.0
+
+
+class BetaBinomial(Law):
+    """The beta-binomial mass, without the cancellation of log-gammas at large alpha and beta."""
+
+    id = "beta_binomial"
+
+    def law(self, target: Tensor, heads: Heads, *, slopes: bool) -> tuple[Tensor, Heads]:
+        """log C(n, k) and three rising factorials, their large logarithms joined to those of shares."""
+        la, lb = heads["log_alpha"], heads["log_beta"]
+        over = (torch.maximum(la, lb) - _LARGE).clamp(min=0)
+        la, lb = la - over, lb - over
+        alpha, beta = torch.exp(la), torch.exp(lb)
+        k = self.level(target)
+        others, total = self.n - k, torch.full_like(k, self.n)
+        up_a, to_a, by_a = log_rising(alpha, la, k, slope=slopes)
+        up_b, to_b, by_b = log_rising(beta, lb, others, slope=slopes)
+        both = alpha + beta
+        up_t, to_t, by_t = log_rising(both, torch.logaddexp(la, lb), total, slope=slopes)
+        choose = torch.lgamma(total + 1) - torch.lgamma(k + 1) - torch.lgamma(others + 1)
+        mass = choose + (up_a + up_b - up_t) + k * torch.log(to_a / to_t) + others * torch.log(to_b / to_t)
+        if not slopes:
+            return -mass, {}
+        share = torch.sigmoid(la - lb)
+        a, b = by_t * share - by_a, by_t * torch.sigmoid(lb - la) - by_b
+        # what shifts both of them by the same amount has no slope beyond the limit
+        first = heads["log_alpha"] >= heads["log_beta"]
+        moved = torch.where(over > 0, a + b, 0.0)
+        return -mass, {
+            "log_alpha": a - torch.where(first, moved, 0.0),
+            "log_beta": b - torch.where(first, 0.0, moved),
+        }
+
+    def mean_of(self, heads: Heads) -> Tensor:
+        """alpha/(alpha + beta)."""
+        return torch.sigmoid(heads["log_alpha"] - heads["log_beta"])
+
+
+class Categorical(Law):
+    """A softmax over the levels."""
+
+    id = "categorical"
+    even = False
+
+    def law(self, target: Tensor, heads: Heads, *, slopes: bool) -> tuple[Tensor, Heads]:
+        """Cross-entropy of the level."""
+        logs = log_softmax(heads["logits"], dim=1)
+        index = self.index(target).unsqueeze(1)
+        value = -logs.gather(1, index).squeeze(1)
+        if not slopes:
+            return value, {}
+        slope = logs.exp_()
+        return value, {"logits": slope.scatter_add_(1, index, -torch.ones_like(index, dtype=slope.dtype))}
+
+    def index(self, target: Tensor) -> Tensor:
+        """The number of each target's level."""
+        assert isinstance(self.measure, Levels)
+        values = self._levels(target)
+        return torch.bucketize(target.contiguous(), (values[1:] + values[:-1]) / 2)
+
+    def mean_of(self, heads: Heads) -> Tensor:
+        """The mean level."""
+        values = self._levels(heads["logits"])
+        return torch.einsum("nlchw,l->nchw", heads["logits"].softmax(dim=1), values)
+
+
+__all__ = ["BetaBinomial", "Categorical"]
