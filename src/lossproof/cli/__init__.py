@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from lossproof.cli import certify, check, compare, losses, recheck, show
+from lossproof.cli import certify, check, compare, explain, losses, recheck, show
 
 app = typer.Typer(
     name="lossproof",
@@ -17,6 +17,7 @@ app = typer.Typer(
 app.command("certify")(certify.command)
 app.command("compare")(compare.command)
 app.command("check")(check.command)
+app.command("explain")(explain.command)
 app.command("losses")(losses.command)
 app.command("recheck")(recheck.command)
 app.command("show")(show.command)

@@ -1,0 +1,261 @@
+"""What one logged number says: its floor, its reduction, another quantity than the loss."""
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+
+from lossproof.advise.symptoms import reach
+from lossproof.advise.symptoms.case import Case
+from lossproof.advise.symptoms.readings import REDUCTIONS, Reading, channels_of, readings
+from lossproof.advise.symptoms.records import Cause, Finding, RuledOut, short
+
+FLOOR = "the floor: a perfect reconstruction does not reach 0"
+REDUCTION = "another reduction than thought: mean against sum"
+SAME = 2e-3  # two computations of one number, one of them in float32
+
+
+def floor(case: Case) -> Iterator[Finding | str]:
+    """A loss whose least value is not 0 on these targets, and how far the logged value is above it."""
+    if case.loss is None or not case.finite or case.value is None or case.value < 0:
+        return
+    if case.targets is None:
+        yield from _floor_unknown(case)
+        return
+    low = case.floor
+    if low is None or not math.isfinite(low):
+        return
+    if low < 1e-9:
+        yield RuledOut("floor", FLOOR, "the floor on these targets is 0: all of the loss is error")
+        return
+    for reading in case.plausible:
+        per = case.per_value(reading)
+        excess = max(per - low, 0.0)
+        lines = [
+            f"{short(case.value)} as {reading.words}: {short(per)} per value = {short(low)} floor + "
+            f"{short(excess)} excess; {short(100 * low / per)} % of it cannot be trained away"
+        ]
+        if case.flat is not None:
+            flat, name = case.flat
+            share = 1 - excess / (flat - low) if flat > low else math.nan
+            lines.append(
+                f"the {name} for every image costs {short(flat)}: 1 - {short(excess)} / {short(flat - low)} = "
+                f"{short(share)} of what can be explained is explained"
+            )
+        sure = case.reading is not None
+        yield Cause(
+            "floor",
+            FLOOR,
+            "shown" if sure else "fits",
+            tuple(lines),
+            "nothing to fix; log the excess, which is 0 for a perfect reconstruction: "
+            f"lossproof.torch.ReconstructionLoss({case.loss.definition.label!r}, excess=True)",
+            f"lossproof.loss({case.loss.definition.label!r}).value(y, y).mean() on your own targets is the floor",
+            normal=True,
+            weight=low / per,
+        )
+
+
+def _floor_unknown(case: Case) -> Iterator[Finding | str]:
+    assert case.loss is not None
+    high = reach.top_floor(case.loss)
+    if high < 1e-9:
+        yield RuledOut(
+            "floor", FLOOR, "the floor of this loss is 0 for every target: all of the loss is error"
+        )
+        return
+    low, most = reach.bottom(case.loss), reach.even(case.loss)
+    if math.isfinite(low) and any(case.per_value(r) <= most for r in case.readings):
+        yield Cause(
+            "floor",
+            FLOOR,
+            "possible",
+            (
+                f"over targets in [0, 1] the floor lies between {short(low)} and {short(high)} per value, "
+                "depending on the targets alone",
+            ),
+            "give the data (--data): the floor is then a number",
+            "lossproof check DATA",
+            normal=True,
+        )
+
+
+def reduction(case: Case) -> Iterator[Finding | str]:
+    """A value that the stated reduction cannot give, or none, or several can."""
+    if case.loss is None or not case.finite or case.value is None or case.value < 0:
+        return
+    if case.targets is not None and not case.legal:
+        return
+    every = [r for r in readings(case.image_shape, case.batch) if _within(case, r)]
+    if case.plausible:
+        if case.reduction is None and len(case.plausible) > 1:
+            yield _several(case)
+        elif case.reduction is None and len(readings(case.image_shape, case.batch)) > 1:
+            yield RuledOut("reduction", REDUCTION, _only(case))
+        yield from _channels(case, every)
+        return
+    low, high = case.bounds
+    if not case.readings:
+        return
+    stated = case.readings[0]
+    per = case.per_value(stated)
+    if per < low:
+        lines = [
+            f"as {stated.words}, {short(per)} per value is below the floor, {short(low)}: no prediction gives it"
+        ]
+    else:
+        lines = [
+            f"as {stated.words}, {short(per)} per value is above {short(high)}, the loss of predicting 1/2 everywhere"
+        ]
+    fitting = [r for r in every if r.id != stated.id]
+    lines += [f"as {r.words}: {short(case.value / r.factor)} per value, between {short(low)} and {short(high)}"
+              for r in fitting]  # fmt: skip
+    lines += _batches(case, per, stated)
+    if len(lines) > 1:
+        proved = per < low and len(fitting) == 1 and case.targets is not None
+        yield Cause(
+            "reduction",
+            REDUCTION,
+            "shown" if proved and not _other(case, per) else "fits",
+            tuple(lines),
+            "say the reduction by its axes: sum over pixels and channels, mean over the batch "
+            "(ReconstructionLoss's default, nats_per_image)",
+            "print loss.item() for one batch and for the same batch twice: a sum doubles, a mean does not",
+            weight=1.5,
+        )
+    yield from _channels(case, fitting)
+    yield from _quantity(case, per)
+
+
+def _within(case: Case, reading: Reading) -> bool:
+    low, high = case.bounds
+    return low * (1 - 1e-3) - 1e-9 <= case.per_value(reading) <= high * 1.01 + 1e-9
+
+
+def _several(case: Case) -> str:
+    both = "; ".join(f"{r.words}: {short(case.per_value(r))} per value" for r in case.plausible)
+    return f"the reduction ({both}): all lie between the floor and a blind guess; give --reduction"
+
+
+def _only(case: Case) -> str:
+    low, high = case.bounds
+    reading = case.plausible[0]
+    return f"only {reading.words} puts the value between {short(low)} and {short(high)} per value"
+
+
+def _batches(case: Case, per: float, stated: Reading) -> list[str]:
+    """A sum over a batch of unknown size: which sizes fit."""
+    assert case.value is not None
+    low, high = case.bounds
+    if (
+        case.batch is not None
+        or case.pixels is None
+        or per <= high
+        or case.reduction in ("mean", "channel_mean")
+    ):
+        return []
+    least = case.value / (case.pixels * high)
+    if least <= 1:
+        return []
+    most = case.value / (case.pixels * low) if low > 0 else math.inf
+    upper = f" and at most {most:,.0f}" if math.isfinite(most) else ""
+    return [
+        f"as {REDUCTIONS['sum']}: {short(case.value)} / {case.pixels} values fits a batch of at least "
+        f"{math.ceil(least):,}{upper} images"
+    ]
+
+
+def _channels(case: Case, fitting: list[Reading]) -> Iterator[Finding | str]:
+    """The mean over the channels: a third of the loss an image of three channels has."""
+    shape = case.image_shape
+    if shape is None or channels_of(shape) == 1:
+        return
+    title = "the mean over the RGB channels in place of their sum"
+    chosen = next((r for r in fitting if r.id == "channel_mean"), None)
+    sure = case.reading is not None and case.reading.id == "channel_mean"
+    if chosen is None or not (sure or case.reduction == "nats_per_image"):
+        return
+    c = channels_of(shape)
+    assert case.value is not None
+    yield Cause(
+        "channel_mean",
+        title,
+        "shown" if sure else "fits",
+        (
+            f"{short(case.value)} x {c} = {short(case.value * c)} nats per image as a sum over all "
+            f"{case.pixels} values, {short(case.value / chosen.factor)} per value",
+            f"the KL, a sum, then weighs {c} times as much as in the ELBO",
+        ),
+        f"multiply the reconstruction by {c}, or sum over the channels: Keras' binary_crossentropy averages over "
+        "the last axis",
+        "keras.losses.binary_crossentropy(x, p).shape: the channel axis is gone",
+        weight=1.6,
+    )
+
+
+def _other(case: Case, per: float) -> list[str]:
+    """Quantities other than the loss in nats that make the value plausible."""
+    low, high = case.bounds
+    found = []
+    for name, factor in (
+        ("a logarithm to base 10", math.log(10)),
+        ("a logarithm to base 2 (bits)", math.log(2)),
+    ):
+        if low * (1 - 1e-3) <= per * factor <= high * 1.01 and not low <= per <= high:
+            found.append(f"{name}: {short(per)} x {factor:.4f} = {short(per * factor)} nats per value")
+    if 0 < low <= per + low <= high:
+        found.append(
+            f"the excess, with the floor taken off: {short(per)} + {short(low)} = {short(per + low)}"
+        )
+    return found
+
+
+def _quantity(case: Case, per: float) -> Iterator[Finding | str]:
+    found = _other(case, per)
+    if not found:
+        return
+    yield Cause(
+        "quantity",
+        "another quantity is logged than this loss in nats",
+        "possible",
+        tuple(found),
+        "log the loss itself, in nats",
+        "compute the loss of one batch by hand beside the logged number",
+    )
+
+
+def curve_pair(case: Case) -> Iterator[Finding | str]:
+    """Training and validation losses that differ by a constant factor: they are not computed alike."""
+    curve = case.curve
+    if curve is None or curve.valid is None or not curve.train.size:
+        return
+    n = min(curve.train.size, curve.valid.size)
+    train, valid = curve.train[-n:], curve.valid[-n:]
+    good = np.isfinite(train) & np.isfinite(valid) & (train > 0) & (valid > 0)
+    if not good.any():
+        return
+    ratios = valid[good] / train[good]
+    ratio, wobble = float(np.median(ratios)), float(np.log(ratios).std())
+    if 1 / 5 < ratio < 5 or wobble > 0.3:
+        return
+    big = max(ratio, 1 / ratio)
+    lines = [f"validation / training = {short(ratio)}, nearly the same at all {int(good.sum())} points"]
+    every = readings(case.image_shape, case.batch)
+    for one in every:
+        for other in every:
+            if one.factor > other.factor and abs(one.factor / other.factor / big - 1) < 0.1:
+                lines.append(
+                    f"{one.words} against {other.words} is a factor of {short(one.factor / other.factor)}"
+                )
+    yield Cause(
+        "reduction",
+        "training and validation losses are not computed alike",
+        "fits",
+        (
+            *lines,
+            "overfitting makes a gap that grows; a constant factor is another reduction or another KL weight",
+        ),
+        "compute both by one function, with the same reduction and the same KL weight",
+        "run the training loss on a validation batch in evaluation mode",
+        weight=1.5,
+    )
