@@ -1,0 +1,245 @@
+"""What was probably done to the values before they came here, and the line that undoes it.
+
+Values that came from bytes lie on a lattice. An affine step (z-scoring, [-1, 1]) keeps its steps equal, so the constants
+in common use can be told apart by which of them brings every value back to k/255; a power (gamma) leaves gaps.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from lossproof.data.images import Array
+from lossproof.data.levels import Levels
+
+Floats = npt.NDArray[np.float64]
+
+#: constants in common use: name -> (means, standard deviations), one a channel
+NORMALISATIONS: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
+    "MNIST": ((0.1307,), (0.3081,)),
+    "Fashion-MNIST": ((0.2860,), (0.3530,)),
+    "ImageNet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    "CIFAR-10": ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
+    "CIFAR-10 (0.2023)": ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)),
+    "CIFAR-100": ((0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761)),
+    "SVHN": ((0.4377, 0.4438, 0.4728), (0.1980, 0.2010, 0.1970)),
+    "CLIP": ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)),
+}
+GAMMAS = (1 / 2.4, 1 / 2.2, 1 / 1.8, 0.5, 1.8, 2.0, 2.2, 2.4)
+_ON = 0.02  # of a grey level: how far from the lattice a value may lie, besides its rounding
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """What was probably done: in words, the evidence, and how to undo it.
+
+    ``means`` and ``stds`` undo an affine step, x -> x * std + mean, one a channel; empty where nothing or nothing
+    affine was done. ``undo`` is the line of Python on ``x`` as (n, c, h, w). ``sure``: the values themselves show it.
+    """
+
+    text: str
+    evidence: str
+    means: tuple[float, ...] = ()
+    stds: tuple[float, ...] = ()
+    undo: str = ""
+    sure: bool = True
+
+
+def history_of(sample: Array, levels: Levels, lows: Floats, highs: Floats) -> History:
+    """Guess from a sample (n, c, h, w) of floats, all levels, and each channel's smallest and largest value.
+
+    >>> x = (np.arange(256).reshape(1, 1, 16, 16) / 255 - 0.1307) / 0.3081
+    >>> history_of(x, Levels(x.ravel(), np.ones(256, np.int64), 256), x.min((0, 2, 3)), x.max((0, 2, 3))).text
+    'z-scored with mean 0.1307 and std 0.3081 (MNIST)'
+    """
+    low, high = float(lows.min()), float(highs.max())
+    if low >= 0 and high <= 1:
+        return _inside(sample, levels)
+    middle = np.quantile(sample, (0.05, 0.95))
+    if middle[0] > -0.1 and middle[1] < 1.1 and levels.share((levels.values < 0) | (levels.values > 1)) < 0.1:
+        return _overshoot(low, high, middle)
+    if low >= 0 and high <= 255:
+        return _too_large(sample, high)
+    found = _named(sample, lows, highs) or _symmetric(sample, low, high)
+    return found or _standardised(sample, lows, highs)
+
+
+def _off(values: Array, steps: int) -> float:
+    """How far values lie from k/steps, as a share of a step, less what float32 rounds."""
+    scaled = values.astype(np.float64) * steps
+    slack = 4e-7 * np.abs(scaled) + (4e-7 * steps if values.dtype == np.float32 else 0.0)
+    return float(np.maximum(np.abs(scaled - np.rint(scaled)) - slack, 0).max())
+
+
+def _undone(sample: Array, means: tuple[float, ...], stds: tuple[float, ...]) -> Array:
+    shape = (1, -1, 1, 1)
+    undone: Array = sample * np.reshape(np.array(stds), shape).astype(sample.dtype) + np.reshape(
+        np.array(means), shape
+    ).astype(sample.dtype)
+    return undone
+
+
+def _affine(means: tuple[float, ...], stds: tuple[float, ...]) -> str:
+    if len(means) == 1:
+        return f"x = x * {stds[0]:g} + {means[0]:g}"
+    m, s = (f"np.reshape([{', '.join(f'{v:g}' for v in a)}], (1, -1, 1, 1))" for a in (means, stds))
+    return f"x = x * {s} + {m}"
+
+
+def _overshoot(low: float, high: float, middle: Floats) -> History:
+    return History(
+        "noise or resizing beyond black and white",
+        f"nine values in ten lie in {middle[0]:.3g}..{middle[1]:.3g}, the ends at {low:.4g} and {high:.4g}",
+        undo="x = np.clip(x, 0, 1)",
+        sure=False,
+    )
+
+
+def _named(sample: Array, lows: Floats, highs: Floats) -> History | None:
+    for name, (means, stds) in NORMALISATIONS.items():
+        if len(means) not in (1, len(lows)):
+            continue
+        m, s = np.array(means), np.array(stds)
+        # outside of what these constants make of [0, 1], they were not used
+        if ((lows * s + m) < -2e-3).any() or ((highs * s + m) > 1 + 2e-3).any():
+            continue
+        if _off(_undone(sample, means, stds), 255) < _ON * 5:  # constants are printed with four digits
+            shown = [", ".join(f"{v:g}" for v in part) for part in (means, stds)]
+            return History(
+                f"z-scored with mean {shown[0]} and std {shown[1]} ({name})",
+                "x*std + mean brings every value looked at to k/255",
+                means,
+                stds,
+                _affine(means, stds),
+            )
+    return None
+
+
+def _symmetric(sample: Array, low: float, high: float) -> History | None:
+    if not (low >= -1.001 and high <= 1.001 and low < 0):
+        return None
+    half = low >= -0.5 - 1e-3 and high <= 0.5 + 1e-3
+    scale, shift, text = (1.0, 0.5, "[-0.5, 0.5]") if half else (0.5, 0.5, "[-1, 1]")
+    on = _off(sample * sample.dtype.type(scale) + sample.dtype.type(shift), 255) < _ON
+    if not (on or low < (-0.3 if half else -0.6)):
+        return None
+    undo = "x = x + 0.5" if half else "x = (x + 1) / 2"
+    evidence = f"values lie in {low:.4g}..{high:.4g}" + (", on k/255 after undoing it" if on else "")
+    return History(f"scaled to {text}", evidence, (shift,), (scale,), undo, sure=on)
+
+
+def _standardised(sample: Array, lows: Floats, highs: Floats) -> History:
+    """An unknown z-scoring: equal steps betray the standard deviation, and black (if it is there) the mean."""
+    c = sample.shape[1]
+    stds, shown = [], True
+    for channel in range(c):
+        step = _step(sample[:, channel])
+        span = float(highs[channel] - lows[channel]) or 1.0
+        if step > 0 and span / step <= 256:
+            stds.append(1 / (255 * step))
+        else:
+            stds.append(1 / span)
+            shown = False
+    means = [-float(lows[k]) * stds[k] for k in range(c)]
+    mean, std = float(sample.mean(dtype=np.float64)), float(sample.std(dtype=np.float64))
+    scored = abs(mean) < 0.25 and 0.5 < std < 2
+    if len({round(s, 3) for s in stds}) == 1 and len({round(m, 3) for m in means}) == 1:
+        stds, means = stds[:1], means[:1]
+    m, s = tuple(round(v, 4) for v in means), tuple(round(v, 4) for v in stds)
+    what = "z-scored" if scored else "shifted and scaled"
+    steps = "steps are equal, as bytes leave them" if shown else "no steps of bytes are left"
+    return History(
+        f"{what}, with mean {', '.join(f'{v:g}' for v in m)} and std {', '.join(f'{v:g}' for v in s)} "
+        "if black and white were there",
+        f"mean {mean:.3g}, standard deviation {std:.3g}, {steps}",
+        m,
+        s,
+        _affine(m, s),
+        sure=shown and scored,
+    )
+
+
+def _step(channel: Array) -> float:
+    """The common step of a channel's distinct values; 0 if they have none."""
+    values = np.unique(channel)
+    if not 3 <= values.size <= 256:
+        return 0.0
+    gaps = np.diff(values.astype(np.float64))
+    step = float(gaps.min())
+    ratio = gaps / step
+    return step if float(np.abs(ratio - np.rint(ratio)).max()) < 0.05 else 0.0
+
+
+def _too_large(sample: Array, high: float) -> History:
+    whole = bool((sample == np.rint(sample)).all())
+    if whole and high <= 63:
+        return History(
+            f"whole numbers 0..{high:g} stored as floats", "no value has a fraction", (0.0,), (1 / high,),
+            f"x = x / {high:g}", sure=True,
+        )  # fmt: skip
+    evidence = "whole numbers up to " if whole else "values up to "
+    return History(
+        "bytes stored as floats, not divided by 255",
+        f"{evidence}{high:g}",
+        (0.0,),
+        (1 / 255,),
+        "x = x / 255",
+        sure=whole,
+    )
+
+
+def _inside(sample: Array, levels: Levels) -> History:
+    values = levels.values
+    if values.size <= 2 or not levels.exact:
+        return History(
+            "nothing, or a division by the largest value", f"values lie in {values[0]:.4g}..{values[-1]:.4g}"
+        )
+    if sample.dtype.kind == "f" and _off(values, 255) < _ON:
+        gamma = gamma_of(np.rint(values * 255).astype(np.int64))
+        if gamma:
+            return gamma
+        return History("bytes divided by 255", "every value lies on k/255")
+    if sample.dtype.kind != "f":
+        gamma = gamma_of(np.rint(values * 255).astype(np.int64)) if levels.values.size <= 256 else None
+        return gamma or History(f"nothing: stored as {sample.dtype}", f"{values.size} levels")
+    for gamma in GAMMAS:
+        back = np.maximum(values, 0.0) ** (1 / gamma)
+        if _off(back, 255) < 0.05 and values.size > 16:
+            return History(
+                f"bytes divided by 255, then raised to {gamma:.4g} (gamma)",
+                f"every value to the power {1 / gamma:.4g} lies on k/255",
+                undo=f"x = x ** {1 / gamma:.6g}",
+            )
+    return History(
+        "nothing that shows", f"{values.size} distinct values in {values[0]:.4g}..{values[-1]:.4g}"
+    )
+
+
+def gamma_of(bytes_seen: npt.NDArray[Any]) -> History | None:
+    """A power applied to bytes and rounded to bytes again: its gaps, and no others, are in the values seen.
+
+    >>> gamma_of(np.unique(np.rint(255 * (np.arange(256) / 255) ** (1 / 2.2)))).text
+    'bytes raised to 0.4545 (gamma) and rounded to bytes again'
+    """
+    seen = np.zeros(256, bool)
+    seen[np.asarray(bytes_seen, np.int64)] = True
+    places = np.flatnonzero(seen)
+    inside = np.arange(256)
+    inside = inside[(inside >= places[0]) & (inside <= places[-1])]
+    gaps = int((~seen[inside]).sum())
+    if gaps < 8 or places.size < 64:
+        return None
+    for gamma in GAMMAS:
+        reached = np.zeros(256, bool)
+        reached[np.rint(255 * (np.arange(256) / 255) ** gamma).astype(int)] = True
+        holes = int((~reached[inside]).sum())
+        agree = int((~reached[inside] & ~seen[inside]).sum())
+        if holes >= 8 and agree == holes and gaps <= 1.25 * holes + 2:
+            return History(
+                f"bytes raised to {gamma:.4g} (gamma) and rounded to bytes again",
+                f"{gaps} bytes between the smallest and the largest never occur, {holes} of them where this power "
+                "leaves gaps",
+                undo=f"x = x ** {1 / gamma:.6g}",
+            )
+    return None

@@ -1,0 +1,176 @@
+"""What a random split would leak: equal and nearly equal images, and an order in which neighbours are alike."""
+
+from collections import deque
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from lossproof.data.images import Array
+
+SIDE = 8  # thumbnails are at most 8 x 8
+LAGS = (1, 2, 4, 8, 16)
+KEPT = 50_000  # images remembered for the search for duplicates
+NEAR = 0.02  # of the root mean square distance between two images drawn at random
+_PRIME = np.uint64(0x9E3779B97F4A7C15)
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What the order and the repetitions of the images say.
+
+    ``distances``: lag -> mean squared distance of thumbnails that many places apart, as a share of the distance of two
+    images drawn at random (1: no order). ``film``: neighbours are far more alike than images further apart;
+    ``sorted``: neighbours are alike, and no less so further on (classes or persons one after the other).
+    ``equal`` and ``near`` are shares of the images looked at that repeat an earlier one, exactly or nearly;
+    ``across``: how many of those stand in the test part and repeat one of the train part. ``looked_at`` counts them.
+    """
+
+    distances: dict[int, float]
+    film: bool
+    sorted: bool
+    equal: float
+    near: float
+    across: int
+    looked_at: int
+
+    @property
+    def leaks(self) -> bool:
+        """Whether a random split would put nearly the same image into train and test."""
+        return self.film or self.equal + self.near > 0.01
+
+
+class OrderPass:
+    """Feeds on blocks in the source's order."""
+
+    def __init__(self, shape: tuple[int, int, int]) -> None:
+        self.shape = shape
+        self.recent: deque[npt.NDArray[np.float64]] = deque(maxlen=LAGS[-1])
+        self.squares = dict.fromkeys(LAGS, 0.0)
+        self.pairs = dict.fromkeys(LAGS, 0)
+        self.count = 0
+        self.mean: npt.NDArray[np.float64] | None = None
+        self.scatter = 0.0
+        self.keep = np.uint64(0)  # images are remembered while hash & keep == 0
+        self.exact: dict[int, tuple[bool, int]] = {}  # bytes -> test part, look
+        self.alike: dict[int, tuple[npt.NDArray[np.float64], bool]] = {}
+        self.candidates: list[
+            tuple[float, bool]
+        ] = []  # squared distance to the look-alike; across train and test
+        self.equal = self.across = self.looked_at = 0
+
+    def feed(self, images: Array, part: str) -> None:
+        """Take images (n, c, h, w), finite, as stored."""
+        thumbs = thumbnails(images)
+        for lag in LAGS:
+            before = list(self.recent)[-lag:]
+            joined = np.concatenate([np.array(before).reshape(len(before), thumbs.shape[1]), thumbs])
+            if len(joined) > lag:
+                self.squares[lag] += float(((joined[lag:] - joined[:-lag]) ** 2).sum())
+                self.pairs[lag] += len(joined) - lag
+        self.recent.extend(thumbs[-LAGS[-1] :])
+        self._moments(thumbs)
+        self._repeats(images, thumbs, part == "test")
+
+    def _moments(self, thumbs: npt.NDArray[np.float64]) -> None:
+        n, mean = len(thumbs), thumbs.mean(axis=0)
+        scatter = float(((thumbs - mean) ** 2).sum())
+        if self.mean is None:
+            self.mean, self.scatter, self.count = mean, scatter, n
+            return
+        gap = mean - self.mean
+        total = self.count + n
+        self.scatter += scatter + float((gap**2).sum()) * self.count * n / total
+        self.mean = self.mean + gap * n / total
+        self.count = total
+
+    def _repeats(self, images: Array, thumbs: npt.NDArray[np.float64], test: bool) -> None:
+        exact = _hash_rows(np.ascontiguousarray(images).reshape(len(images), -1))
+        alike = _hash_bits(thumbs)
+        for i in range(len(images)):
+            if alike[i] & self.keep:
+                continue
+            self.looked_at += 1
+            one, key = int(exact[i]), int(alike[i])
+            if one in self.exact:
+                self.equal += 1
+                self.across += test and not self.exact[one][0]
+                continue
+            self.exact[one] = (test, key)
+            known = self.alike.get(key)
+            if known is None:
+                self.alike[key] = (thumbs[i], test)
+            else:
+                self.candidates.append((float(((thumbs[i] - known[0]) ** 2).sum()), test and not known[1]))
+            if len(self.exact) > KEPT:
+                self._thin()
+
+    def _thin(self) -> None:
+        """Remember every other image from here on, chosen by its look: repetitions of one keep together."""
+        self.keep = (self.keep << np.uint64(1)) | np.uint64(1)
+        keep = int(self.keep)
+        self.alike = {key: value for key, value in self.alike.items() if not key & keep}
+        self.exact = {one: value for one, value in self.exact.items() if not value[1] & keep}
+
+    def result(self) -> Order:
+        """What was found; distances are NaN for fewer than two images or equal ones."""
+        random = 2 * self.scatter / max(1, self.count - 1)
+        distances = {
+            lag: self.squares[lag] / self.pairs[lag] / random
+            for lag in LAGS
+            if self.pairs[lag] >= 8 and random > 0
+        }
+        near = [across for square, across in self.candidates if square < NEAR**2 * random]
+        first, last = distances.get(1, np.nan), distances.get(LAGS[-1], distances.get(8, np.nan))
+        film = bool(first < 0.5 and first < 0.7 * last)
+        looked_at = max(1, self.looked_at)
+        return Order(
+            distances,
+            film=film,
+            sorted=bool(first < 0.85 and not film),
+            equal=self.equal / looked_at,
+            near=len(near) / looked_at,
+            across=self.across + sum(near),
+            looked_at=self.looked_at,
+        )
+
+
+def thumbnails(images: Array) -> npt.NDArray[np.float64]:
+    """Images (n, c, h, w) as means over at most 8 x 8 cells and all channels: (n, cells).
+
+    >>> thumbnails(np.ones((2, 3, 16, 4))).shape
+    (2, 32)
+    """
+    grey = images.mean(axis=1, dtype=np.float64)
+    for axis in (1, 2):
+        length = grey.shape[axis]
+        edges = np.unique(np.linspace(0, length, min(SIDE, length) + 1).astype(int))
+        sums = np.add.reduceat(grey, edges[:-1], axis=axis)
+        widths = np.diff(edges).reshape((-1, 1) if axis == 1 else (-1,))
+        grey = sums / widths
+    return np.asarray(grey.reshape(len(images), -1))
+
+
+def _hash_rows(rows: Array) -> npt.NDArray[np.uint64]:
+    """A 64-bit hash of each row's bytes: equal rows, equal hashes."""
+    data = rows.view(np.uint8).reshape(len(rows), -1)
+    width = -(-data.shape[1] // 8) * 8
+    padded = np.zeros((len(rows), width), np.uint8)
+    padded[:, : data.shape[1]] = data
+    words = padded.view(np.uint64)
+    # an odd multiplier a place: words that change place change the sum
+    factors = (np.arange(1, words.shape[1] + 1, dtype=np.uint64) * _PRIME) | np.uint64(1)
+    mixed = (words ^ (words >> np.uint64(29))) * factors
+    mixed ^= mixed >> np.uint64(32)
+    total: npt.NDArray[np.uint64] = (mixed * _PRIME).sum(axis=1, dtype=np.uint64)
+    return total
+
+
+def _hash_bits(thumbs: npt.NDArray[np.float64]) -> npt.NDArray[np.uint64]:
+    """64 bits of a thumbnail's look: which of its cells are above its mean (images nearly alike share them mostly)."""
+    bits = thumbs > thumbs.mean(axis=1, keepdims=True)
+    weights = np.uint64(1) << (np.arange(bits.shape[1], dtype=np.uint64) % np.uint64(64))
+    packed = (bits * weights).sum(axis=1, dtype=np.uint64)
+    # spread, so that thinning by the lowest bits takes no account of the look
+    mixed: npt.NDArray[np.uint64] = packed * _PRIME
+    return mixed ^ (mixed >> np.uint64(31))
