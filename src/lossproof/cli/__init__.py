@@ -42,11 +42,13 @@ def _root(
 
 def main() -> None:
     """Entry point: errors of ours print as one message, exit status 2; a missing extra says how to install it."""
-    from lossproof.formula.errors import LossproofError
-
     try:
         app()
-    except LossproofError as error:
+    except ValueError as error:
+        from lossproof.formula.errors import LossproofError  # brings numpy, which --help can do without
+
+        if not isinstance(error, LossproofError):
+            raise
         typer.echo(f"Error: {error}", err=True)
         sys.exit(2)
     except ModuleNotFoundError as error:
