@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from lossproof.cli import certify, check, compare, explain, losses, recheck, show
+from lossproof.cli import certify, check, claims, compare, explain, losses, recheck, show
 
 app = typer.Typer(
     name="lossproof",
@@ -15,6 +15,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("certify")(certify.command)
+app.command("claims")(claims.command)
 app.command("compare")(compare.command)
 app.command("check")(check.command)
 app.command("explain")(explain.command)

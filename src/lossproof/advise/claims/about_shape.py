@@ -1,0 +1,384 @@
+"""Claims about how losses compare: slopes, asymmetry, scale, saturation, likelihood, reduction."""
+
+import math
+
+import numpy as np
+
+from lossproof.advise.claims.evidence import GRID, WORDS, at, holds, symbolic, text, unit_sign, why, zero
+from lossproof.advise.claims.records import Claim, Decision, Line, Plot, Table, decided
+from lossproof.formula.symbols import P, Y, Z
+from lossproof.lower import function
+
+EPS = 1e-7  # keras.config.epsilon()
+
+
+def asymmetric() -> Decision:
+    """Errors of the same size above and below the target."""
+    import sympy
+
+    from lossproof.prove.sign import sign
+
+    loss = symbolic("bce")
+    a, b = sympy.symbols("a b", positive=True)
+    t = sympy.Symbol("t", positive=True)
+    # how the gap loss(y, y + t) - loss(y, y - t) grows with t, for y < 1/2 and t < y
+    growth = loss.subs(P, Y + t).diff(t) - loss.subs(P, Y - t).diff(t)
+    y = a / (2 * (1 + a))
+    found = sign(
+        sympy.factor(sympy.together(growth.subs({Y: y, t: y * b / (1 + b)}, simultaneous=True)))
+    ).sign
+    middle = zero(
+        sympy.expand_log(
+            (loss.subs(P, Y + t) - loss.subs(P, Y - t)).subs(Y, sympy.Rational(1, 2)), force=True
+        )
+    )
+    rows = [
+        (y, d, at("bce", y, y - d), at("bce", y, y + d))
+        for y, d in ((0.2, 0.1), (0.5, 0.1), (0.5, 0.4), (0.9, 0.05))
+    ]
+    differ = found == "-" and abs(rows[0][2] - rows[0][3]) > 1e-3
+    verdict, condition = decided(holds=differ, fails=middle, condition="the target is not 1/2")
+    made = function("bce")
+    e = np.linspace(-0.19, 0.19, 200)
+    return Decision(
+        verdict,
+        (
+            f"At y = 0.2 an error of 0.1 costs {text(rows[0][2])} towards black and {text(rows[0][3])} towards 1/2: the "
+            "error away from 1/2 is dearer, on both sides.",
+            "It treats black and white alike, loss(y, p) = loss(1 - y, 1 - p), and its minimum stays at p = y.",
+        ),
+        Table(("target y", "error", "loss below", "loss above"), tuple(tuple(text(v) for v in row) for row in rows)),
+        Plot("error p - y", "excess of BCE", tuple(
+            Line(f"y = {y}", e, made.excess(np.full_like(e, y), y + e)) for y in (0.2, 0.5, 0.8)),
+            "Excess of BCE over the error: symmetric at a target of 1/2, steeper away from 1/2 at 0.2 and 0.8."),
+        (f"for 0 < t < y < 1/2: d/dt [loss(y, y + t) - loss(y, y - t)] is {WORDS[found]}, and the gap is 0 at t = 0",
+         "at y = 1/2 the gap simplifies to 0"),
+        condition,
+    )  # fmt: skip
+
+
+def worked_example() -> Decision:
+    """The widely copied example at y = 0.2: its numbers, recomputed, and the slip that gives them."""
+    y, printed = 0.2, {0.1: 0.2775, 0.3: 0.2285}
+    rows, wrong, slips = [], [], []
+    for p, said in printed.items():
+        nats = at("bce", y, p)
+        tens = nats / math.log(10)
+        slip = -(y * math.log10(p) + (1 - y) * math.log10(1 - y))
+        wrong.append(abs(nats - said) > 1e-3 and (abs(tens - said) > 1e-3 or p == 0.3))
+        slips.append(abs(slip - said) < 1e-4 or abs(tens - said) < 1e-4)
+        rows.append((text(p), f"{said}", text(nats), text(tens), text(slip)))
+    floor = float(function("bce").floor(y))
+    verdict, _ = decided(holds=not any(wrong), fails=all(wrong) and all(slips))
+    p = np.linspace(0.01, 0.6, 300)
+    return Decision(
+        verdict,
+        (
+            f"In nats the losses are {rows[0][2]} at p = 0.1 and {rows[1][2]} at p = 0.3, above a floor of {text(floor)}.",
+            "The printed numbers are logarithms to base 10, and the first has log(1 - y) in place of log(1 - p). What "
+            "the example is told for, that the error towards 1/2 is cheaper, is right.",
+        ),
+        Table(("p", "printed", "nats", "base 10", "base 10 with log(1 - y)"), tuple(rows)),
+        Plot("p", "BCE at y = 0.2", (Line("nats", p, function("bce").value(np.full_like(p, y), p)),
+             Line("base 10", p, function("bce").value(np.full_like(p, y), p) / math.log(10))),
+             "BCE at y = 0.2 over p, in nats and to base 10, with the printed points beside the curves.",
+             tuple(printed.items())),
+    )  # fmt: skip
+
+
+def penalises_more() -> Decision:
+    """The excess of BCE against the squared error: Pinsker's inequality for one pixel, proved by signs."""
+    excess = symbolic("bce") - symbolic("bce").subs(P, Y)
+    # f(p) = excess - 2 (y - p)^2 is 0 at p = y; f' has the sign of p - y if f'/(p - y) is positive
+    ratio = (excess - 2 * (Y - P) ** 2).diff(P) / (P - Y)
+    import sympy
+
+    found, where = unit_sign(sympy.cancel(sympy.together(ratio)))
+    y, p = (grid.ravel() for grid in np.meshgrid(np.linspace(0, 1, 41), GRID[::40]))
+    measured = function("bce").excess(y, p) - 2 * (y - p) ** 2
+    verdict, _ = decided(
+        holds=found in ("+", ">=") and bool(measured.min() > -1e-12), fails=bool(measured.min() < -1e-9)
+    )
+    points = ((1.0, 0.5), (1.0, 0.1), (1.0, 0.01), (0.5, 0.4), (0.2, 0.1))
+    q = GRID[10:-10]
+    return Decision(
+        verdict,
+        (
+            "What BCE pays above its floor is at least twice the squared error, for every target and prediction "
+            "(Pinsker's inequality); near black and white it is far more.",
+            "In the gradient at the logit the ratio is 1/(2 p (1 - p)), also at least 2: behind a sigmoid BCE pulls harder.",
+        ),
+        Table(("target y", "p", "excess of BCE", "squared error", "ratio"), tuple(
+            (text(t), text(r), text(float(function("bce").excess(t, r))), text((t - r) ** 2),
+             text(float(function("bce").excess(t, r)) / (t - r) ** 2)) for t, r in points)),
+        Plot("p", "cost at y = 1", (Line("bce", q, function("bce").excess(np.ones_like(q), q)),
+             Line("mse", q, (1 - q) ** 2), Line("2 mse", q, 2 * (1 - q) ** 2)),
+             "At a target of 1, BCE lies above twice the squared error and goes to infinity at p = 0.", (), (0, 5)),
+        (f"d/dp [excess - 2 (y - p)^2] / (p - y) is {WORDS[found]} for y, p in (0, 1) ({where})",),
+    )  # fmt: skip
+
+
+def same_scale() -> Decision:
+    """The ratio of the excess of BCE to the squared error."""
+    points = ((0.5, 0.49), (0.5, 0.1), (0.1, 0.11), (0.01, 0.011), (0.01, 0.2), (0.99, 0.5))
+    ratios = [float(function("bce").excess(y, p)) / (y - p) ** 2 for y, p in points]
+    spread = max(ratios) / min(ratios)
+    verdict, _ = decided(holds=spread < 1.01, fails=spread > 2)
+    first, second = _reversed_pair()
+    y = np.linspace(0.01, 0.99, 200)
+    return Decision(
+        verdict,
+        (
+            f"The ratio of excess to squared error runs from {text(min(ratios))} to {text(max(ratios))} over these few "
+            "points. Only near one target, to second order, is it a number: 1/(2 y (1 - y)).",
+            f"They even order predictions differently: at y = {text(first[0])}, p = {text(first[1])} is better than "
+            f"p = {text(second[1])} by BCE and worse by MSE.",
+        ),
+        Table(("target y", "p", "excess / squared error"), tuple(
+            (text(t), text(q), text(r)) for (t, q), r in zip(points, ratios, strict=True))),
+        Plot("target y", "local exchange rate 1/(2 y (1 - y))", (Line("bce / mse", y, 1 / (2 * y * (1 - y))),),
+             "The local ratio of BCE to MSE is 2 at grey and grows without bound towards black and white."),
+    )  # fmt: skip
+
+
+def _reversed_pair() -> tuple[tuple[float, float], tuple[float, float]]:
+    """A target with two predictions that BCE and MSE order differently, by search."""
+    made = function("bce")
+    for y in (0.1, 0.2, 0.3):
+        for below in np.arange(0.01, y, 0.01):
+            for above in np.arange(y + 0.01, 2 * y, 0.01):
+                nearer = abs(above - y) > abs(below - y) * 1.05
+                if nearer and made.value(y, float(above)) < made.value(y, float(below)) - 1e-3:
+                    return (y, round(float(above), 2)), (y, round(float(below), 2))
+    raise AssertionError("no pair found")
+
+
+def smaller_is_better() -> Decision:
+    """Numbers of different losses side by side."""
+    y = 0.5
+    perfect, worse = at("bce", y, 0.5), at("mse", y, 0.3)
+    counter = perfect > worse
+    verdict, _ = decided(holds=not counter, fails=counter)
+    p = GRID
+    return Decision(
+        verdict,
+        (
+            f"At y = 1/2 a perfect reconstruction has BCE {text(perfect)}, and one that is off by 0.2 has MSE "
+            f"{text(worse)}.",
+            "Compare under one measure: excess over the floor of one loss, squared error, or bits per pixel.",
+        ),
+        Table(("prediction", "loss", "value", "excess"), (
+            ("0.5, perfect", "bce", text(perfect), text(float(function("bce").excess(y, 0.5)))),
+            ("0.3", "mse", text(worse), text(worse)),
+            ("0.3", "bce", text(at("bce", y, 0.3)), text(float(function("bce").excess(y, 0.3)))))),
+        Plot("p", "loss at y = 1/2", (Line("bce", p, function("bce").value(np.full_like(p, y), p)),
+             Line("mse", p, (p - y) ** 2)), "At y = 1/2 all of BCE lies above all of MSE.", (), (0, 2)),
+    )  # fmt: skip
+
+
+def undoes_sigmoid() -> Decision:
+    """The gradient of BCE at the logit, from logits and from clipped probabilities."""
+    import sympy
+
+    behind = symbolic("bce").subs(P, 1 / (1 + sympy.exp(-Z)))
+    identity = zero(behind.diff(Z) - (1 / (1 + sympy.exp(-Z)) - Y))
+    z = np.array([-2.0, -10.0, -16.0, -17.0, -30.0])
+    clipped = np.array([_clipped(1.0, v + 0.25) - _clipped(1.0, v - 0.25) for v in z]) / 0.5
+    exact = function("bce").gradient_logits(np.ones_like(z), z)
+    dead = bool(np.any((clipped == 0) & (np.abs(exact) > 0.99)))
+    verdict, condition = decided(
+        holds=identity and holds("bce", "alive"),
+        fails=dead,
+        condition="the loss is computed from logits, not from clipped probabilities",
+    )
+    grid = np.linspace(-25, 5, 241)
+    slopes = [(_clipped(1.0, v + 0.05) - _clipped(1.0, v - 0.05)) / 0.1 for v in grid]
+    return Decision(
+        verdict,
+        (
+            "From logits dl/dz = sigmoid(z) - y, for soft targets too: a wrong pixel always has a gradient.",
+            "With p clipped to [1e-7, 1 - 1e-7], as Keras does to probabilities, the gradient of a confidently wrong "
+            "pixel is exactly 0.",
+        ),
+        Table(("z at y = 1", "dl/dz from logits", "dl/dz, p clipped at 1e-7"), tuple(
+            (text(v), text(float(e)), text(float(c))) for v, e, c in zip(z, exact, clipped, strict=True))),
+        Plot("z at y = 1", "dl/dz", (Line("from logits", grid, function("bce").gradient_logits(np.ones_like(grid), grid)),
+             Line("from clipped p", grid, slopes)),
+             "From logits the gradient stays at -1 to the left; from clipped probabilities it drops to 0 at z = -16.1."),
+        ("dl/dz - (sigmoid(z) - y) simplifies to 0", *why("bce", "alive")),
+        condition,
+    )  # fmt: skip
+
+
+def _clipped(y: float, z: float) -> float:
+    p = min(max(1 / (1 + math.exp(-z)), EPS), 1 - EPS)
+    return -(y * math.log(p) + (1 - y) * math.log1p(-p))
+
+
+def sigmoid_mse_stalls() -> Decision:
+    """The gradient of MSE behind a sigmoid."""
+    z = np.array([-2.0, -5.0, -10.0, -20.0])
+    slopes = {loss: function(loss).gradient_logits(np.ones_like(z), z) for loss in ("mse", "mae", "bce")}
+    stalls = not holds("mse", "alive") and abs(float(slopes["mse"][-1])) < 1e-7
+    verdict, _ = decided(holds=stalls, fails=not stalls)
+    grid = np.linspace(-10, 10, 201)
+    return Decision(
+        verdict,
+        (
+            "dl/dz = 2 (p - y) p (1 - p): the factor p (1 - p) goes to 0 also where the pixel is wrong. MAE and log-cosh "
+            "have the same factor.",
+            "On a linear output MSE has no plateau: there, for classification, Hui and Belkin (arXiv 2006.07322) find it "
+            "comparable with cross-entropy.",
+        ),
+        Table(("z at y = 1", *(f"|dl/dz|, {loss}" for loss in slopes)), tuple(
+            (text(v), *(text(abs(float(slopes[loss][i]))) for loss in slopes)) for i, v in enumerate(z))),
+        Plot("z at y = 1", "|dl/dz|", tuple(
+            Line(loss, grid, np.abs(function(loss).gradient_logits(np.ones_like(grid), grid))) for loss in slopes),
+            "The gradient of MSE and MAE vanishes to the left, where the pixel is wrong; that of BCE goes to 1."),
+        (*why("mse", "alive"), *why("mae", "alive"), *why("logcosh", "alive")),
+    )  # fmt: skip
+
+
+def convex() -> Decision:
+    """Convexity in the logits."""
+    right = holds("bce", "convex_logits") and not holds("mse", "convex_logits")
+    verdict, _ = decided(holds=right, fails=not right)
+    z = np.linspace(-8, 8, 201)
+    points = (-6.0, -3.0, 0.0)
+    middle = {loss: function(loss).value_logits(np.ones(3), np.array(points)) for loss in ("bce", "mse")}
+    return Decision(
+        verdict,
+        ("In the logit BCE is convex for every target. Behind a sigmoid MSE is not: it bends the other way where the "
+         "prediction is wrong, and lies above a chord there. In p itself both are convex.",),
+        Table(("loss at y = 1", "z = -6", "z = -3", "z = 0", "chord at z = -3"), tuple(
+            (loss, *(text(float(v)) for v in values), text(float(values[0] + values[2]) / 2))
+            for loss, values in middle.items())),
+        Plot("z", "loss at y = 1", tuple(Line(loss, z, function(loss).value_logits(np.ones_like(z), z))
+                                         for loss in ("bce", "mse")),
+             "BCE over the logit is convex; MSE is an S that flattens to the left.", (), (0, 5)),
+        (*why("bce", "convex_logits", "convex"), *why("mse", "convex_logits", "convex")),
+    )  # fmt: skip
+
+
+def likelihood() -> Decision:
+    """What exp(-BCE) adds up to over the targets."""
+    nodes, weights = np.polynomial.legendre.leggauss(64)
+    y = (nodes + 1) / 2
+    grey = np.arange(256) / 255
+    made = function("bce")
+    rows, binary, other = [], [], []
+    for p in (0.05, 0.2, 0.5):
+        two = float(np.exp(-made.value(np.array([0.0, 1.0]), np.full(2, p))).sum())
+        line = float(weights @ np.exp(-made.value(y, np.full_like(y, p)))) / 2
+        bytes_ = float(np.exp(-made.value(grey, np.full_like(grey, p))).sum())
+        binary.append(abs(two - 1) < 1e-12)
+        other.append(abs(line - 1) > 0.05 and abs(bytes_ - 1) > 0.05)
+        rows.append((text(p), text(two), text(line), text(bytes_)))
+    verdict, condition = decided(
+        holds=all(binary), fails=all(other), condition="the targets are 0 or 1 and nothing else"
+    )
+    p = GRID[::20]
+    mass = [float(weights @ np.exp(-made.value(y, np.full_like(y, q)))) / 2 for q in p]
+    return Decision(
+        verdict,
+        (
+            "Over {0, 1} exp(-BCE) adds up to 1 and is Bernoulli's law. Over grey values it does not: the normaliser "
+            "depends on p, and leaving it out moves the optimum (the continuous Bernoulli is BCE with it).",
+            "As a loss BCE needs no such reading; as an ELBO on grey data it is not one, and its bits per pixel mean "
+            "nothing.",
+        ),
+        Table(("p", "sum over {0, 1}", "integral over [0, 1]", "sum over 256 levels"), tuple(rows)),
+        Plot("p", "integral of exp(-BCE) over [0, 1]", (Line("mass", p, mass), Line("1", p, np.ones_like(p))),
+             "The integral of exp(-BCE) over targets in [0, 1] lies below 1 and depends on p."),
+        why("bce", "proper"),
+        condition,
+    )  # fmt: skip
+
+
+def infinite() -> Decision:
+    """The cost of a pixel that is wholly wrong."""
+    z = np.array([-5.0, -20.0, -100.0, -1000.0])
+    from_logits = function("bce").value_logits(np.ones_like(z), z)
+    with np.errstate(all="ignore"):
+        p = (1 / (1 + np.exp(-z.astype(np.float32)))).astype(np.float32)
+        naive = -np.log(p)
+    verdict, condition = decided(
+        holds=bool(np.isinf(naive).any()),
+        fails=bool(np.isfinite(from_logits).all()),
+        condition="the prediction is rounded to exactly 0 or 1 before the logarithm",
+    )
+    grid = np.linspace(-40, 5, 200)
+    return Decision(
+        verdict,
+        ("From logits a wrong pixel costs about |z|, a line: at z = -100 it is 100 nats. Only a probability that was "
+         "rounded to 0 makes it infinite, or NaN where it is multiplied by 0.",),
+        Table(("z at y = 1", "from logits", "-log(sigmoid(z)) in float32"), tuple(
+            (text(v), text(float(a)), text(float(b))) for v, a, b in zip(z, from_logits, naive, strict=True))),
+        Plot("z at y = 1", "BCE", (Line("bce", grid, function("bce").value_logits(np.ones_like(grid), grid)),),
+             "BCE at y = 1 over the logit: a line of slope -1 to the left, 0 to the right."),
+        (),
+        condition,
+    )  # fmt: skip
+
+
+def reduction() -> Decision:
+    """Mean against sum, with and without another term: where a one-pixel objective is least."""
+    pixels, y = 784, 0.9
+    z = np.linspace(-6, 6, 4001)
+    loss = function("bce").value_logits(np.full_like(z, y), z)
+    least = {
+        (name, other): float(z[int(np.argmin(weight * loss + (z**2 / 2 if other else 0)))])
+        for name, weight in (("sum", 1.0), ("mean", 1 / pixels))
+        for other in (False, True)
+    }
+    alone = abs(least["sum", False] - least["mean", False]) < 1e-9
+    beside = abs(least["sum", True] - least["mean", True]) > 0.1
+    verdict, condition = decided(
+        holds=alone, fails=beside, condition="no other term stands beside it (no KL, no weight decay)"
+    )
+    draw = {name: 1 / (1 + math.exp(-least[name, True])) for name in ("sum", "mean")}
+    return Decision(
+        verdict,
+        (
+            "Alone, a factor moves no minimum (plain SGD needs another learning rate, Adam does not).",
+            f"Beside a KL term the mean over {pixels} values weighs the KL {pixels} times as much: with z^2/2, the "
+            f"KL of N(z, 1) from N(0, 1), the target {y} is then drawn as {text(draw['mean'])} in place of "
+            f"{text(draw['sum'])}.",
+        ),
+        Table(("reduction", "best p, alone", "best p, beside z^2/2"), tuple(
+            (name, text(1 / (1 + math.exp(-least[name, False]))), text(draw[name])) for name in ("sum", "mean"))),
+        Plot("z", "objective - its least value", tuple(
+            Line(f"{name} + z^2/2", z, _lowered(weight * loss + z**2 / 2))
+            for name, weight in (("sum", 1.0), ("mean", 1 / pixels))),
+            "Beside the same z^2/2 the summed loss is least on the way to the target's logit, the averaged one at 0.",
+             (), (0, 2)),
+        (),
+        condition,
+    )  # fmt: skip
+
+
+def _lowered(values: np.ndarray) -> np.ndarray:
+    return values - values.min()
+
+
+CLAIMS = (
+    Claim("asymmetric", "BCE is asymmetric: over- and undershooting a pixel by the same amount cost differently.",
+          asymmetric, ("stats.stackexchange 443237", "stats.stackexchange 394582")),
+    Claim("worked-example", "For y = 0.2 the BCE is 0.2775 at p = 0.1 and 0.2285 at p = 0.3.", worked_example,
+          ("stats.stackexchange 394582, and copies",)),
+    Claim("penalises-more", "BCE penalises a wrong pixel more than MSE does.", penalises_more,
+          ("stats.stackexchange 262972",)),
+    Claim("same-scale", "MSE and BCE are the same up to scale.", same_scale),
+    Claim("smaller-number", "The loss with the smaller number reconstructs better, also between BCE and MSE.",
+          smaller_is_better),
+    Claim("log-undoes-sigmoid", "The logarithm in BCE undoes the saturation of the sigmoid.", undoes_sigmoid,
+          ("Goodfellow, Bengio, Courville, Deep Learning, 6.2.2.2",)),
+    Claim("sigmoid-mse", "Behind a sigmoid, MSE gets stuck at pixels that are confidently wrong.", sigmoid_mse_stalls,
+          ("stats.stackexchange 208918",)),
+    Claim("convex", "BCE is convex in the logits; MSE behind a sigmoid is not.", convex),
+    Claim("likelihood", "BCE is the negative log-likelihood of the pixels.", likelihood,
+          ("clementchadebec/benchmark_VAE 123",)),
+    Claim("infinite", "BCE is infinite where a pixel is wholly wrong.", infinite),
+    Claim("reduction", "Mean or sum over the pixels: it only changes the scale.", reduction,
+          ("pytorch/examples 234", "keras-team/keras 3373")),
+)  # fmt: skip
