@@ -53,30 +53,31 @@ def by_loss(run: Run, epoch: int) -> list[Row]:
     rows = []
     for measure in measured(run):
         if not measure.name.startswith(EXCESS_UNDER):
-            rows.append(Row(measure.title, _cells(run, measure, epoch), measure))
+            rows.append(Row(measure.title, cells(run, measure, epoch), measure))
     return rows
 
 
 def cross(run: Run, epoch: int) -> tuple[list[Measure], list[Row]]:
     """Rows: losses trained under; columns: excess under each loss. Marks are per column."""
     columns = [measure for measure in measured(run) if measure.name.startswith(EXCESS_UNDER)]
-    by_column = [_cells(run, measure, epoch) for measure in columns]
+    by_column = [cells(run, measure, epoch) for measure in columns]
     rows = []
     for index, label in enumerate(run.labels):
-        cells = [
+        line = [
             Cell(
-                cells[index].text,
-                cells[index].mark,
-                cells[index].reason,
+                column[index].text,
+                column[index].mark,
+                column[index].reason,
                 measure.name == EXCESS_UNDER + label,
             )
-            for measure, cells in zip(columns, by_column, strict=True)
+            for measure, column in zip(columns, by_column, strict=True)
         ]
-        rows.append(Row(label, cells))
+        rows.append(Row(label, line))
     return columns, rows
 
 
-def _cells(run: Run, measure: Measure, epoch: int) -> list[Cell]:
+def cells(run: Run, measure: Measure, epoch: int, *, marks: bool = True) -> list[Cell]:
+    """One cell a loss: mean over seeds ± half of the 95 % interval; the best marked where `marks`."""
     split = split_of(measure.name)
     when = 0 if measure.name.startswith("mean_image") else epoch
     frame = (
@@ -84,22 +85,22 @@ def _cells(run: Run, measure: Measure, epoch: int) -> list[Cell]:
         .set_index("loss")
         .reindex(run.labels)
     )
-    best, near = rivals(run.table, measure, epoch) if measure.common else ("", set())
+    best, near = rivals(run.table, measure, epoch) if marks and measure.common else ("", set())
     if len(frame) < 2:
         best, near = "", set()
     every = int(run.table["seed"].nunique())
-    cells = []
+    found = []
     for label, row in frame.iterrows():
         count = int(row["seeds"]) if np.isfinite(row["seeds"]) else 0
         if count == 0:
-            cells.append(Cell("", reason=brief(run, str(row["reason"]))))
+            found.append(Cell("", reason=brief(run, str(row["reason"]))))
             continue
         text = with_margin(float(row["mean"]), float(row["high"] - row["mean"]))
         if count < every:
             text += f" ({count} of {every} seeds)"
         tied = bool(best) and bool(row["mean"] == frame["mean"].get(best))
-        cells.append(Cell(text, BEST if tied else NEAR if label in near else ""))
-    return cells
+        found.append(Cell(text, BEST if tied else NEAR if label in near else ""))
+    return found
 
 
 def by_member(run: Run, epoch: int) -> tuple[list[Measure], list[Row]]:

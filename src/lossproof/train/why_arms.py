@@ -163,7 +163,7 @@ class Normalised(Criterion):
 
     def picture(self, raw: Tensor) -> Tensor:
         """The law's mean, from a table over asinh(logit)."""
-        means = self.buffers["means"]
+        means = self.buffers["means"].to(raw.dtype)
         place = ((torch.asinh(raw) + self.span) * ((NODES - 1) / (2 * self.span))).clamp(0, NODES - 1.001)
         cell = place.floor().long()
         low = means[cell]
