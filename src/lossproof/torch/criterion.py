@@ -35,8 +35,8 @@ class Criterion(ABC):
     label: str
     outputs: int = 1
     unit: str | None = None
-    #: what its slopes are multiplied by, so that they stand on the scale of the plain loss
-    weight: float = 1.0
+    #: how many times the weights' learning rate its own parameters get
+    pace: float = 1.0
 
     def __init__(self) -> None:
         self.parameters: dict[str, Tensor] = {}
@@ -57,6 +57,10 @@ class Criterion(ABC):
     def slopes(self, target: Tensor, raw: Tensor) -> Tensor:
         """The derivative in ``raw`` alone."""
         return self.grade(target, raw).slopes
+
+    def loss_slopes(self, target: Tensor, raw: Tensor) -> Tensor:
+        """The derivative in ``raw`` on the scale of the plain loss behind it: where a pixel sends no gradient back."""
+        return self.slopes(target, raw)
 
     def log_prob(self, target: Tensor, raw: Tensor) -> Tensor:
         """Log-mass or log-density of each value, nats. Raises ``LossproofError`` for a loss that is no likelihood."""

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from lossproof.formula.loss import Loss
 
 
-SAMPLE = 2048  # images that a criterion may look at before an epoch
+SAMPLE = 512  # images that a criterion may look at before an epoch
 
 
 def train(
@@ -63,7 +63,9 @@ def train(
                 settings,
             )
             for member in waiting:
-                if epoch > 0 and member.event is None:
+                if epoch == 0:
+                    prepare(member, epoch, course)
+                elif member.event is None:
                     train_epoch(member, epoch, course)
                 rows = measure(member) if member.event is None else stopped_rows(member, epoch)
                 member.rows += rows
@@ -101,7 +103,7 @@ def train_epoch(member: Member, epoch: int, course: Course) -> None:
     before = member.state()
     objectives = torch.empty(math.ceil(len(course.order) / course.settings.batch_size), device=device)
     member.model.train()
-    member.criterion.begin(epoch, lambda: sample(member, course))
+    prepare(member, epoch, course)
     for step, (indices, noise) in enumerate(course.batches()):
         passed = forward(member, course.images.index_select(0, indices), noise)
         objectives[step] = passed.objective(beta)
@@ -125,6 +127,11 @@ def descend(member: Member, passed: Passed) -> None:
     member.optimiser.step()
     if passed.own:
         member.criterion.project()
+
+
+def prepare(member: Member, epoch: int, course: Course) -> None:
+    """Let the criterion look at the first images of an epoch, as the model is now."""
+    member.criterion.begin(epoch, lambda: sample(member, course))
 
 
 def sample(member: Member, course: Course) -> tuple[Tensor, Tensor]:
@@ -180,7 +187,7 @@ def rate_per_image(mean: Tensor, logvar: Tensor) -> Tensor:
 
 def replay(member: Member, epoch: int, course: Course) -> dict[str, Any]:
     """Train the same epoch again, looking at everything at every step; the first thing that is not finite."""
-    member.criterion.begin(epoch, lambda: sample(member, course))
+    prepare(member, epoch, course)
     for step, (indices, batch_noise) in enumerate(course.batches(), start=1):
         target = course.images.index_select(0, indices)
         passed = forward(member, target, batch_noise)

@@ -133,7 +133,7 @@ class Measurer:
                     flat = torch.zeros_like(error, dtype=torch.bool)
                 else:
                     totals = [k.value_logits(target, raw).sum() for k in self.kernels.values()]
-                    flat = trained.slopes(target, raw).abs() < self.dead_below[label] / trained.weight
+                    flat = trained.loss_slopes(target, raw).abs() < self.dead_below[label]
                 totals += [
                     mean.new_zeros(()) if plain else trained.values(target, raw).sum(),
                     mean.new_zeros(()) if logvar is None else rate_per_image(mean, logvar).sum(),

@@ -25,6 +25,7 @@ from lossproof.models import MODELS
 from lossproof.train.arm import Arm, plain
 from lossproof.train.comparison import Comparison, compare
 from lossproof.train.measure import mean_image
+from lossproof.train.settings import settle
 from lossproof.train.store import write_json
 from lossproof.train.why_arms import (
     Normalised,
@@ -118,6 +119,8 @@ def why(
             f"why: expected a beta above 0, got {beta:g}: without it nothing weighs against the loss."
         )
     common: dict[str, Any] = {"model": model, "beta": beta, **options}
+    if common.get("epochs") is None:
+        common["epochs"] = default_epochs(images, common)
     pilot = Pilot(
         images,
         first,
@@ -131,6 +134,24 @@ def why(
     done = compare(images, arms, seeds=seeds, out=out, progress=progress, command=command, **common)
     write_json(done.directory / DESIGN, asdict(design))
     return replace(done, report=report(done.directory)) if report else done
+
+
+def default_epochs(images: Images, common: dict[str, Any]) -> int:
+    """Two thirds of what a comparison takes by default, where that is above ten: many arms are to be trained."""
+    settled = settle(
+        images,
+        model=common["model"],
+        latent=common.get("latent"),
+        hidden=common.get("hidden"),
+        epochs=None,
+        batch_size=common.get("batch_size"),
+        lr=common.get("lr", 1e-3),
+        beta=common["beta"],
+        seeds=1,
+        device="cpu",
+        threads=1,
+    ).epochs
+    return max(min(settled, 10), round(2 * settled / 3))
 
 
 class Pilot:

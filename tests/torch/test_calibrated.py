@@ -1,0 +1,194 @@
+"""CalibratedCriterion against the NumPy law, finite differences and the exact fit; bounds, guards, guards' words."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from lossproof.catalogue import CATALOGUE, resolve
+from lossproof.formula import LossproofError
+from lossproof.likelihood import Levels, fit_temperature, likelihood
+from lossproof.likelihood.grid import grid_for
+from lossproof.torch.calibrated import CalibratedCriterion
+
+LEVELS = Levels(17)
+
+
+def batch(seed=0, shape=(3, 2, 5, 4), spread=3.0):
+    rng = np.random.default_rng(seed)
+    y = rng.integers(0, 17, shape) / 16
+    return torch.from_numpy(y).float(), torch.from_numpy(rng.normal(0, spread, shape)).float()
+
+
+CASES = [("bce", LEVELS, "loss", 0.3), ("bce", LEVELS, "excess", 0.05), ("mse", LEVELS, "loss", 0.02),
+         ("mae", LEVELS, "loss", 0.07), ("huber(delta=0.1)", "interval", "loss", 0.004), ("bce", "interval", "loss", 0.4),
+         ("poisson", LEVELS, "excess", 0.2), ("hellinger", LEVELS, "loss", 0.05), ("focal", LEVELS, "excess", 0.1),
+         ("mse", Levels.of([0.0, 0.1, 0.25, 0.5, 1.0]), "loss", 0.05)]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "measure", "of", "t"), CASES)
+def test_values_and_derivatives_are_the_laws(name, measure, of, t):
+    y, z = batch()
+    if isinstance(measure, Levels) and not measure.regular:
+        y = torch.from_numpy(measure.values[np.random.default_rng(1).integers(0, 5, y.shape)]).float()
+    made = CalibratedCriterion(name, measure=measure, of=of, temperature=t)
+    graded = made.grade(y, z)
+    targets, at = y.double().numpy(), z.double().numpy()
+    if isinstance(measure, Levels):
+        targets = measure.values[measure.index(targets)]
+
+    def exact(t, z):
+        return -likelihood(name, t, measure, of).log_prob(targets, logits=z)
+
+    t = made.temperature.item()  # as float32 keeps log T
+    assert np.abs(graded.values.numpy() - exact(t, at)).max() < 2e-4
+    assert torch.allclose(made.values(y, z), graded.values, atol=1e-5)
+    assert torch.equal(made.log_prob(y, z), -made.values(y, z))
+    h = 1e-5
+    slope = (exact(t, at + h) - exact(t, at - h)) / (2 * h)
+    # at a kink the difference quotient is that of neither side
+    smooth = np.abs(exact(t, at + 10 * h) + exact(t, at - 10 * h) - 2 * exact(t, at)) / h < 1e-2 / t
+    assert smooth.mean() > 0.9
+    assert graded.slopes.numpy()[smooth] == pytest.approx(slope[smooth], rel=5e-3, abs=5e-3)
+    by_t = (exact(t * math.exp(h), at).sum() - exact(t * math.exp(-h), at).sum()) / (2 * h)
+    assert graded.own[0].item() == pytest.approx(by_t, rel=1e-3, abs=1e-2)
+
+
+def test_corners_are_finite():
+    y = torch.tensor([0.0, 1.0, 0.5, 1.0, 0.0])
+    z = torch.tensor([-1e3, 1e3, 80.0, -700.0, 700.0])
+    for name in ("bce", "mse", "hellinger"):
+        for t in (1e-3, 1.0, 500.0):
+            graded = CalibratedCriterion(name, measure=17, temperature=t).grade(
+                y.view(1, 1, 1, 5), z.view(1, 1, 1, 5)
+            )
+            assert all(torch.isfinite(part).all() for part in (graded.values, graded.slopes, graded.own[0]))
+
+
+def test_learned_temperature_goes_where_it_is_solved():
+    y, z = batch(shape=(40, 1, 5, 4))
+    z = torch.logit(0.05 + 0.9 * (0.8 * y + 0.2 * z.sigmoid()))  # predictions that know something
+    for of in ("loss", "excess"):
+        made = CalibratedCriterion("bce", measure=LEVELS, of=of, temperature=1.0)
+        t = made.parameters["log_temperature"]
+        steps = torch.optim.Adam([t], lr=0.05)
+        for _ in range(250):
+            t.grad = made.grade(y, z).own[0] / y.numel()
+            steps.step()
+        fit = fit_temperature("bce", y.numpy(), logits=z.numpy(), measure=LEVELS, of=of)
+        assert made.temperature.item() == pytest.approx(float(fit.temperature), rel=3e-3)
+
+
+def test_it_starts_at_the_mean_image_and_solved_ones_follow_the_model():
+    y, z = batch(shape=(60, 1, 5, 4), spread=0.1)
+    mean = y.double().mean(0).expand_as(y).numpy()
+    for how in ("learned", "solved"):
+        made = CalibratedCriterion("mse", measure=17, how=how)
+        made.begin(0, lambda: (y, z))
+        start = float(fit_temperature("mse", y.numpy(), mean, measure=17).temperature)
+        assert made.temperature.item() == pytest.approx(start, rel=1e-5)
+        made.begin(1, lambda: (y, z))
+        assert made.temperature.item() == pytest.approx(start, rel=1e-5)
+        made.begin(2, lambda: (y, z))
+        then = float(fit_temperature("mse", y.numpy(), logits=z.numpy(), measure=17).temperature)
+        assert then != pytest.approx(start, rel=1e-2)
+        assert made.temperature.item() == pytest.approx(start if how == "learned" else then, rel=1e-5)
+    lost = made.temperature.item()
+    made.begin(3, lambda: (y, z * math.nan))
+    assert made.temperature.item() == lost
+
+
+def test_one_temperature_a_channel():
+    y, z = batch(shape=(30, 3, 4, 4))
+    made = CalibratedCriterion("mse", measure=17, how="learned", per_channel=3)
+    with torch.no_grad():
+        made.parameters["log_temperature"].copy_(torch.tensor([-4.0, -2.0, 0.0]))
+    graded = made.grade(y, z)
+    for channel, log_t in enumerate((-4.0, -2.0, 0.0)):
+        alone = CalibratedCriterion("mse", measure=17, temperature=math.exp(log_t))
+        part = alone.grade(y[:, channel : channel + 1], z[:, channel : channel + 1])
+        assert torch.allclose(graded.values[:, channel : channel + 1], part.values, rtol=1e-5, atol=1e-6)
+        assert torch.allclose(graded.slopes[:, channel : channel + 1], part.slopes, rtol=1e-5, atol=1e-6)
+        assert graded.own[0][channel].item() == pytest.approx(part.own[0].item(), rel=1e-5)
+    scaled = made.loss_slopes(y, z) / made.slopes(y, z)
+    assert scaled[:, 1].mean().item() == pytest.approx(math.exp(-2))
+    made.begin(0, lambda: (y, z))
+    assert made.temperature.shape == (3,)
+    with pytest.raises(LossproofError, match="expected 3 channels, one a temperature"):
+        made.grade(y[:, :2], z[:, :2])
+
+
+def test_bounds_hold_after_a_step_and_a_lost_temperature_stays_lost():
+    made = CalibratedCriterion("mse", measure=17, temperature=0.02, low=0.01, high=0.5)
+    t = made.parameters["log_temperature"]
+    for given, kept in ((-99.0, 0.01), (99.0, 0.5)):
+        with torch.no_grad():
+            t.fill_(given)
+        made.project()
+        assert made.temperature.item() == pytest.approx(kept)
+    with torch.no_grad():
+        t.fill_(math.nan)
+    made.project()
+    assert torch.isnan(made.grade(*batch()).values).all()
+
+
+def test_where_no_table_serves_the_bound_moves_up(monkeypatch):
+    made = CalibratedCriterion("mse", measure=17, temperature=0.02)
+    original = made.grid.pair
+
+    def pair(t):
+        if t < 0.003:
+            raise LossproofError("no table")
+        return original(t)
+
+    monkeypatch.setattr(made.grid, "pair", pair)
+    with torch.no_grad():
+        made.parameters["log_temperature"].fill_(math.log(0.002))
+    assert torch.isfinite(made.grade(*batch()).values).all()
+    assert made.buffers["low"].item() == pytest.approx(0.004)
+    assert made.temperature.item() == pytest.approx(0.004)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"how": "tuned"}, "calibrate: expected learned or solved, got 'tuned'"),
+        ({"temperature": 1e-5}, r"mse: expected a temperature in \[0.0001, 1000\], got 1e-05"),
+        ({"low": 0.0}, "mse: expected a finite temperature T > 0"),
+        ({"measure": "line"}, "mse: expected levels or the interval .* to calibrate on, got the real line"),
+    ],
+)
+def test_guards(options, message):
+    with pytest.raises(LossproofError, match=message):
+        CalibratedCriterion("mse", **{"measure": 17} | options)
+
+
+@pytest.mark.parametrize("of", ["loss", "excess"])
+@pytest.mark.parametrize("name", ["bce", "mse", "mae", "logcosh", "poisson", "focal"])
+def test_the_grid_keeps_its_promise_between_its_own_probes(name, of):
+    grid = grid_for(resolve(name), Levels(64), of)
+    rng = np.random.default_rng(3)
+    at = grid.point(np.sort(rng.uniform(grid.low, grid.high, 300)))
+    for t in np.exp(rng.uniform(np.log(5e-3), np.log(5.0), 4)):
+        u, pair = grid.pair(float(t))
+        from lossproof.likelihood.grid import weights
+
+        c0, c1, c2 = np.tensordot(weights(u)[0], pair, 1)
+        spot = at.x if not at.logits else at.x / np.sqrt(0.25 + np.abs(at.x))
+        place = (spot - grid.low) / (grid.high - grid.low) * c0.size
+        cell = np.minimum(place.astype(int), c0.size - 1)
+        v = place - cell
+        got = (c0[cell] + v * (c1[cell] + v * c2[cell])) / t
+        law = likelihood(name, float(t), Levels(64), of)
+        exact = law.normaliser.engine.log_total(at) - grid.integrand.rest(at) / t
+        assert np.abs(got - exact).max() < 1e-4
+
+
+def test_the_catalogue_can_be_calibrated_or_says_why_not():
+    for loss in CATALOGUE.values():
+        made = CalibratedCriterion(loss, measure=17, temperature=0.1)
+        y, z = batch(shape=(1, 1, 2, 2))
+        assert torch.isfinite(made.grade(y, z).values).all()
+    with pytest.raises(LossproofError, match="unbounded below"):
+        CalibratedCriterion("continuous_bernoulli", measure=17, of="excess")
