@@ -59,3 +59,38 @@ def test_no_warning_reaches_the_caller():
     certify(
         "where(p > 1/2, 1/(p - 1/2), 0) + y", only=("convex",), in_process=True
     )  # warnings are errors here
+
+
+@pytest.mark.parametrize(
+    "formula",
+    [
+        "(y - p)**4/(y - p)**2",  # 0/0 at p = y, of all places
+        "(y - p)**2*(p - 1/2)/(p - 1/2)",
+        "abs(y - p)**3/abs(y - p)",
+        "(y - p)**2 + 0*log(abs(p - 1/4))",
+        "(y - p)**2*(2*p - 1)/(p - 1/2)",
+        "(y - p)**2*(p**2 - 1/2)/(p**2 - 1/2)",
+        "where(y > p, (y - p)**2/(p - 1/2)**2, abs(y - p))*(p - 1/2)**2",
+        "(y - p)**2*y/y",
+        "(y - p)**2*(y - 1/3)/(y - 1/3)",
+    ],
+)
+def test_a_place_without_a_value_that_cancels_is_seen(formula):
+    lines = certify(formula, only=("minimum", "unique", "convex"), in_process=True).lines
+    assert all(
+        isinstance(line.verdict, Unknown) and "no real value" in line.verdict.reason
+        for line in lines.values()
+    )
+
+
+@pytest.mark.parametrize(
+    "formula",
+    [
+        "where(p == y, 0, (y - p)**4/where(p == y, 1, y - p)**2)",
+        "(y - p)**2/(p*(1 - p))",
+        "(y - p)**2/(p + 1)",
+    ],
+)
+def test_a_divisor_that_is_guarded_or_no_zero_is_no_hindrance(formula):
+    verdict = certify(formula, only=("minimum",), in_process=True).lines["minimum"].verdict
+    assert isinstance(verdict, Proved), verdict
