@@ -55,5 +55,5 @@ def render(answers: Sequence[Answer], *, style: str = "") -> str:
     )
 
 
-def _picture(plot: Plot) -> Markup:
-    return Markup(svg(plot))
+def _picture(plot: Plot, key: str) -> Markup:
+    return Markup(svg(plot, key))

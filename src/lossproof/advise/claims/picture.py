@@ -2,7 +2,6 @@
 
 import html
 import math
-import zlib
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -18,8 +17,8 @@ TONES = 6  # --loss-0 .. --loss-5 of the page
 DASHES = ("", "6 3", "2 3", "9 3 2 3")
 
 
-def svg(plot: Plot) -> str:
-    """Draw the plot; curves leave gaps where they are not finite, and are cut at the window.
+def svg(plot: Plot, key: str = "plot") -> str:
+    """Draw the plot; curves leave gaps where they are not finite, and are cut at the window. ``key`` is unique in a page.
 
     >>> from lossproof.advise.claims.records import Line
     >>> drawn = svg(Plot("p", "loss", (Line("a", [0.0, 1.0], [1.0, 0.0]),), "a falling line"))
@@ -36,7 +35,7 @@ def svg(plot: Plot) -> str:
         up = (y - y_low) / ((y_high - y_low) or 1)
         return LEFT + across * (WIDTH - LEFT - RIGHT), HEIGHT - BOTTOM - up * (HEIGHT - TOP - BOTTOM)
 
-    frame = f"frame-{zlib.crc32(plot.alt.encode()):x}"
+    frame = f"frame-{html.escape(key)}"
     parts = [
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{html.escape(plot.alt)}">',
         f'<clipPath id="{frame}"><rect x="{LEFT}" y="{TOP}" width="{WIDTH - LEFT - RIGHT}" '

@@ -106,8 +106,10 @@ def _seen(case: Case, t: Targets) -> Cause:
     ]
     for name, low in _reached(case, t.levels):
         lines.append(
-            f"with such targets ({name}) the loss can fall to {short(low)} per value, {_image(case, low)}"
+            f"with such targets the loss can fall to {short(low)} per value, {_image(case, low)} ({name})"
         )
+    if _unbounded(case.loss, t.levels):
+        lines.append("from logits, with no clip, it has no lower bound on them")
     if case.value is not None and math.isnan(case.value):
         lines.append(
             "a loss without a lower bound drives the weights to infinity, and infinity - infinity is NaN"

@@ -234,7 +234,9 @@ def breaks_at(loss: Loss, targets: np.ndarray, dtype: str) -> tuple[float | None
         for sign in (1.0, -1.0):
             z = (sign * _LOGITS).astype(dtype)
             with np.errstate(all="ignore"):
-                p = (1 / (1 + np.exp(-z))).astype(dtype)
+                p = (1 / (1 + np.exp(-z.astype(np.float32)))).astype(
+                    dtype
+                )  # half precision computes in single
                 value = functions["value"](np.full_like(z, y), p)
             bad = ~np.isfinite(value) & ((p == 0) | (p == 1))
             if not np.isfinite(value[0]):  # not even at p = 1/2: it is not the rounding
