@@ -113,6 +113,15 @@ def test_words_follow_the_numbers() -> None:
     assert "raises mse × 4's by 0.01697" in lines[3]
 
 
+def test_a_part_against_the_whole_has_no_share() -> None:
+    turned = VALUES | {"mse × 4": [(0.005, 19.9), (0.0061, 21.1), (0.0070, 20.4)]}
+    line = paragraph(effects(table(turned), design()), table(turned), design())[1]
+    assert "gradient through the sigmoid 0.0050" in line
+    assert line.split("gradient through")[1].startswith(
+        " the sigmoid 0.00503 [0.00452, 0.00555] (against it)"
+    )
+
+
 def test_words_change_with_the_numbers() -> None:
     same = VALUES | {"bce": [(0.0200, 9.0), (0.0213, 9.5), (0.0221, 9.2)]}
     frame = effects(table(same), design())

@@ -179,7 +179,8 @@ def parts(frame: pd.DataFrame, name: str) -> str:
             continue
         share = ""
         if total["separated"] and row["separated"]:
-            share = f" ({percent(row['effect'] / total['effect'])} of it)"
+            ratio = row["effect"] / total["effect"]
+            share = f" ({percent(ratio)} of it)" if ratio > 0 else " (against it)"
         note = "" if row["separated"] or row["seeds"] == 1 else ", not separated from 0"
         texts.append(f"{row['title']} {span(row['effect'], row['low'], row['high'])}{share}{note}")
     start = f"The difference in {measure.title}, {span(total['effect'], total['low'], total['high'])}{measure.suffix}"
