@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from lossproof.report.tables import BEST, Cell
 from lossproof.train.store import write_bytes
 
 NAME = "why.html"
+NARROW = 20  # characters of a line beside a plot: a telephone is to show both
 
 
 @dataclass(frozen=True)
@@ -136,7 +138,7 @@ def figure(frame: pd.DataFrame, measure: Measure, place: int) -> Figure:
     """Effects as points with their intervals, one line each, the whole difference on top."""
     rows = frame[frame["seeds"] > 0].iloc[::-1]
     heads = [
-        safe(("of it: " if part else "") + title)
+        "<br>".join(map(safe, textwrap.wrap(("of it: " if part else "") + title, NARROW)))
         for title, part in zip(rows["title"], rows["part"], strict=True)
     ]
     half = (rows["high"] - rows["effect"]).to_numpy(dtype="float64")
@@ -165,9 +167,9 @@ def figure(frame: pd.DataFrame, measure: Measure, place: int) -> Figure:
                 "hovertemplate": "%{y}: %{x:.4g}",
             }
         )
-    look = layout("")
+    look = layout("", legend=False)
     look["xaxis"] = {
-        "title": {"text": safe(f"{measure.title} (difference)")},
+        "title": {"text": "difference" + safe(measure.suffix and f",{measure.suffix}")},
         "zeroline": True,
         "automargin": True,
         "nticks": 5,
