@@ -25,9 +25,9 @@ def svg(plot: Plot, key: str = "plot") -> str:
     >>> drawn.startswith("<svg"), drawn.count("<path")
     (True, 1)
     """
-    x_low, x_high = _span([value for line in plot.lines for value in line.x])
+    x_low, x_high = _span([value for line in plot.lines for value in np.ravel(line.x).tolist()])
     y_low, y_high = plot.window or _padded(
-        _span([v for line in plot.lines for v in line.y] + [y for _, y in plot.marks])
+        _span([v for line in plot.lines for v in np.ravel(line.y).tolist()] + [y for _, y in plot.marks])
     )
 
     def place(x: float, y: float) -> tuple[float, float]:
@@ -98,7 +98,7 @@ def _padded(span: tuple[float, float]) -> tuple[float, float]:
     return low - pad, high + pad
 
 
-def _thin(xs: Sequence[float], ys: Sequence[float]) -> tuple[Floats, Floats]:
+def _thin(xs: npt.ArrayLike, ys: npt.ArrayLike) -> tuple[Floats, Floats]:
     """At most ``POINTS`` points of a curve, both ends among them."""
     x, y = np.asarray(xs, np.float64), np.asarray(ys, np.float64)
     keep = np.unique(np.linspace(0, len(x) - 1, min(len(x), POINTS)).round().astype(int))

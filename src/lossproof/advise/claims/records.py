@@ -4,6 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+import numpy.typing as npt
+
 from lossproof.formula import LossproofError
 from lossproof.formula.errors import nearest
 
@@ -23,8 +25,8 @@ class Line:
     """One curve of a picture; values that are not finite are gaps."""
 
     name: str
-    x: Sequence[float]
-    y: Sequence[float]
+    x: npt.ArrayLike
+    y: npt.ArrayLike
 
 
 @dataclass(frozen=True, slots=True)

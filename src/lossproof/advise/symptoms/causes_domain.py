@@ -174,7 +174,8 @@ def _proved(case: Case, value: float, lowest: float) -> Iterator[Finding | str]:
             f"{label} (its sign says that {label} on legal targets it is not)"
         )
         return
-    fits, not_fits = [], []
+    fits: list[tuple[str, str]] = []
+    not_fits: list[tuple[str, str]] = []
     for name, levels in _transforms(case.targets):
         low = min((low for _, low in _reached(case, levels)), default=0.0)
         reached = any(case.per_value(r) >= low for r in case.readings)
@@ -238,7 +239,9 @@ def _transforms(t: Targets) -> list[tuple[str, Levels]]:
 
 def _unnamed(value: float) -> Iterator[Finding | str]:
     """A negative value of a loss that was not named: which of the catalogue can be negative, and on what targets."""
-    never, abroad, at_home = [], [], []
+    never: list[str] = []
+    abroad: list[str] = []
+    at_home: list[str] = []
     for loss in CATALOGUE.values():
         made = function(loss)
         try:

@@ -166,7 +166,7 @@ def top_eigenvalue(sample: np.ndarray) -> float:
 
     >>> rng = np.random.default_rng(0)
     >>> x = rng.normal(size=(4000, 3)) * [3.0, 1.0, 0.5]
-    >>> abs(top_eigenvalue(x) - np.linalg.eigvalsh(np.cov(x.T, bias=True))[-1]) < 1e-6
+    >>> bool(abs(top_eigenvalue(x) - np.linalg.eigvalsh(np.cov(x.T, bias=True))[-1]) < 1e-6)
     True
     """
     x = sample.reshape(len(sample), -1)
