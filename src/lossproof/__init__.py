@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from lossproof.api import Compiled as Compiled
     from lossproof.api import compare as compare
     from lossproof.api import compile as compile
+    from lossproof.api import loss as loss
     from lossproof.catalogue import CATALOGUE as CATALOGUE
     from lossproof.data import check as check
     from lossproof.data import load as load
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from lossproof.likelihood import Likelihood as Likelihood
     from lossproof.likelihood import fit_temperature as fit_temperature
     from lossproof.lower import LossFunction as LossFunction
-    from lossproof.lower import function as loss  # noqa: F401
     from lossproof.prove import Certificate as Certificate
     from lossproof.prove import certify as certify
 
@@ -47,7 +47,7 @@ _PUBLIC = {
     "compile": ("lossproof.api", "compile"),
     "fit_temperature": ("lossproof.likelihood", "fit_temperature"),
     "load": ("lossproof.data", "load"),
-    "loss": ("lossproof.lower", "function"),
+    "loss": ("lossproof.api", "loss"),
 }
 
 __all__ = [*_PUBLIC, "__version__"]  # noqa: PLE0604

@@ -1,13 +1,17 @@
-"""The two public functions that stand above all rooms: compare, with its report, and compile."""
+"""The public functions that stand above all rooms: loss, compare with its report, and compile."""
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Literal
+
+from lossproof.lower import LossFunction
 
 if TYPE_CHECKING:
     from lossproof.data import Images
     from lossproof.formula import Loss
     from lossproof.keras import ReconstructionLoss as KerasLoss
-    from lossproof.lower import LossFunction
+    from lossproof.likelihood import Likelihood
+    from lossproof.prove import Certificate
     from lossproof.torch import ReconstructionLoss as TorchLoss
     from lossproof.train import Comparison
 
@@ -36,6 +40,60 @@ def compare(
     return train_and_measure(data, losses, **{"report": write, **options})
 
 
+class StatedLoss(LossFunction):
+    """A loss on NumPy arrays that can also be certified and normalised; made by ``lossproof.loss``."""
+
+    def certify(self, **options: Any) -> "Certificate":
+        """What can be proved of it: ``lossproof.certify`` of this loss, with its options.
+
+        >>> import lossproof
+        >>> line = lossproof.loss("mse").certify(only=("minimum",)).lines["minimum"]
+        >>> print(line.statement, "|", type(line.verdict).__name__)
+        p = y is a global minimiser of p -> loss(y, p) | Proved
+        """
+        from lossproof.prove import certify
+
+        return certify(self.definition, **options)
+
+    def likelihood(
+        self, temperature: float = 1.0, measure: object = "levels", of: Literal["loss", "excess"] = "loss"
+    ) -> "Likelihood":
+        """exp(-loss/T)/Z on 256 grey levels, "interval", "line", a number of levels or ``Levels.of(data)``.
+
+        ``of``: the loss itself or its excess over the floor, which give different laws. Raises ``LossproofError`` for
+        T <= 0 and for what cannot be normalised.
+
+        >>> import lossproof
+        >>> lossproof.loss("mse").likelihood(0.02, "line")  # a Gaussian with sigma = 0.1
+        <likelihood exp(-loss/T) of mse, T = 0.02, on the real line>
+        """
+        from lossproof.likelihood import likelihood
+
+        return likelihood(self.definition, temperature, measure, of)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (StatedLoss, (self.definition,))
+
+
+@lru_cache(maxsize=256)
+def _stated(definition: "Loss") -> StatedLoss:
+    return StatedLoss(definition)
+
+
+def loss(spec: object, **params: float) -> StatedLoss:
+    """A loss on NumPy arrays: value, gradients, floor, excess, certificate and likelihood.
+
+    ``spec`` is a catalogue id, ``"id(param=...)"``, a formula in y and p, ``"module:function"``, a Python function or
+    a ``Loss``. Raises ``LossproofError`` for an unknown name (with the nearest) or a bad formula (with the column).
+
+    >>> loss("(y - p)**2/(p*(1 - p))").value(0.5, 0.25)
+    np.float64(0.3333333333333333)
+    """
+    from lossproof.catalogue import resolve
+
+    return _stated(resolve(spec, **params))
+
+
 class Compiled:
     """A loss for every framework, from one definition; made by ``lossproof.compile``."""
 
@@ -46,11 +104,9 @@ class Compiled:
         return f"<compiled loss {self.definition.label}: {self.definition.formula}>"
 
     @property
-    def numpy(self) -> "LossFunction":
-        """The loss on NumPy arrays: value, gradients, floor, excess."""
-        from lossproof.lower import function
-
-        return function(self.definition)
+    def numpy(self) -> StatedLoss:
+        """The loss on NumPy arrays: value, gradients, floor, excess; certificate and likelihood."""
+        return _stated(self.definition)
 
     def torch(self, **options: Any) -> "TorchLoss":
         """A ``lossproof.torch.ReconstructionLoss`` with these options."""
