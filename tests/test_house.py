@@ -14,7 +14,8 @@ ROOT = Path(__file__).parent.parent
 SRC = ROOT / "src" / "lossproof"
 FLOORS = {
     "formula": 0, "catalogue": 1, "rechecking": 1, "prove": 2, "lower": 2, "likelihood": 3, "torch": 4, "keras": 4,
-    "jax": 4, "data": 5, "models": 5, "train": 6, "advise": 7, "report": 7, "cli": 8,
+    "jax": 4, "data": 5, "models": 5, "train": 6, "advise": 7, "report": 7,
+    "reproduce": 7, "cli": 8,
 }  # fmt: skip
 FILES = sorted(SRC.rglob("*.py"))
 

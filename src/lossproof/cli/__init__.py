@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from lossproof.cli import certify, check, claims, compare, explain, losses, recheck, show
+from lossproof.cli import certify, check, claims, compare, explain, losses, recheck, reproduce, show
 
 app = typer.Typer(
     name="lossproof",
@@ -21,6 +21,7 @@ app.command("check")(check.command)
 app.command("explain")(explain.command)
 app.command("losses")(losses.command)
 app.command("recheck")(recheck.command)
+app.command("reproduce")(reproduce.command)
 app.command("show")(show.command)
 
 
