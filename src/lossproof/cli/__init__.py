@@ -4,7 +4,19 @@ import sys
 
 import typer
 
-from lossproof.cli import certify, check, claims, compare, explain, losses, recheck, reproduce, show
+from lossproof.cli import (
+    advise,
+    certify,
+    check,
+    claims,
+    compare,
+    explain,
+    losses,
+    recheck,
+    reproduce,
+    show,
+    why,
+)
 
 app = typer.Typer(
     name="lossproof",
@@ -14,6 +26,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.command("advise")(advise.command)
 app.command("certify")(certify.command)
 app.command("claims")(claims.command)
 app.command("compare")(compare.command)
@@ -23,6 +36,7 @@ app.command("losses")(losses.command)
 app.command("recheck")(recheck.command)
 app.command("reproduce")(reproduce.command)
 app.command("show")(show.command)
+app.command("why")(why.command)
 
 
 def _version(wanted: bool) -> None:

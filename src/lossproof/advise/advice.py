@@ -1,0 +1,233 @@
+"""``advise``: facts, candidates, criteria, pilot, and the answer for one goal."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from lossproof.advise.answer import changes, reasons, warnings
+from lossproof.advise.candidates import Bench, Candidate, Excluded, gather_candidates
+from lossproof.advise.criteria import COLUMNS, Cell, criteria
+from lossproof.advise.goals import Goal, goal_of
+from lossproof.advise.pilot import Pilot, run_pilot
+from lossproof.advise.ranking import Need, Ranked, distinct, rank
+from lossproof.advise.snippets import Recipe, snippets
+from lossproof.advise.traits import Traits
+from lossproof.data.facts_stream import Facts, describe, gather
+from lossproof.data.stream import open_stream
+from lossproof.formula import LossproofError
+
+HEAVY = 0.01  # nats a value by which a law of bounded slope must fit better for the noise to count as heavy-tailed
+
+
+@dataclass(frozen=True)
+class Advice:
+    """The answer for one goal on one data set, with everything it rests on.
+
+    ``loss`` is the advised loss's label; ``ranking`` all candidates from best to worst; ``activation``, ``reduction``,
+    ``temperature`` and ``beta`` (weight of the KL term when losses are summed over an image; None without one) say how
+    to use it; ``reasons``, ``changes`` ("what would change this") and ``warnings`` are sentences; ``table`` has a row a
+    candidate and a cell a criterion.
+    """
+
+    goal: Goal
+    facts: Facts
+    loss: str
+    ranking: tuple[str, ...]
+    activation: str
+    reduction: str
+    temperature: float
+    beta: float | None
+    reasons: tuple[str, ...]
+    changes: tuple[str, ...]
+    warnings: tuple[str, ...]
+    needs: tuple[Need, ...]
+    table: dict[str, dict[str, Cell]]
+    excluded: tuple[Excluded, ...]
+    pilot: Pilot | None
+    code: dict[str, str]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as plain values for JSON; NaN and infinities become None."""
+        return {  # type: ignore[no-any-return]
+            key: _plain(value)
+            for key, value in {
+                "schema": "lossproof advice 1",
+                "goal": self.goal.name, "loss": self.loss, "ranking": list(self.ranking),
+                "activation": self.activation, "reduction": self.reduction, "temperature": self.temperature,
+                "beta": self.beta, "reasons": list(self.reasons), "changes": list(self.changes),
+                "warnings": list(self.warnings), "needs": [asdict(need) for need in self.needs],
+                "criteria": [asdict(column) for column in COLUMNS],
+                "table": {label: {key: asdict(cell) for key, cell in row.items()} for label, row in self.table.items()},
+                "excluded": [asdict(entry) for entry in self.excluded],
+                "pilot": None if self.pilot is None else asdict(self.pilot),
+                "snippets": self.code, "facts": describe(self.facts),
+            }.items()
+        }  # fmt: skip
+
+
+def advise(
+    data: object,
+    goal: str = "reconstruct",
+    *,
+    losses: Sequence[object] | None = None,
+    budget: float = 60.0,
+    laps: int | None = None,
+    seeds: int = 4,
+    size: int | None = None,
+    grey: bool | None = None,
+    key: str | None = None,
+    strict: bool = False,
+    seed: int = 0,
+    progress: Callable[[str, float], None] | None = None,
+) -> Advice:
+    """Which loss for this data and goal (reconstruct, sample, denoise, anomaly, represent), with the reasons.
+
+    ``data`` is what ``lossproof.load`` takes, read once in constant memory. ``budget``: seconds for the pilot, 0 for none;
+    ``laps`` epochs in place of seconds make it repeatable. ``losses`` (default: the catalogue) are ids, formulas or
+    ``Loss`` records. ``strict``: stop at a damaged picture rather than skip it. ``progress`` is told a stage and a share.
+    Raises ``LossproofError`` for a wrong goal, data that cannot be read, fewer than two images, images that are all the
+    same, and when no loss is legal on the data.
+
+    >>> advice = advise("digits", "reconstruct", losses=["bce", "mse", "mae"], budget=0)
+    >>> advice.loss, advice.activation, advice.beta
+    ('bce', 'sigmoid, inside the loss: the decoder puts out logits', None)
+    """
+    chosen = goal_of(goal)
+    if not (math.isfinite(budget) and budget >= 0):
+        raise LossproofError(f"budget: expected seconds, at least 0, got {budget}. 0 leaves the pilot out.")
+    say = progress or (lambda stage, share: None)
+    stream = open_stream(data, size=size, grey=grey, key=key, strict=strict)
+    facts = gather(stream, seed=seed, progress=lambda done, total: say("reading", done / max(1, total)))
+    return advise_facts(
+        facts,
+        goal,
+        losses=losses,
+        budget=budget if chosen else 0,
+        laps=laps,
+        seeds=seeds,
+        seed=seed,
+        progress=say,
+    )
+
+
+def advise_facts(
+    facts: Facts,
+    goal: str = "reconstruct",
+    *,
+    losses: Sequence[object] | None = None,
+    budget: float = 60.0,
+    laps: int | None = None,
+    seeds: int = 4,
+    seed: int = 0,
+    progress: Callable[[str, float], None] | None = None,
+    judged: tuple[list[Candidate], list[Excluded]] | None = None,
+) -> Advice:
+    """The same from facts that were gathered before, as for several goals on one data set; ``judged`` likewise."""
+    wanted = goal_of(goal)
+    say = progress or (lambda stage, share: None)
+    _usable(facts)
+    say("judging losses", 0.0)
+    candidates, excluded = judged or gather_candidates(facts, losses, bench=Bench(facts, seed))
+    if not candidates:
+        told = "; ".join(f"{entry.label}: {entry.reason}" for entry in excluded[:3])
+        raise LossproofError(
+            f"{facts.name}: expected at least one loss that is legal on the data, got none: {told}."
+        )
+    asked, ranked = rank(candidates, facts, wanted)
+    heavy = heavy_tailed(ranked, facts)
+    pilot = None
+    if (budget > 0 or laps is not None) and len(candidates) > 1 and len(facts.sample) >= 8:
+        say("pilot", 0.0)
+        tried = distinct(ranked, 5)
+        pilot = run_pilot(
+            tried, facts, wanted, heavy=heavy, budget=budget, laps=laps, seeds=seeds,
+            progress=lambda share: say("pilot", share),
+        )  # fmt: skip
+    order = _order(ranked, pilot)
+    first = order[0]
+    say("certificates", 0.0)
+    traits = Traits(first.candidate.loss, prove=True)
+    temperature = _temperature(first.candidate, pilot)
+    beta = temperature if wanted.model == "vae" and math.isfinite(temperature) else None
+    logits = facts.unit
+    table = criteria([entry.candidate for entry in order], facts, pilot, proved=(first.candidate.label,))
+    fix = facts.fix if facts.problem and facts.history.stds else ""
+    recipe = Recipe(first.candidate.label, logits, beta, fix)
+    return Advice(
+        goal=wanted,
+        facts=facts,
+        loss=first.candidate.label,
+        ranking=tuple(entry.candidate.label for entry in order),
+        activation="sigmoid, inside the loss: the decoder puts out logits"
+        if logits
+        else "none: values lie beyond [0, 1], so the decoder puts them out as they are",
+        reduction="sum over an image, mean over the batch (nats per image)",
+        temperature=temperature,
+        beta=beta,
+        reasons=tuple(reasons(first, order, asked, facts, pilot, traits, wanted)),
+        changes=tuple(changes(first, order, facts, pilot, wanted)),
+        warnings=tuple(warnings(facts, first, beta, wanted)),
+        needs=asked,
+        table=table,
+        excluded=tuple(excluded),
+        pilot=pilot,
+        code=snippets(recipe),
+    )
+
+
+def heavy_tailed(ranked: Sequence[Ranked], facts: Facts) -> bool:
+    """Whether noise was found and a loss other than one for the mean fits it clearly better."""
+    if not facts.noisy:
+        return False
+    mean = [e.candidate.law.nats for e in ranked if Traits(e.candidate.loss).of("mean").answer == "holds"]
+    other = [e.candidate.law.nats for e in ranked if Traits(e.candidate.loss).of("mean").answer != "holds"]
+    return bool(other and (not mean or min(other) < min(mean) - HEAVY))
+
+
+def _usable(facts: Facts) -> None:
+    if facts.count < 2:
+        raise LossproofError(
+            f"{facts.name}: expected at least two images, got {facts.count}: one image tells nothing of what a model "
+            "will meet. Add images."
+        )
+    if facts.constant_images:
+        raise LossproofError(
+            f"{facts.name}: expected images that differ, got {facts.count} images of which every pixel is the same in "
+            "all: any loss is least at the mean image. Is it the right file or key?"
+        )
+
+
+def _order(ranked: Sequence[Ranked], pilot: Pilot | None) -> list[Ranked]:
+    """The pilot's order where there was one, the chosen loss first; then the rest as the facts have it."""
+    if pilot is None:
+        return list(ranked)
+    if not pilot.conclusive:
+        return list(ranked)
+    places = {row.label: i for i, row in enumerate(pilot.rows)} | {pilot.chosen: -1}
+    return sorted(ranked, key=lambda entry: places.get(entry.candidate.label, len(places) + 1))
+
+
+def _temperature(candidate: Candidate, pilot: Pilot | None) -> float:
+    row = None if pilot is None else next((r for r in pilot.rows if r.label == candidate.label), None)
+    found = math.nan if row is None else row.other.get("temperature", math.nan)
+    known = [t for t in (found, candidate.law.temperature) if math.isfinite(t)]
+    # a pilot is short: a model that does worse than a linear one is not yet what T is wanted for
+    return min(known, default=math.nan)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if hasattr(value, "item") and not isinstance(value, str):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+__all__ = ["Advice", "advise", "advise_facts"]

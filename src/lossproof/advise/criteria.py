@@ -1,0 +1,174 @@
+"""The criteria, a column each, with the source of every entry."""
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from lossproof.advise.candidates import Candidate
+from lossproof.advise.pilot import Pilot
+from lossproof.advise.traits import Traits
+from lossproof.data.facts_stream import Facts
+from lossproof.lower import function
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A criterion: its key, its head, what it says, and where entries come from."""
+
+    key: str
+    title: str
+    meaning: str
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """An entry: short text, the number behind it (None if there is none), a sentence on it, and its source."""
+
+    text: str
+    value: float | None
+    why: str
+    source: str
+
+
+COLUMNS = (
+    Column("minimum", "least at p = y", "a perfect reconstruction is the best one (certificate)"),
+    Column("functional", "consistent for", "what it predicts where the code leaves doubt (certificate; Gneiting, "
+           "DOI 10.1198/jasa.2011.r10138)"),
+    Column("floor", "floor, nats per image", "what no model can get below on this data (formula of the floor)"),
+    Column("alive", "sigmoid", "whether the gradient stays where a saturated pixel is wrong (certificate)"),
+    Column("convex", "convex in the logit", "no plateau or second valley behind the sigmoid (certificate)"),
+    Column("slope", "largest slope in p", "bounded: a far-off value pulls no harder than others (certificate)"),
+    Column("law", "law's nats a value", "exp(-loss/T)/Z on held-out values around a linear model, T fitted (likelihood)"),
+    Column("outliers", "pull of an outlier", "slope at ten times the usual residual over the slope at the usual one"),
+    Column("temperature", "T", "what to divide the loss by: the KL's weight is T with sums over an image (moment matching, "
+           "arXiv 2006.13202)"),
+    Column("active", "directions kept", "covariance eigenvalues above the law's variance at T; in brackets at T = 1 "
+           "(arXiv 1911.02469)"),
+    Column("pilot", "pilot", "the deciding measure after the pilot, mean over seeds (measured)"),
+    Column("bits", "bits a value in the pilot", "calibrated on held-out images (measured); histograms are the yardstick"),
+    Column("cost", "microseconds", "of value and slope of 10,000 values in NumPy (measured)"),
+)  # fmt: skip
+
+
+def criteria(
+    candidates: Sequence[Candidate], facts: Facts, pilot: Pilot | None, *, proved: Sequence[str] = ()
+) -> dict[str, dict[str, Cell]]:
+    """The table: label -> key -> entry. ``proved``: labels whose certificate is made on the spot if none is committed."""
+    return {c.label: _row(c, facts, pilot, Traits(c.loss, prove=c.label in proved)) for c in candidates}
+
+
+def _row(candidate: Candidate, facts: Facts, pilot: Pilot | None, traits: Traits) -> dict[str, Cell]:
+    law, row = (
+        candidate.law,
+        None if pilot is None else next((r for r in pilot.rows if r.label == candidate.label), None),
+    )
+    bits = "bits" if facts.unit and (facts.grid or 0) <= 256 and facts.size else "nats of density"
+    nats = (
+        None if row is None else row.other.get("law", row.mean if pilot and pilot.measure == "law" else None)
+    )
+    return {
+        "minimum": _answer(traits, "minimum", {"holds": "yes", "refuted": "no"}),
+        "functional": Cell(traits.functional() or "not shown", None, traits.of("mean").why, traits.source
+                           if traits.certificate is not None else ""),
+        "floor": Cell("none" if candidate.floor is None else f"{candidate.floor:.4g}", candidate.floor,
+                      candidate.floor_reason, "floor of every value, by its formula"),
+        "alive": _answer(traits, "alive", {"holds": "gradient stays", "refuted": "plateau"}),
+        "convex": _answer(traits, "convex-logits", {"holds": "yes", "refuted": "no"}),
+        "slope": _slope(traits),
+        "law": Cell("none" if law.reason else f"{law.nats:.4f}", _finite(law.nats), law.reason,
+                    "likelihood, linear reference model"),
+        "outliers": _pull(candidate, facts),
+        "temperature": Cell("" if law.reason else f"{law.temperature:.3g}", _finite(law.temperature), law.reason,
+                            "fit_temperature"),
+        "active": _active(candidate, facts),
+        "pilot": _pilot(candidate, pilot),
+        "bits": Cell("" if nats is None else f"{nats / math.log(2):.4f}" if bits == "bits" else f"{nats:.4f} nats",
+                     None if nats is None else nats / (math.log(2) if bits == "bits" else 1.0),
+                     "" if nats is None else f"{bits} a value", "pilot, held-out images"),
+        "cost": _cost(candidate, None if row is None else row.seconds_per_step),
+    }  # fmt: skip
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
+
+
+def _answer(traits: Traits, requirement: str, words: dict[str, str]) -> Cell:
+    trait = traits.of(requirement)
+    return Cell(words.get(trait.answer, "not shown"), None, trait.why, trait.source)
+
+
+def _slope(traits: Traits) -> Cell:
+    bound, source = traits.bound("lipschitz")
+    if bound is None:
+        return Cell("not shown", None, f"no certificate of {traits.loss.label} at these values", "")
+    return Cell(
+        "unbounded" if math.isinf(bound) else f"{bound:.3g}",
+        _finite(bound),
+        traits.of("lipschitz").why,
+        source,
+    )
+
+
+def _pull(candidate: Candidate, facts: Facts) -> Cell:
+    scale = facts.reference.scale
+    usual = min(max(scale, 1e-4), 0.04)
+    try:
+        slopes = np.abs(
+            function(candidate.loss).gradient(np.array([0.5 + usual, 0.5 + 10 * usual]), np.array([0.5, 0.5]))
+        )
+    except ValueError as error:
+        return Cell("", None, str(error), "")
+    ratio = float(slopes[1] / slopes[0])
+    return Cell(
+        f"{ratio:.3g}",
+        ratio,
+        f"residuals of {usual:.3g} and {10 * usual:.3g} at p = 1/2",
+        "formula of the slope",
+    )
+
+
+def _active(candidate: Candidate, facts: Facts) -> Cell:
+    deviation = candidate.law.deviation
+    if not math.isfinite(deviation):
+        return Cell("", None, candidate.law.reason, "")
+    kept, known = facts.spectrum.above(deviation**2), len(facts.spectrum.values)
+    # near p = y the law is a Gaussian whose variance grows with T
+    at_one = facts.spectrum.above(deviation**2 / candidate.law.temperature)
+    text = f"{kept} of {known} ({at_one})"
+    said = f"the law's standard deviation is {deviation:.3g} at T = {candidate.law.temperature:.3g}; in brackets at T = 1"
+    return Cell(text, float(kept), said, "covariance spectrum")
+
+
+def _pilot(candidate: Candidate, pilot: Pilot | None) -> Cell:
+    row = None if pilot is None else next((r for r in pilot.rows if r.label == candidate.label), None)
+    if pilot is None or row is None:
+        return Cell("", None, "not in the pilot", "")
+    if row.reason:
+        return Cell("ended early", _finite(row.mean), row.reason, "pilot")
+    spread = (
+        f"{row.behind:+.3g} [{row.low:.3g}, {row.high:.3g}] beside the best" if row.behind else "the best"
+    )
+    return Cell(f"{row.mean:.4g}", _finite(row.mean), spread, f"pilot, {pilot.title}")
+
+
+def _cost(candidate: Candidate, step: float | None) -> Cell:
+    why = "" if step is None else f"a training step of the pilot took {1e6 * step:.0f}"
+    rng = np.random.default_rng(0)
+    y, z = rng.random(10_000), rng.standard_normal(10_000)
+    known = function(candidate.loss)
+    best = math.inf
+    for _ in range(3):
+        started = time.perf_counter()
+        known.value_logits(y, z)
+        known.gradient_logits(y, z)
+        best = min(best, time.perf_counter() - started)
+    return Cell(
+        f"{1e6 * best:.0f}",
+        1e6 * best,
+        why,
+        "measured here",
+    )

@@ -1,0 +1,275 @@
+"""A pilot: the candidates trained side by side on a sample, from the same weights, batches and noise, in a time budget.
+
+Successive halving (Jamieson and Talwalkar, arXiv 1502.07943): at a third and at two thirds of the budget the half that
+does worse ends, unless the seeds do not tell it from the best.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from lossproof.advise.candidates import Candidate
+from lossproof.advise.goals import MEASURES, Goal
+from lossproof.data import Images
+from lossproof.data.facts_stream import Facts
+from lossproof.data.split import split_indices
+from lossproof.formula import LossproofError
+
+if TYPE_CHECKING:
+    from lossproof.train.member import Member
+
+Floats = npt.NDArray[np.float64]
+SEEDS = 4
+FEWEST = 15  # epochs that the budget should allow, else fewer losses are tried
+LEARNT = 0.5  # of the mean image's squared error: a pilot whose best loss stays above it says nothing
+TRAIN, TEST = 4000, 400  # images at most
+VALUES = 1 << 22  # of the training images
+T975 = {
+    2: 12.706,
+    3: 4.303,
+    4: 3.182,
+    5: 2.776,
+    6: 2.571,
+    7: 2.447,
+    8: 2.365,
+}  # Student's t, by number of seeds
+
+
+@dataclass(frozen=True)
+class Row:
+    """One loss in the pilot: a value of the deciding measure for each seed (lower is better) and how long it was trained.
+
+    ``behind``: mean difference to the best, with its 95 % interval over seeds; ``separated``: it does not reach 0.
+    """
+
+    label: str
+    values: tuple[float, ...]
+    epochs: int
+    seconds_per_step: float
+    mean: float
+    behind: float
+    low: float
+    high: float
+    separated: bool
+    other: dict[str, float] = field(default_factory=dict)
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Pilot:
+    """A finished pilot: what decided, its rows from best to worst, and the simplest of those not told from the best.
+
+    ``conclusive`` is False where the models had not learnt enough to tell; then the first candidate stands.
+    """
+
+    measure: str
+    title: str
+    rows: tuple[Row, ...]
+    chosen: str
+    words: str
+    conclusive: bool
+    model: str
+    train: int
+    test: int
+    seeds: int
+    seconds: float
+
+
+def run_pilot(
+    candidates: Sequence[Candidate],
+    facts: Facts,
+    goal: Goal,
+    *,
+    heavy: bool = False,
+    budget: float = 60.0,
+    laps: int | None = None,
+    seeds: int = SEEDS,
+    progress: Callable[[float], None] | None = None,
+) -> Pilot:
+    """Train the candidates for ``budget`` seconds (or exactly ``laps`` epochs, for a result that can be repeated).
+
+    ``heavy``: the noise found has heavy tails, so pictures are judged by their absolute error. The kept sample is split at
+    random, or at its end where the images are in film-like order. Raises ``LossproofError`` for fewer than 8 images or
+    2 seeds.
+    """
+    import torch
+
+    from lossproof.advise.pilot_measure import Judge
+    from lossproof.train.comparison import intra_op_threads, make_members, resolve_all
+    from lossproof.train.loop import Course, train_epoch
+    from lossproof.train.randomness import batch_order, training_noise
+    from lossproof.train.settings import settle
+
+    if seeds < 2 or seeds > max(T975):
+        raise LossproofError(f"pilot: expected 2 to {max(T975)} seeds, got {seeds}.")
+    images = images_of(facts)
+    measure = measure_of(goal, heavy=heavy, labels=images.test_labels is not None)
+    settings = settle(
+        images, model=goal.model, latent=None, hidden=None, epochs=1, batch_size=None, lr=1e-3, beta=1.0,
+        seeds=seeds, device="cpu", threads=1,
+    )  # fmt: skip
+    by_label = {candidate.label: candidate for candidate in candidates}
+    members = make_members(resolve_all([c.loss for c in candidates], images), images, settings)
+    if goal.model == "vae":  # the loss over T plus the rate is, times T, the loss plus T times the rate
+        for member in members:
+            temperature = by_label[member.label].law.temperature
+            member.beta = temperature if np.isfinite(temperature) else 1.0
+    judge = Judge(images, facts, measure, {label: c.law.temperature for label, c in by_label.items()})
+    alive = list(by_label)
+    train = torch.from_numpy(np.ascontiguousarray(images.train))
+    started, lap, cuts = time.monotonic(), 0, 0
+    found: dict[str, dict[str, Floats]] = {}
+    with intra_op_threads(1):
+        while True:
+            lap += 1
+            for seed in settings.seeds:
+                course = Course(
+                    train,
+                    batch_order(seed, lap, len(train)),
+                    training_noise(seed, lap, len(train), settings.latent),
+                    settings,
+                )
+                for member in members:
+                    if member.seed == seed and member.label in alive and member.event is None:
+                        train_epoch(member, lap, course)
+                        member.epoch = lap
+            spent = time.monotonic() - started
+            share = spent / budget if laps is None else lap / laps
+            if progress is not None:
+                progress(min(1.0, share))
+            if lap == 1 and share * FEWEST > 1 and laps is None:
+                alive = alive[:3]  # better three losses that learn something than five that do not
+            over = share >= 1 if laps is not None else share * (lap + 1) / lap > 1
+            if over or share >= (cuts + 1) / 3:
+                for label in alive:
+                    found[label] = judge.measures(_of(members, label))
+                if over:
+                    break
+                cuts += 1
+                alive = survivors(alive, {label: found[label][measure] for label in alive})
+    for label in by_label.keys() - found.keys():
+        found[label] = judge.measures(_of(members, label))
+    rows = _rows(members, found, measure, len(train), settings.batch_size)
+    chosen, words = decide(rows, by_label)
+    reached, mean_image = judge.squared(rows[0]), judge.mean_image
+    conclusive = reached < LEARNT * mean_image
+    if not conclusive:
+        chosen = candidates[0].label
+        words = (
+            f"too short to tell: after {rows[0].epochs} epochs the squared error is {reached:.3g}, the mean image's "
+            f"{mean_image:.3g}; the facts decide"
+        )
+    return Pilot(
+        measure, MEASURES[measure], tuple(rows), chosen, words, conclusive, goal.model, len(images.train), len(images.test),
+        seeds, time.monotonic() - started,
+    )  # fmt: skip
+
+
+def measure_of(goal: Goal, *, heavy: bool, labels: bool) -> str:
+    """Which measure decides: that of the goal, as far as the data has what it takes."""
+    if goal.decides == "picture":
+        return "absolute" if heavy else "squared"
+    if goal.decides == "neighbours" and not labels:
+        return "law"
+    return goal.decides
+
+
+def images_of(facts: Facts) -> Images:
+    """The kept sample as training and test images in [0, 1]; values beyond are clipped."""
+    sample = facts.sample
+    if len(sample) < 8:
+        raise LossproofError(
+            f"pilot: expected at least 8 images, got {len(sample)}. Give more images, or a budget of 0 for none."
+        )
+    most = max(8, min(TRAIN, VALUES // facts.pixels))
+    test_share = min(0.25, TEST / len(sample)) if len(sample) > 40 else 0.25
+    how = "tail" if facts.order.film or facts.order.sorted else "random"
+    train, test = split_indices(len(sample), test_share, how, 0, facts.name)
+    train = np.sort(np.random.default_rng(0).permutation(train)[:most])
+    unit = np.clip(sample, 0.0, 1.0)
+    labels = facts.sample_labels
+    return Images(
+        facts.name, np.ascontiguousarray(unit[train]), np.ascontiguousarray(unit[test]),
+        None if labels is None else labels[train], None if labels is None else labels[test],
+        facts.source, facts.scaling, facts.grid,
+    )  # fmt: skip
+
+
+def _of(members: Sequence[Member], label: str) -> list[Member]:
+    return [member for member in members if member.label == label]
+
+
+def gap(values: Floats, best: Floats) -> tuple[float, float, float, bool]:
+    """Mean paired difference over seeds, its 95 % interval, and whether that leaves out 0."""
+    difference = values - best
+    if not np.isfinite(difference).all():
+        return float("inf"), float("nan"), float("nan"), True
+    mean = float(difference.mean())
+    half = T975[len(difference)] * float(difference.std(ddof=1)) / np.sqrt(len(difference))
+    return mean, mean - half, mean + half, bool(mean - half > 0)
+
+
+def survivors(alive: Sequence[str], values: dict[str, Floats]) -> list[str]:
+    """The better half, and whatever the seeds do not tell from the best."""
+    order = sorted(alive, key=lambda label: _mean(values[label]))
+    best = values[order[0]]
+    kept = max(2, -(-len(order) // 2))
+    return [label for place, label in enumerate(order) if place < kept or not gap(values[label], best)[3]]
+
+
+def _mean(values: Floats) -> float:
+    mean = float(values.mean())
+    return mean if np.isfinite(mean) else float("inf")
+
+
+def _rows(
+    members: Sequence[Member], found: dict[str, dict[str, Floats]], measure: str, count: int, batch: int
+) -> list[Row]:
+    # only what was trained equally long is compared: who ended early keeps its place behind
+    epochs = {label: max(m.epoch for m in _of(members, label)) for label in found}
+    last = max(epochs.values())
+    order = sorted(
+        found, key=lambda label: (epochs[label] != last, -epochs[label], _mean(found[label][measure]))
+    )
+    best = found[order[0]][measure]
+    rows = []
+    for label in order:
+        values = found[label][measure]
+        mine = _of(members, label)
+        stopped = next((str(m.event["message"]) for m in mine if m.event is not None), "")
+        equal = epochs[label] == last
+        mean, low, high, separated = gap(values, best) if equal else (float("nan"),) * 3 + (True,)  # type: ignore[assignment]
+        steps = epochs[label] * -(-count // batch)
+        rows.append(
+            Row(
+                label, tuple(float(v) for v in values), epochs[label],
+                sum(m.seconds for m in mine) / len(mine) / max(1, steps), _mean(values), mean, low, high,
+                separated, {name: float(v.mean()) for name, v in found[label].items() if name != measure},
+                stopped or ("" if equal else f"ended after epoch {epochs[label]}: worse than the best, or a short budget"),
+            )
+        )  # fmt: skip
+    return rows
+
+
+def decide(rows: Sequence[Row], by_label: dict[str, Candidate]) -> tuple[str, str]:
+    """The simplest of the losses that the seeds do not tell from the best, and that in words."""
+    alike = [row.label for row in rows if not row.separated and np.isfinite(row.mean)]
+    if not alike:
+        return rows[0].label, "no loss gave a finite value"
+    chosen = min(alike, key=lambda label: by_label[label].simplicity)
+    if len(alike) == 1:
+        return chosen, f"{chosen} is better than every other loss tried, beyond the spread of the seeds"
+    others = ", ".join(label for label in alike if label != chosen)
+    return (
+        chosen,
+        f"no measurable difference on your data between {chosen} and {others}: the simplest is preferred",
+    )
+
+
+__all__ = ["Pilot", "Row", "run_pilot"]

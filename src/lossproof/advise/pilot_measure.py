@@ -1,0 +1,130 @@
+"""What is measured of a model in a pilot, on held-out images: errors, calibrated nats, rate, anomalies, neighbours."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from lossproof.advise.candidates import measure_of
+from lossproof.formula import LossproofError
+from lossproof.likelihood import fit_temperature, likelihood
+from lossproof.train.loop import rate_per_image
+from lossproof.train.randomness import generator
+
+if TYPE_CHECKING:
+    from lossproof.advise.pilot import Row
+    from lossproof.data import Images
+    from lossproof.data.facts_stream import Facts
+    from lossproof.train.member import Member
+
+Floats = npt.NDArray[np.float64]
+VALUES = 12_000  # that a temperature is fitted to, and as many that it is judged on
+NEIGHBOURS = 5
+PATCH = 1 / 3  # of each side
+
+
+class Judge:
+    """Measures members of a pilot; the images, the values and the anomalies are the same for all of them."""
+
+    def __init__(self, images: Images, facts: Facts, measure: str, temperatures: dict[str, float]) -> None:
+        self.images, self.measure, self.temperatures = images, measure, temperatures
+        self.targets = torch.from_numpy(np.ascontiguousarray(images.test))
+        clipped = not facts.unit
+        self.reference = "interval" if clipped else measure_of(facts)
+        rng = np.random.default_rng(0)
+        size = self.targets.numel()
+        self.places = rng.permutation(size)[: 2 * VALUES]
+        self.odd = torch.from_numpy(patched(images.test, rng)) if measure == "anomaly" else None
+
+        mean = images.train.mean(axis=0, dtype=np.float64)
+        #: squared error a value of always predicting the mean training image
+        self.mean_image = float(((images.test - mean) ** 2).mean())
+
+    def squared(self, row: Row) -> float:
+        """The squared error a value of a row, whatever decided."""
+        return row.mean if self.measure == "squared" else row.other["squared"]
+
+    def measures(self, members: Sequence[Member]) -> dict[str, Floats]:
+        """Each measure's values, one a member."""
+        found = [self._of(member) for member in members]
+        return {name: np.array([one[name] for one in found]) for name in found[0]}
+
+    def _of(self, member: Member) -> dict[str, float]:
+        member.model.eval()
+        count, values = len(self.targets), self.targets.numel()
+        noise = torch.randn(count, member.model.latent, generator=generator(0, "pilot"))
+        with torch.inference_mode():
+            raw, mean, logvar = member.model(self.targets, noise)
+            gap = (member.criterion.picture(raw) - self.targets).double()
+            out = {"squared": float(gap.square().mean()), "absolute": float(gap.abs().mean())}
+            rate = 0.0 if logvar is None else float(rate_per_image(mean, logvar).double().sum()) / values
+        out["rate"] = rate
+        out["law"], out["temperature"] = self._law(member, raw)
+        out["bound"] = out["law"] + rate
+        if self.odd is not None:
+            out["anomaly"] = 1 - self._auroc(member, raw)
+        if self.measure == "neighbours":
+            out["neighbours"] = self._neighbours(member, mean)
+        return out
+
+    def _law(self, member: Member, raw: torch.Tensor) -> tuple[float, float]:
+        """Calibrated nats a value: temperature fitted to one half of the values, judged on the other."""
+        loss = member.loss
+        assert loss is not None
+        y = self.targets.double().numpy().ravel()[self.places]
+        z = raw.double().numpy().ravel()[self.places]
+        half = len(y) // 2
+        of = "excess" if loss.minimum == "target" else "loss"
+        try:
+            fitted = fit_temperature(loss, y[:half], logits=z[:half], measure=self.reference, of=of, low=1e-7)
+            law = likelihood(loss, float(fitted.temperature), self.reference, of)
+            return float(-np.mean(law.log_prob(y[half:], logits=z[half:]))), float(fitted.temperature)
+        except LossproofError:
+            return float("nan"), float("nan")
+
+    def _auroc(self, member: Member, raw: torch.Tensor) -> float:
+        """How often an odd image's excess is above an untouched one's (Mann and Whitney 1947)."""
+        from lossproof.lower import function
+
+        assert self.odd is not None
+        assert member.loss is not None
+        noise = torch.zeros(len(self.odd), member.model.latent)
+        with torch.inference_mode():
+            odd_raw, _, _ = member.model(self.odd, noise)
+            scores = []
+            for target, logits in ((self.targets, raw), (self.odd, odd_raw)):
+                values = member.criterion.values(target, logits).double().flatten(1).sum(1).numpy()
+                floor = function(member.loss).floor(target.double().numpy()).reshape(len(target), -1).sum(1)
+                scores.append(values - (floor if np.isfinite(floor).all() else 0.0))
+        usual, odd = scores
+        above = (odd[:, None] > usual).mean() + 0.5 * (odd[:, None] == usual).mean()
+        return float(above)
+
+    def _neighbours(self, member: Member, codes: torch.Tensor) -> float:
+        """Share of held-out images whose label is not that of most of the nearest training codes."""
+        train_labels, labels = self.images.train_labels, self.images.test_labels
+        assert train_labels is not None
+        assert labels is not None
+        with torch.inference_mode():
+            known, _ = member.model.encode(torch.from_numpy(self.images.train))
+            near = torch.cdist(codes, known).topk(min(NEIGHBOURS, len(known)), largest=False).indices.numpy()
+        votes = train_labels[near]
+        classes = int(max(train_labels.max(), labels.max())) + 1
+        counts = np.stack([np.bincount(row, minlength=classes) for row in votes])
+        return float((counts.argmax(axis=1) != labels).mean())
+
+
+def patched(images: npt.NDArray[np.float32], rng: np.random.Generator) -> npt.NDArray[np.float32]:
+    """Each image with a patch of another one, from another place (Li et al., CutPaste, arXiv 2104.04015)."""
+    n, _, h, w = images.shape
+    out = images.copy()
+    ph, pw = max(1, round(h * PATCH)), max(1, round(w * PATCH))
+    donors = np.roll(np.arange(n), 1)
+    for i in range(n):
+        a, b, c, d = (int(rng.integers(0, side)) for side in (h - ph + 1, w - pw + 1) * 2)
+        out[i, :, a : a + ph, b : b + pw] = images[donors[i], :, c : c + ph, d : d + pw]
+    return out

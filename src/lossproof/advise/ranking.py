@@ -1,0 +1,96 @@
+"""The order of the candidates: by what the facts ask for, then by the fit of their laws, ties to the simpler."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from lossproof.advise.candidates import Candidate
+from lossproof.advise.goals import Goal
+from lossproof.advise.traits import Traits
+from lossproof.data.facts_stream import Facts
+
+AT_ENDS = 0.05  # share of values at 0 and 1 from which on a plateau behind the sigmoid counts
+MARGIN = 0.005  # nats a value that make no difference
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """Something the facts ask of a loss: a certificate's requirement, or the law's fit, with the reason in words."""
+
+    requirement: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """A candidate in its place. ``met``: the answer to each need. ``tied``: it fits as well as the first."""
+
+    candidate: Candidate
+    met: tuple[str, ...]
+    tied: bool
+
+
+def needs(facts: Facts, goal: Goal) -> tuple[Need, ...]:
+    """What the facts ask for, most important first; the fit of the law comes after all of these."""
+    if facts.one_bit:
+        return (Need("proper", "the values are 0 and 1: p is to be their probability"),)
+    asked: list[Need] = []
+    if facts.noisy:
+        return ()
+    if not goal.law_first:
+        asked.append(Need("mean", "no pixel noise was found: p is to be the mean of what the code allows"))
+    ends = facts.at_zero + facts.at_one
+    if ends > AT_ENDS:
+        asked.append(
+            Need("alive", f"{100 * ends:.3g} % of the values are 0 or 1, where the sigmoid saturates")
+        )
+    return tuple(asked)
+
+
+def rank(candidates: Sequence[Candidate], facts: Facts, goal: Goal) -> tuple[tuple[Need, ...], list[Ranked]]:
+    """The needs, and the candidates in order: needs met, fit of the law; among equals of the first the simplest leads."""
+    asked = needs(facts, goal)
+    rows = []
+    for candidate in candidates:
+        traits = Traits(candidate.loss)
+        met = tuple(traits.of(need.requirement).answer for need in asked)
+        rows.append((tuple(answer != "holds" for answer in met), candidate, met))
+    rows.sort(key=lambda row: (row[0], row[1].law.nats, row[1].simplicity))
+    first = rows[0]
+    tied = [row for row in rows if row[0] == first[0] and same(row[1].law.by_image, first[1].law.by_image)]
+    lead = min(tied, key=lambda row: row[1].simplicity)
+    names = {row[1].label for row in tied}
+    ordered = [lead, *(row for row in rows if row is not lead)]
+    return asked, [Ranked(c, met, c.label in names) for _, c, met in ordered]
+
+
+def same(a: npt.NDArray[np.float64], b: npt.NDArray[np.float64]) -> bool:
+    """Whether two laws fit alike, image by image: their mean difference is below a margin, or within its 95 % interval."""
+    if a.size != b.size or a.size == 0:
+        return False
+    gap = a - b
+    mean = abs(float(gap.mean()))
+    if mean < MARGIN:
+        return True
+    if a.size < 3:
+        return False
+    return bool(mean < 1.96 * float(gap.std(ddof=1)) / np.sqrt(a.size))
+
+
+def distinct(ranked: Sequence[Ranked], most: int) -> list[Candidate]:
+    """The first candidates whose laws differ; of those that are another times a constant, the simplest."""
+    chosen: list[Candidate] = []
+    for entry in ranked:
+        law = entry.candidate.law
+        twin = next((c for c in chosen if abs(c.law.nats - law.nats) < 1e-6 and np.isfinite(law.nats)), None)
+        if twin is None:
+            chosen.append(entry.candidate)
+        elif entry.candidate.simplicity < twin.simplicity:
+            chosen[chosen.index(twin)] = entry.candidate
+    best = min(chosen, key=lambda c: c.law.nats)
+    kept = chosen[:most]
+    if best not in kept:  # the best law is tried, even if its certificate speaks against it
+        kept = [*kept[: most - 1], best]
+    return kept
