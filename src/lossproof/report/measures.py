@@ -10,7 +10,10 @@ from lossproof.train.table import describe as describe_measure
 
 ORDER = (
     "loss", "floor", "excess", "mean_image_loss", "mean_image_excess", "rate", "objective",
-    "mse", "mae", "psnr", "ssim", "dead_pixels", "gradient_norm", "active_units", "seconds",
+    "nats", "temperature", "mse", "mae", "psnr", "ssim", "dead_pixels", "gradient_norm", "active_units", "seconds",
+    "nll", "likelihood_rate", "elbo", "iw_bound", "bits_per_pixel", "pit_deviation", "zeros_expected", "zeros_observed",
+    "ones_expected", "ones_observed", "nll_expected", "nll_observed",
+    "density_nll", "density_likelihood_rate", "density_elbo", "density_iw_bound",
 )  # fmt: skip
 
 
@@ -45,7 +48,9 @@ def describe(name: str) -> Measure:
     if name not in MEASURES and not name.startswith(EXCESS_UNDER):
         return Measure(name, name, "")
     known = describe_measure(name)
-    common = bool(known.better) and (known.kind in {"picture", "every loss"} or name == "dead_pixels")
+    common = bool(known.better) and (
+        known.kind in {"picture", "every loss", "likelihood"} or name == "dead_pixels"
+    )
     return Measure(name, known.title, known.unit, known.better, common)
 
 

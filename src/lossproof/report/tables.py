@@ -16,6 +16,7 @@ from lossproof.train.table import EXCESS_UNDER
 
 BEST = "best"
 NEAR = "near"
+LIKELIHOODS = ("nll", "elbo", "iw_bound", "bits_per_pixel", "temperature")
 
 
 @dataclass(frozen=True)
@@ -41,10 +42,12 @@ def measured(run: Run) -> list[Measure]:
     """Measures that have a finite value somewhere, in the reader's order.
 
     Without a rate (a plain autoencoder) the objective is the loss, and neither rate nor objective is listed.
+    Likelihoods have tables of their own: here a density would stand beside a mass.
     """
     finite = run.table[np.isfinite(run.table["value"]) | (run.table["measure"].isin(["floor"]))]
     rated = bool((finite.loc[finite["measure"] == "rate", "value"] != 0).any())
     names = finite["measure"].drop_duplicates()
+    names = names[~names.isin(LIKELIHOODS)]
     return ordered(names if rated else names[~names.isin(["rate", "objective"])])
 
 

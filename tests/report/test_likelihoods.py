@@ -1,0 +1,158 @@
+"""Likelihoods in the report: bits against the histograms, and no density beside a mass."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from lossproof import report
+from lossproof.report import likelihoods
+from lossproof.report.run import read
+
+MakeRun = Callable[..., Path]
+DENSITY = "nats of density on the real line"
+BITS = {"bce": (2.1, 2.12, 2.09), "mse": (1.50, 1.52, 1.49), "mae": (1.51, 1.505, 1.5)}
+
+
+def measured(
+    run: Path, bits: Mapping[str, tuple[float, ...]], density: str | None = None, **config: Any
+) -> Path:
+    """A run whose members were measured as likelihoods: bits for masses, none for a density."""
+    table = pd.read_parquet(run / "results.parquet")
+    last = int(table["epoch"].max())
+    rows = []
+    for (member, label, seed), _ in table.groupby(["member", "loss", "seed"]):
+        value = bits.get(str(label), (3.0, 3.0, 3.0))[int(seed)]
+        nll = value * 64 * np.log(2) if label != density else -70.0 - int(seed)
+        found = {
+            "nll": nll,
+            "elbo": -nll - 9,
+            "iw_bound": -nll - 8,
+            "temperature": 0.5,
+            "bits_per_pixel": value,
+        }
+        for name, number in found.items():
+            empty = label == density and name == "bits_per_pixel"
+            rows.append(
+                (
+                    member,
+                    label,
+                    seed,
+                    last,
+                    "test",
+                    name,
+                    np.nan if empty else number,
+                    "a density" if empty else "",
+                )
+            )
+    more = pd.DataFrame(rows, columns=table.columns)
+    pd.concat([table, more], ignore_index=True).to_parquet(run / "results.parquet")
+    stated = json.loads((run / "config.json").read_text())
+    stated |= {
+        "measure": "levels",
+        "samples": 64,
+        "yardsticks": {"everywhere": 1.966, "each_pixel": 1.689},
+    } | config
+    for entry in stated["losses"]:
+        if entry["label"] == density:
+            entry["unit"] = DENSITY
+    (run / "config.json").write_text(json.dumps(stated))
+    return run
+
+
+def section_of(run: Path) -> likelihoods.Section:
+    found = likelihoods.section(read(run), 20)
+    assert found is not None
+    return found
+
+
+def test_bits_stand_against_the_yardsticks(make_run: MakeRun) -> None:
+    found = section_of(measured(make_run(labels=("bce", "mse", "mae")), BITS))
+    (masses,) = found.groups
+    assert masses.mass
+    assert masses.yardsticks == [("histogram of all values", "1.966"), ("one histogram a pixel", "1.689")]
+    lines = " ".join(found.words)
+    assert re.search(
+        r"bce needs 2\.103 \[2\.065, 2\.141\] bits per pixel, above the histogram of all values \(1\.966\) and above the "
+        r"one histogram a pixel \(1\.689\): it knows less of the images than a histogram does\.",
+        lines,
+    )
+    assert (
+        "mse needs 1.503 [1.465, 1.541] bits per pixel, below the histogram of all values (1.966) and below"
+        in lines
+    )
+    assert "Fewest bits: mse, not separated from mae." in lines
+
+
+def test_only_separated_losses_are_left_out_of_the_ties(make_run: MakeRun) -> None:
+    clear = {"bce": (2.0, 2.0, 2.01), "mse": (1.40, 1.41, 1.42), "mae": (1.50, 1.51, 1.52)}
+    found = section_of(measured(make_run(labels=("bce", "mse", "mae")), clear))
+    assert "Fewest bits: mse." in found.words
+    column = [m.name for m in found.groups[0].columns].index("bits_per_pixel")
+    assert [row.cells[column].mark for row in found.groups[0].rows] == ["", "best", ""]
+
+
+def test_a_density_is_never_beside_a_mass(make_run: MakeRun) -> None:
+    run = measured(make_run(labels=("bce", "mse", "mae")), BITS, density="mae")
+    found = section_of(run)
+    assert [(g.unit, [row.head for row in g.rows]) for g in found.groups] == [
+        ("nats of mass", ["bce", "mse"]),
+        (DENSITY, ["mae"]),
+    ]
+    column = [m.name for m in found.groups[1].columns].index("bits_per_pixel")
+    assert found.groups[1].rows[0].cells[column].reason == "no bits: a density"
+    assert found.groups[1].yardsticks == []
+    assert any(
+        line.startswith("mae: no bits: a density. Nats of density on the real line can be")
+        for line in found.words
+    )
+    assert not any("mae needs" in line for line in found.words)
+    html = report.write(run).read_text(encoding="utf-8")
+    tables = re.findall(r"<table.*?</table>", html, re.S)
+    naming = [
+        t for t in tables if "bits per pixel" in t or "importance" in t or "negative log" in t or "nll" in t
+    ]
+    assert naming
+    assert not any('scope="row">mae' in t and 'scope="row">bce' in t for t in naming)
+    assert 'id="likelihoods"' in html
+
+
+def test_an_interval_makes_all_losses_densities(make_run: MakeRun) -> None:
+    found = section_of(measured(make_run(labels=("bce", "mse")), BITS, measure="interval", yardsticks={}))
+    assert [g.unit for g in found.groups] == ["nats of density on [0, 1]"]
+    assert "so they stand in a table of their own" not in " ".join(found.words)
+
+
+def test_an_autoencoder_counts_no_code(make_run: MakeRun) -> None:
+    found = section_of(measured(make_run(labels=("bce", "mse"), model="ae"), BITS))
+    assert any("bits of an image given its code" in line for line in found.words)
+    assert "elbo" not in [m.name for m in found.groups[0].columns]
+
+
+def test_without_likelihood_columns_there_is_no_section(make_run: MakeRun) -> None:
+    run = make_run(labels=("bce",), seeds=1, epochs=2)
+    assert likelihoods.section(read(run), 2) is None
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "words"),
+    [
+        (1.5, 1.6, "below the one histogram a pixel (1.689)."),
+        (1.6, 1.8, "not separated from the one histogram a pixel (1.689)."),
+        (
+            1.8,
+            1.9,
+            "above the one histogram a pixel (1.689): it knows less of the images than a histogram does.",
+        ),
+        (float("nan"), float("nan"), "above the one histogram a pixel (1.689): it knows less"),
+    ],
+)
+def test_the_interval_decides_where_there_is_one(low: float, high: float, words: str) -> None:
+    assert words in likelihoods.against("x", 1.7, low, high, {"each_pixel": 1.689})
