@@ -108,6 +108,20 @@ def test_reductions_that_cannot_be_told_apart_are_said_to_be_so():
     assert all(cause.standing != "shown" for cause in found.causes)
 
 
+def test_above_the_mean_image_nothing_is_called_normal():
+    found = explain(0.6, loss="bce", data=Y, reduction="mean")
+    assert found.cause("floor") is None
+    assert found.cause("above_flat").standing == "shown"
+    assert not any(cause.normal for cause in found.causes)
+
+
+def test_a_number_that_may_hold_the_kl_is_said_to_be_open():
+    value = float(bce(Y, near()).sum(axis=(1, 2)).mean()) + 3.0
+    found = explain(value, loss="bce", data=Y, reduction="nats_per_image", rate=3.0)
+    assert any(f"the reconstruction is {short(value - 3.0)}" in line for line in found.apart)
+    assert not explain(value, loss="bce", data=Y, reduction="nats_per_image", rate=0.0).apart
+
+
 def test_targets_outside_are_counted_and_named():
     x = (Y - 0.3) / 0.4
     found = explain(-12.0, loss="bce", data=x)
@@ -224,6 +238,20 @@ def test_nan_in_the_data_comes_first():
     found = explain(float("nan"), loss="bce", data=x)
     assert (found.causes[0].id, found.causes[0].standing) == ("nan_targets", "shown")
     assert f"1 of {x.size:,}" in said(found, "nan_targets")
+
+
+def test_data_of_nothing_but_nan_are_said_to_be_so():
+    found = explain(0.3, loss="bce", data=np.full((4, 5, 5), np.nan))
+    assert found.causes[0].id == "nan_targets"
+    assert "no finite value" in " ".join(found.facts)
+
+
+def test_images_that_are_all_the_same_need_no_special_case():
+    for grey in (0.0, 0.3, 1.0):
+        y = np.full((5, 4, 4), grey, np.float32)
+        assert explain(0.62, loss="bce", data=y).causes is not None
+        assert explain(0.0, loss="mse", data=y).causes is not None
+    assert explain(0.3, loss="bce", data=Y[:1]).cause("floor").standing == "shown"
 
 
 def test_nan_in_the_outputs_is_located():

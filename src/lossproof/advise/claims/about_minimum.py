@@ -27,7 +27,8 @@ def reach_zero() -> Decision:
     """Floors of BCE and others over the target."""
     y = np.array([0.0, 0.1, 0.2, 0.5, 0.8, 1.0])
     floors = {loss: function(loss).floor(y) for loss in FOUR}
-    at_zero = floors["bce"] == 0
+    bce = floors["bce"]
+    at_zero = bce == 0
     verdict, condition = decided(
         holds=bool(at_zero.any()), fails=bool((~at_zero).any()), condition="every target is 0 or 1"
     )
@@ -94,7 +95,8 @@ def bce_dims() -> Decision:
     rows, right = [], []
     for share in SHARES:
         found = {loss: best(loss, [0, 1], [1 - share, share]) for loss in FOUR}
-        right.append(abs(found["bce"] - share) < 1e-3)
+        miss = abs(found["bce"] - share)
+        right.append(miss < 1e-3)
         rows.append((text(share), *(text(round(found[loss], 4)) for loss in FOUR)))
     dims = not all(right) or not holds("bce", "mean")
     verdict, _ = decided(holds=dims, fails=not dims)
@@ -167,7 +169,7 @@ def _estimator(loss: str, wanted: str, reason: str, *beside: str) -> Decision:
         verdict,
         (reason,),
         Table(("mean of Y (0 or 1)", "median of Y", f"best p, {loss}"), tuple(rows)),
-        _estimates(("mse", "mae", loss) if loss != "mae" else ("mse", "mae")),
+        _estimates(tuple(dict.fromkeys(("mse", "mae", loss)))),
         why(loss, wanted, *beside),
     )
 
@@ -200,10 +202,10 @@ def outliers() -> Decision:
     """One outlier among a hundred values."""
     values, weights = (0.2, 1.0), (0.99, 0.01)
     found = {loss: best(loss, values, weights) for loss in FOUR}
-    moved = {loss: abs(p - 0.2) for loss, p in found.items()}
+    median, *means = (abs(found[loss] - 0.2) for loss in ("mae", "mse", "bce"))
     verdict, _ = decided(
-        holds=moved["mae"] < 1e-4 and min(moved["mse"], moved["bce"]) > 1e-3,
-        fails=moved["mae"] >= 1e-4 or min(moved["mse"], moved["bce"]) <= 1e-3,
+        holds=median < 1e-4 and min(means) > 1e-3,
+        fails=median >= 1e-4 or min(means) <= 1e-3,
     )
     share = np.linspace(0, 0.49, 40)
     lines = tuple(

@@ -219,7 +219,8 @@ def sigmoid_mse_stalls() -> Decision:
     """The gradient of MSE behind a sigmoid."""
     z = np.array([-2.0, -5.0, -10.0, -20.0])
     slopes = {loss: function(loss).gradient_logits(np.ones_like(z), z) for loss in ("mse", "mae", "bce")}
-    stalls = not holds("mse", "alive") and abs(float(slopes["mse"][-1])) < 1e-7
+    last = abs(float(slopes["mse"][-1]))
+    stalls = not holds("mse", "alive") and last < 1e-7
     verdict, _ = decided(holds=stalls, fails=not stalls)
     grid = np.linspace(-10, 10, 201)
     return Decision(

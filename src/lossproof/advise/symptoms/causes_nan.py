@@ -2,7 +2,7 @@
 
 import ast
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any
@@ -272,15 +272,20 @@ def by_hand(loss: Loss) -> Loss:
 
 
 class _Plain(ast.NodeTransformer):
+    """Guarded functions of formulas, written as people write them."""
+
     def visit_Call(self, node: ast.Call) -> ast.AST:
         self.generic_visit(node)
-        name = node.func.id if isinstance(node.func, ast.Name) else ""
-        if name == "xlogy":
-            return ast.BinOp(node.args[0], ast.Mult(), _call("log", node.args[1]))
-        if name == "logcosh":
-            return _call("log", _call("cosh", node.args[0]))
-        return node
+        plain = _WRITTEN_OUT.get(node.func.id) if isinstance(node.func, ast.Name) else None
+        return node if plain is None else plain(*node.args)
 
 
 def _call(name: str, argument: ast.expr) -> ast.Call:
     return ast.Call(ast.Name(name, ast.Load()), [argument], [])
+
+
+#: function of formulas -> what is typed in its place
+_WRITTEN_OUT: dict[str, Callable[..., ast.expr]] = {
+    "xlogy": lambda a, b: ast.BinOp(a, ast.Mult(), _call("log", b)),
+    "logcosh": lambda r: _call("log", _call("cosh", r)),
+}

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from lossproof.advise.symptoms import reach
-from lossproof.advise.symptoms.case import Case
+from lossproof.advise.symptoms.case import NEAR, Case
 from lossproof.advise.symptoms.readings import REDUCTIONS, Reading, channels_of, readings
 from lossproof.advise.symptoms.records import Cause, Finding, RuledOut, short
 
@@ -30,6 +30,9 @@ def floor(case: Case) -> Iterator[Finding | str]:
         return
     for reading in case.plausible:
         per = case.per_value(reading)
+        if case.flat is not None and per > case.flat[0] and not case.same(per, case.flat[0], NEAR):
+            yield _worse(case, per, reading)
+            continue
         excess = max(per - low, 0.0)
         lines = [
             f"{short(case.value)} as {reading.words}: {short(per)} per value = {short(low)} floor + "
@@ -54,6 +57,24 @@ def floor(case: Case) -> Iterator[Finding | str]:
             normal=True,
             weight=low / per,
         )
+
+
+def _worse(case: Case, per: float, reading: Reading) -> Cause:
+    """A loss above that of one fixed picture: whatever the floor, nothing was learned."""
+    assert case.flat is not None
+    flat, name = case.flat
+    return Cause(
+        "above_flat",
+        "worse than one fixed picture: nothing of the images has been learned yet",
+        "shown" if case.reading is not None else "fits",
+        (
+            f"{short(per)} per value ({reading.words}); the {name} for every image costs {short(flat)}, and a bias in "
+            "the last layer alone can learn it",
+        ),
+        "train on; if the loss stands still, look at the learning rate, the gradients and the output activation",
+        "the loss of the first hundred steps: it should pass this number within them",
+        weight=0.5,
+    )
 
 
 def _floor_unknown(case: Case) -> Iterator[Finding | str]:
@@ -222,6 +243,20 @@ def _quantity(case: Case, per: float) -> Iterator[Finding | str]:
         "log the loss itself, in nats",
         "compute the loss of one batch by hand beside the logged number",
     )
+
+
+def total(case: Case) -> Iterator[Finding | str]:
+    """Whether the logged number holds the KL too."""
+    if case.loss is None or case.value is None or not case.rate or case.reading is None or case.computed:
+        return
+    weight = 1.0 if case.kl_weight is None else case.kl_weight
+    rest = case.value - weight * case.rate
+    low = case.bounds[0] * case.reading.factor
+    if weight * case.rate > NEAR * abs(case.value) and rest >= low:
+        yield (
+            f"the reconstruction, or the whole objective: if {short(case.value)} holds the KL ({short(weight)} x "
+            f"{short(case.rate)}), the reconstruction is {short(rest)} as {case.reading.words}"
+        )
 
 
 def curve_pair(case: Case) -> Iterator[Finding | str]:

@@ -34,6 +34,7 @@ DETECTORS: tuple[Callable[[Case], Iterator[Finding | str]], ...] = (
     causes_flat.double_sigmoid_bound,
     causes_dump.brightness,
     causes_value.floor,
+    causes_value.total,
 )
 
 

@@ -95,9 +95,10 @@ def of_array(array: Array, name: str, scaling: Scaling | None = None) -> Targets
     cause, fix = _cause(array, stored, divisor)
     step = max(1, math.ceil(array.size / SAMPLED))
     sample = np.asarray(array[::step], np.float64) / divisor
-    finite = np.isfinite(sample).all()
-    mean = mean_of(array, Scaling(divisor, "")) if finite else np.nanmean(sample, axis=0)
-    median = np.median(sample, axis=0)
+    mean = median = np.full(array.shape[1:], np.nan)
+    if int(stored.counts.sum()) == stored.total:
+        mean = mean_of(array, Scaling(divisor, ""))
+        median = np.median(sample, axis=0)
     return Targets(
         name=name,
         shape=tuple(array.shape[1:]),
@@ -108,8 +109,8 @@ def of_array(array: Array, name: str, scaling: Scaling | None = None) -> Targets
         cause=cause,
         fix=fix,
         sample=sample,
-        mean_image=np.asarray(mean, np.float64),
-        median_image=np.asarray(median, np.float64),
+        mean_image=mean,
+        median_image=median,
     )
 
 
