@@ -23,7 +23,8 @@ ERROR = 0.1  # |p - y| at which losses without a curvature are weighed: what a t
 _STEP = 1e-4  # of the differences; also the most of the way to the end of the predictions
 _FLAT = 1e-9  # a curvature below is what rounding leaves of 0
 _MOST_VALUES = 4096  # distinct targets looked at; more are thinned out
-_MOST_IMAGES = 8192  # of a spectrum: its large eigenvalues are settled long before
+_WIDE = 2048  # values an image: beyond, a covariance matrix is dear, and fewer images stand for all
+_MOST_IMAGES, _FEW_IMAGES, _BLOCK = 65536, 4096, 4096
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,30 @@ class Exchange:
     def labels(self) -> tuple[str, ...]:
         """The losses, in the order of rows and columns."""
         return tuple(weight.label for weight in self.weights)
+
+    def __str__(self) -> str:
+        """The matrix as text: a star where a rate is by excess, a dash where there is none.
+
+        >>> print(exchange(["mse", "mae", "focal"], [0.3]))
+                 mse   mae  focal
+          mse      1  0.1*      -
+          mae    10*     1      -
+        focal      -     -      -
+        *: equal mean excess at an error of 0.1; else by curvature at p = y
+        """
+        rows = [["", *self.labels]]
+        for label, line, by in zip(self.labels, self.rates, self.by, strict=True):
+            marks = [
+                "*" if how == "excess" and first != label else ""
+                for how, first in zip(by, self.labels, strict=True)
+            ]
+            found = [f"{v:.4g}{m}" if how else "-" for v, m, how in zip(line, marks, by, strict=True)]
+            rows.append([label, *found])
+        widths = [max(len(row[i]) for row in rows) for i in range(len(rows))]
+        lines = ["  ".join(text.rjust(w) for text, w in zip(row, widths, strict=True)) for row in rows]
+        used = any(how == "excess" for by in self.by for how in by)
+        note = f"*: equal mean excess at an error of {self.error:g}; else by curvature at p = y"
+        return "\n".join([*lines, note] if used else lines)
 
     def rate(self, first: str, second: str) -> float:
         """The beta at which the first weighs small errors as the second does at beta = 1."""
@@ -175,9 +200,10 @@ def exchange(
 
 
 def spectrum(images: npt.ArrayLike) -> Spectrum:
-    """Eigenvalues of the covariance (divided by n) of images (n, ...); at most 8192 images, evenly spread, are used.
+    """Eigenvalues of the covariance (divided by n) of images (n, ...).
 
-    Raises ``LossproofError`` for fewer than 2 images or values that are not finite.
+    At most 65536 images are used (4096 where they have over 2048 values each), evenly spread. Raises
+    ``LossproofError`` for fewer than 2 images or values that are not finite.
 
     >>> spectrum([[0.0, 0.0], [2.0, 0.0]]).eigenvalues.tolist()
     [1.0, 0.0]
@@ -187,15 +213,22 @@ def spectrum(images: npt.ArrayLike) -> Spectrum:
         raise LossproofError(
             f"spectrum: expected at least 2 images of shape (images, ...), got {given.shape}."
         )
-    if len(given) > _MOST_IMAGES:
-        given = given[np.linspace(0, len(given) - 1, _MOST_IMAGES).round().astype(np.int64)]
-    flat = given.reshape(len(given), -1).astype(np.float64)
-    if not np.isfinite(flat).all():
+    pixels = given[0].size
+    most = _MOST_IMAGES if pixels <= _WIDE else _FEW_IMAGES
+    if len(given) > most:
+        given = given[np.linspace(0, len(given) - 1, most).round().astype(np.int64)]
+    flat, count = given.reshape(len(given), -1), len(given)
+    mean = flat.mean(axis=0, dtype=np.float64)
+    if not np.isfinite(mean).all():
         raise LossproofError("spectrum: expected finite values, got NaN or infinity. See `lossproof check`.")
-    flat -= flat.mean(axis=0)
-    count, pixels = flat.shape
-    # the smaller of the two products has the same eigenvalues, but for zeros
-    product = flat @ flat.T if count < pixels else flat.T @ flat
+    if count < pixels:  # the smaller of the two products has the same eigenvalues, but for zeros
+        centred = flat - mean
+        product = centred @ centred.T
+    else:
+        product = np.zeros((pixels, pixels))
+        for start in range(0, count, _BLOCK):
+            centred = flat[start : start + _BLOCK] - mean
+            product += centred.T @ centred
     found = np.maximum(np.linalg.eigvalsh(product)[::-1] / count, 0.0)
     return Spectrum(np.concatenate([found, np.zeros(max(0, pixels - found.size))])[:pixels], count, pixels)
 
