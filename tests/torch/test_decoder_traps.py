@@ -11,6 +11,7 @@ from lossproof.catalogue.decoders import DECODERS
 from lossproof.formula import LossproofError
 from lossproof.likelihood import Levels
 from lossproof.torch.decoders import LAWS, criterion_for
+from lossproof.torch.decoders.special import log1mexp
 
 ONE = (1, 1, 1)
 
@@ -105,6 +106,36 @@ def test_no_log_gamma_cancels_at_large_alpha_and_beta(size, dtype):
             else -st.binom(255, share).logpmf(k)
         )
         assert found == pytest.approx(expected, rel=1e-4, abs=1e-4)
+
+
+def test_one_minus_exp_keeps_its_digits():
+    import mpmath
+
+    with mpmath.workdps(40):
+        for size in (1e-300, 1e-9, 9.9e-4, 1.1e-3, 0.7, 40.0):
+            d = torch.tensor(size, dtype=torch.float64)
+            expected = float(mpmath.log(-mpmath.expm1(-mpmath.mpf(size))))
+            assert log1mexp(d, d.log()).item() == pytest.approx(expected, rel=1e-13, abs=1e-17)
+
+
+@pytest.mark.parametrize("law", [st.norm, st.logistic], ids=["gaussian", "logistic"])
+def test_the_mean_is_that_of_the_law_kept_inside(law):
+    """The integral of 1 - F over [0, 1]; by quadrature, for scales from narrow to endless."""
+    name, scale = ("discretised_gaussian", "sigma") if law is st.norm else ("discretised_logistic", "scale")
+    for m, s in [
+        (0.3, 0.01),
+        (-0.2, 0.3),
+        (0.9, 2.0),
+        (1.5, 9.9),
+        (1.5, 10.1),
+        (-40.0, 60.0),
+        (0.5, 1e6),
+        (3.0, 0.064),
+    ]:
+        found = law_of(f"{name}({scale}={s!r})").mean(column(m)).item()
+        edges = np.linspace(0, 1, 200001)
+        expected = np.trapezoid(law.sf(edges, m, s), edges)
+        assert found == pytest.approx(expected, rel=2e-6, abs=1e-9)
 
 
 # declarations and guards

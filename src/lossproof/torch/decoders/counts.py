@@ -19,6 +19,13 @@ class BetaBinomial(Law):
 
     id = "beta_binomial"
 
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        super().__init__(*args, **kwargs)  # type: ignore[arg-type]
+        inside = torch.arange(self.n + 1, dtype=torch.float64)
+        total = torch.lgamma(inside[-1] + 1)
+        #: log of the binomial coefficients of n
+        self.choose = total - torch.lgamma(inside + 1) - torch.lgamma(self.n - inside + 1)
+
     def law(self, target: Tensor, heads: Heads, *, slopes: bool) -> tuple[Tensor, Heads]:
         """log C(n, k) and three rising factorials, their large logarithms joined to those of shares."""
         la, lb = heads["log_alpha"], heads["log_beta"]
@@ -26,23 +33,23 @@ class BetaBinomial(Law):
         la, lb = la - over, lb - over
         alpha, beta = torch.exp(la), torch.exp(lb)
         k = self.level(target)
-        others, total = self.n - k, torch.full_like(k, self.n)
+        others, total = self.n - k, k.new_tensor(float(self.n))
         up_a, to_a, by_a = log_rising(alpha, la, k, slope=slopes)
         up_b, to_b, by_b = log_rising(beta, lb, others, slope=slopes)
         both = alpha + beta
         up_t, to_t, by_t = log_rising(both, torch.logaddexp(la, lb), total, slope=slopes)
-        choose = torch.lgamma(total + 1) - torch.lgamma(k + 1) - torch.lgamma(others + 1)
-        mass = choose + (up_a + up_b - up_t) + k * torch.log(to_a / to_t) + others * torch.log(to_b / to_t)
+        mass = (
+            self.choose.to(k)[k.long()]
+            + (up_a + up_b - up_t)
+            + k * torch.log(to_a / to_t)
+            + others * torch.log(to_b / to_t)
+        )
         if not slopes:
             return -mass, {}
         share = torch.sigmoid(la - lb)
-        a, b = by_t * share - by_a, by_t * torch.sigmoid(lb - la) - by_b
-        # what shifts both of them by the same amount has no slope beyond the limit
-        first = heads["log_alpha"] >= heads["log_beta"]
-        moved = torch.where(over > 0, a + b, 0.0)
         return -mass, {
-            "log_alpha": a - torch.where(first, moved, 0.0),
-            "log_beta": b - torch.where(first, 0.0, moved),
+            "log_alpha": by_t * share - by_a,
+            "log_beta": by_t * torch.sigmoid(lb - la) - by_b,
         }
 
     def mean_of(self, heads: Heads) -> Tensor:

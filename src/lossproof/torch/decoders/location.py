@@ -96,8 +96,8 @@ class StudentT(LocationScale):
         log_nu = heads["log_nu"].clamp(max=_LARGE)
         nu = torch.exp(log_nu)
         half, log_half = nu / 2, log_nu - math.log(2)
-        a, _, c = log_rising(half, log_half, torch.full_like(half, 0.5), slope=slopes)
-        # a + log(half + 8.5)/2 - log(half)/2, the two logarithms joined; half may have underflowed
+        a, _, c = log_rising(half, log_half, half.new_tensor(0.5), slope=slopes)
+        # log(half + 8.5)/2 and -log(half)/2, joined
         joined = torch.logaddexp(torch.zeros_like(log_half), math.log(8.5) - log_half) / 2
         square = z * z
         ratio = square / nu

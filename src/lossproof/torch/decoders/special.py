@@ -5,8 +5,8 @@ import math
 import torch
 from torch import Tensor
 
-#: log(sqrt(2 pi)), sqrt(2/pi)
-HALF_LOG_2PI, ROOT_2_PI = 0.5 * math.log(2 * math.pi), math.sqrt(2 / math.pi)
+#: log(sqrt(2 pi)), sqrt(2/pi), sqrt(1/2)
+HALF_LOG_2PI, _ROOT_2_PI, _ROOT_HALF = 0.5 * math.log(2 * math.pi), math.sqrt(2 / math.pi), math.sqrt(0.5)
 #: below this width in standard deviations, an interval's normal mass is that of a tilted rectangle; see normal_mass
 _NARROW = 0.05
 
@@ -22,18 +22,26 @@ def log1mexp(d: Tensor, log_d: Tensor) -> Tensor:
     return torch.where(near, log_d - d / 2 + d * d / 24, far)
 
 
-def _rest(t: Tensor) -> Tensor:
-    """What Stirling's formula leaves of log Gamma(t), t >= 8: below 1e-12 after these terms."""
-    u = 1 / (t * t)
-    return (
-        1 / 12 - u * (1 / 360 - u * (1 / 1260 - u * (1 / 1680 - u * (1 / 1188 - u * (691 / 360360)))))
-    ) / t
+#: what Stirling's formula leaves of log Gamma(t), as a series in t^-2 over t; in float32 three terms do at t >= 8
+_REST = (1 / 12, -1 / 360, 1 / 1260, -1 / 1680, 1 / 1188, -691 / 360360)
 
 
-def _rest_slope(t: Tensor) -> Tensor:
-    """Minus the derivative of _rest."""
-    u = 1 / (t * t)
-    return u * (1 / 12 - u * (1 / 120 - u * (1 / 252 - u * (1 / 240 - u * (1 / 132 - u * (691 / 32760))))))
+def _rest(t: Tensor, *, slope: bool) -> tuple[Tensor, Tensor]:
+    """That rest, t >= 8, and minus its derivative (empty without ``slope``): within 1e-12."""
+    terms = _REST if t.dtype is torch.float64 else _REST[:3]
+    one = 1 / t
+    u = one * one
+
+    def series(factors: list[float]) -> Tensor:
+        total = u * factors[-1]
+        for factor in factors[-2:0:-1]:
+            total = total.add_(factor).mul_(u)
+        return total.add_(factors[0])
+
+    value = series(list(terms)).mul_(one)
+    return value, series([(2 * i + 1) * f for i, f in enumerate(terms)]).mul_(
+        u
+    ) if slope else value.new_empty(0)
 
 
 def log_rising(x: Tensor, log_x: Tensor, k: Tensor, *, slope: bool = True) -> tuple[Tensor, Tensor, Tensor]:
@@ -49,24 +57,26 @@ def log_rising(x: Tensor, log_x: Tensor, k: Tensor, *, slope: bool = True) -> tu
     """
     y = x + k
     t, up = x + 8, y + 8
-    some = k > 0
     # the eight factors x + j of Gamma(x + 8)/Gamma(x): that of j = 0 in logarithms, j and 7 - j in pairs
-    qx, qy = x * (x + 7), y * (y + 7)
+    x7, y7 = x + 7, y + 7
+    qx, qy = x * x7, y * y7
     pairs = [(qx + c, qy + c) for c in (6, 10, 12)]
-    ratio = (x + 7) / (y + 7)
+    ratio = x7 / y7
     for below, above in pairs:
-        ratio = ratio * (below / above)
-    first = torch.where(some, log_x - torch.log(torch.where(some, y, 1.0)), 0.0)
+        ratio.mul_(below / above)
+    y = y.clamp(min=torch.finfo(y.dtype).tiny)
     step = torch.log1p(k / t)
-    a = first + torch.log(ratio) + (t - 0.5) * step - k + _rest(up) - _rest(t)
+    (rest, digamma), (rest_up, digamma_up) = _rest(t, slope=slope), _rest(up, slope=slope)
+    a = ratio.log_() + (log_x - torch.log(y)) * (k > 0)
+    a += (t - 0.5) * step - k
+    a += rest_up - rest
     if not slope:
         return a, up, a.new_empty(0)
-    reciprocal = k / ((x + 7) * (y + 7))
+    change = step + k / (2 * t * up) + (digamma - digamma_up) + k / (x7 * y7)
+    twice_x, twice_y = x + x7, y + y7
     for below, above in pairs:
-        reciprocal = reciprocal + ((2 * x + 7) / below - (2 * y + 7) / above)
-    digamma = step + k / (2 * t * up) + _rest_slope(t) - _rest_slope(up)
-    c = torch.where(some, k / torch.where(some, y, 1.0), 0.0) + x * (reciprocal + digamma)
-    return a, up, c
+        change += twice_x / below - twice_y / above
+    return a, up, k / y + x * change
 
 
 def normal_mass(
@@ -84,36 +94,55 @@ def normal_mass(
     >>> normal_mass(torch.tensor(0.0), width, width.log(), no, no)[0].exp()  # one standard deviation about the mean
     tensor(0.6827)
     """
-    turned = torch.where(low | high, high, middle > 0)  # the mass of (a, b) is that of (-b, -a)
-    m = torch.where(turned, -middle, middle)
+    middle, width, log_width, low, high = torch.broadcast_tensors(middle, width, log_width, low, high)
     tail = low | high
-    b = m + width / 2
-    a = torch.where(tail, 0.0, m - width / 2)
-    root = math.sqrt(0.5)
-    below = b <= 0
-    # both ends in the lower tail: erfcx has what is left after exp(-b^2/2)
-    scaled_b = torch.special.erfcx(torch.where(below, -root * b, 0.0))
-    gap = torch.where(tail, 0.0, torch.exp((width * m).clamp(max=0)))
-    q = scaled_b - gap * torch.special.erfcx(torch.where(tail | ~below, 0.0, -root * a))
-    q = torch.where(below & (q > 0), q, 1.0)
-    # the mean inside
-    reach = torch.where(tail, -1.0, torch.erf(root * a))
-    p = torch.where(below, 1.0, (torch.erf(root * b) - reach) / 2)
-    at_b = torch.where(below, ROOT_2_PI / q, _density(b) / p)
-    at_a = torch.where(tail, 0.0, torch.where(below, gap * ROOT_2_PI / q, _density(a) / p))
-    value = torch.where(below, torch.log(q / 2) - b * b / 2, torch.log(p))
-    shift = at_a - at_b
-    spread = a * at_a - b * at_b
-
+    # the mass of (a, b) is that of (-b, -a): the mean is made to lie above the middle, or the tail below
+    turned = torch.where(tail, high, middle > 0)
+    m = torch.where(turned, -middle, middle)
     narrow = (width < _NARROW) & ~tail
-    u = width * m  # never positive there
-    h, c2, log_sinhc = _tilted(u)
-    half = width * width * c2 / 2
-    factor = torch.exp(half - width * width / 8)
-    value = torch.where(narrow, -m * m / 2 - HALF_LOG_2PI + log_width + log_sinhc - half, value)
-    shift = torch.where(narrow, m * factor, shift)
-    spread = torch.where(narrow, factor * (m * m - h), spread)
+    found = [torch.empty_like(m, memory_format=torch.contiguous_format).view(-1) for _ in range(3)]
+    flat = [part.reshape(-1) for part in (m, width, log_width)]
+    for mask, law in ((tail, _lower_tail), (narrow, _narrow), (~(tail | narrow), _between)):
+        index = mask.reshape(-1).nonzero().view(-1)
+        if index.numel():
+            for out, part in zip(found, law(*(f[index] for f in flat)), strict=True):
+                out[index] = part
+    value, shift, spread = (part.view(m.shape) for part in found)
     return value, torch.where(turned, -shift, shift), spread
+
+
+def _lower_tail(m: Tensor, width: Tensor, _log_width: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """log Phi at the interval's upper end."""
+    b = m + width / 2
+    below = b <= 0
+    scaled = torch.special.erfcx(b * -_ROOT_HALF)  # infinite where Phi is 1, and its slope 0
+    value = torch.where(
+        below, torch.log(scaled / 2) - b * b / 2, torch.log1p(torch.erfc(b * _ROOT_HALF) / -2)
+    )
+    at_b = torch.where(below, _ROOT_2_PI / scaled, _density(b) / value.exp())
+    return value, -at_b, -b * at_b
+
+
+def _between(m: Tensor, width: Tensor, _log_width: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Differences of erfcx where both ends are in the lower tail, of erf where 0 lies between them."""
+    a, b = m - width / 2, m + width / 2
+    below = b <= 0
+    gap = torch.exp(width * m)
+    q = torch.special.erfcx(b * -_ROOT_HALF) - gap * torch.special.erfcx(a * -_ROOT_HALF)
+    p = (torch.erf(b * _ROOT_HALF) - torch.erf(a * _ROOT_HALF)) / 2
+    at_b = torch.where(below, _ROOT_2_PI / q, _density(b) / p)
+    at_a = torch.where(below, gap * at_b, _density(a) / p)
+    value = torch.where(below, torch.log(q / 2) - b * b / 2, torch.log(p))
+    return value, at_a - at_b, a * at_a - b * at_b
+
+
+def _narrow(m: Tensor, width: Tensor, log_width: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """A rectangle under exp(-m t), with the mean of t^2 there as its correction."""
+    h, square, log_sinhc = _tilted(width * m)
+    half = width * width * square / 2
+    factor = torch.exp(half - width * width / 8)
+    value = -m * m / 2 - HALF_LOG_2PI + log_width + log_sinhc - half
+    return value, m * factor, factor * (m * m - h)
 
 
 def _density(x: Tensor) -> Tensor:
