@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from lossproof.catalogue.decoder import Decoder
     from lossproof.data import Images
     from lossproof.formula.loss import Loss
 
@@ -61,6 +62,31 @@ def command(
     out: Annotated[
         Path | None, typer.Option(help="Run directory; a new one below lossproof-runs when left out.")
     ] = None,
+    calibrate: Annotated[
+        str | None,
+        typer.Option(
+            help="Train each loss as a likelihood, over a temperature that is learned beside the weights, or solved "
+            "before each epoch: learned or solved.",
+        ),
+    ] = None,
+    measure: Annotated[
+        str,
+        typer.Option(
+            help="What likelihoods are spread over: the data's grey levels (masses), or interval, [0, 1] (densities)."
+        ),
+    ] = "levels",
+    of: Annotated[
+        str, typer.Option(help="What is normalised: loss, or its excess over the floor; two different laws.")
+    ] = "loss",
+    per: Annotated[str, typer.Option(help="Values that share a temperature: all, or channel.")] = "all",
+    likelihood: Annotated[
+        bool,
+        typer.Option(
+            "--likelihood",
+            help="Measure each member as a likelihood too: nats, ELBO, importance-weighted bound, bits per pixel.",
+        ),
+    ] = False,
+    samples: Annotated[int, typer.Option(help="Samples of the importance-weighted bound.")] = 64,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     size: Annotated[int | None, typer.Option(help="Resize an image folder's images to SIZE x SIZE.")] = None,
     grey: Annotated[
@@ -96,13 +122,19 @@ def command(
         seeds=seeds,
         device=device,
         resume=resume,
+        calibrate=calibrate,
+        measure=measure,
+        of=of,
+        per=per,
+        likelihood=likelihood,
+        samples=samples,
         load_options={"size": size, "grey": grey, "key": key},
     )
     if interrupted:
         raise typer.Exit(INTERRUPTED)
 
 
-def run(data: str, losses: list[Loss], *, load_options: dict[str, Any], **options: Any) -> bool:
+def run(data: str, losses: list[Loss | Decoder], *, load_options: dict[str, Any], **options: Any) -> bool:
     """Compare, print where the report is, and say whether it was interrupted."""
     from lossproof.data import load
     from lossproof.report import write
@@ -193,9 +225,10 @@ def parse_betas(text: str) -> float | tuple[float, ...]:
     return betas if len(betas) > 1 else betas[0]
 
 
-def with_parameters(specs: list[str], given: list[str]) -> list[Loss]:
-    """The losses, each with those of the NAME=NUMBER parameters that it has."""
+def with_parameters(specs: list[str], given: list[str]) -> list[Loss | Decoder]:
+    """The losses and decoders, each with those of the NAME=NUMBER parameters that it has."""
     from lossproof.catalogue import CATALOGUE, resolve
+    from lossproof.catalogue.decoders import decoder_named, find
     from lossproof.formula.errors import LossproofError
 
     values = {}
@@ -206,13 +239,18 @@ def with_parameters(specs: list[str], given: list[str]) -> list[Loss]:
         except ValueError:
             raise LossproofError(f"param: expected NAME=NUMBER, got {text!r}.") from None
     used: set[str] = set()
-    resolved = []
+    resolved: list[Loss | Decoder] = []
     for spec in specs:
+        if (decoder := decoder_named(spec)) is not None:
+            chosen = {s.name: values[s.name] for s in decoder.settings if s.name in values}
+            used |= chosen.keys()
+            resolved.append(decoder.bind(**chosen))
+            continue
         catalogued = CATALOGUE.get(spec.partition("(")[0].strip())
         known = {p.name for p in catalogued.params} if catalogued else set(re.findall(r"[A-Za-z_]\w*", spec))
         mine = {name: value for name, value in values.items() if name in known}
         used |= mine.keys()
-        resolved.append(resolve(spec, **mine))
+        resolved.append(resolve(spec, **mine) if mine else find(spec))
     if unused := sorted(values.keys() - used):
         raise LossproofError(f"param: expected parameters of {', '.join(specs)}, got {', '.join(unused)}.")
     return resolved

@@ -6,10 +6,22 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from lossproof.catalogue.decoder import Decoder
+from lossproof.catalogue.decoders import find
+from lossproof.formula.errors import LossproofError
+from lossproof.likelihood import Levels, UnitInterval
 from lossproof.torch.criterion import Criterion, criterion
 
 if TYPE_CHECKING:
+    from lossproof.data import Images
     from lossproof.formula.loss import Loss
+    from lossproof.train.settings import Settings
+
+
+Distinct = dict[str, NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
@@ -48,3 +60,80 @@ class Arm:
 def plain(loss: Loss) -> Arm:
     """The arm of a loss as it is, behind the sigmoid."""
     return Arm(loss.label, lambda: criterion(loss), loss)
+
+
+def calibrated(loss: Loss, images: Images, settings: Settings, distinct: Distinct) -> Arm:
+    """The arm of a loss over its temperature plus log Z, as the settings say."""
+    from lossproof.torch.calibrated import CalibratedCriterion
+
+    measure = reference(images, settings.measure, distinct)
+
+    def make() -> CalibratedCriterion:
+        return CalibratedCriterion(
+            loss,
+            measure=measure,
+            of=settings.of,
+            how=settings.calibrate or "learned",
+            per_channel=images.train.shape[1] if settings.per == "channel" else None,
+        )
+
+    make()  # what cannot be normalised is refused before anything is written
+    return Arm(loss.label, make, loss, {"unit": measure.unit})
+
+
+def decoded(decoder: Decoder, images: Images, distinct: Distinct) -> Arm:
+    """The arm of a decoder's law; a law on levels takes the lattice that the data lie on."""
+    from lossproof.torch.decoders import criterion_for
+
+    _, channels, height, width = images.train.shape
+
+    def make() -> Criterion:
+        return criterion_for(decoder, (channels, height, width), images.levels)
+
+    if decoder.measure == "levels":
+        reference(images, "levels", distinct)
+    made = make()
+    entry = {
+        "id": decoder.id,
+        "title": decoder.title,
+        "formula": decoder.formula,
+        "values": dict(decoder.values),
+        "hash": decoder.hash,
+        "minimum": "undeclared",
+        "minimiser": None,
+        "note": decoder.note,
+        "decoder": True,
+        "unit": made.unit,
+    }
+    return Arm(decoder.label, make, None, entry)
+
+
+def arm_of(spec: object, images: Images, settings: Settings | None, distinct: Distinct) -> Arm:
+    """The arm that a loss, a decoder, or what a user writes for one stands for; `distinct` values of each split."""
+    if isinstance(spec, Arm):
+        return spec
+    found = find(spec)
+    if isinstance(found, Decoder):
+        return decoded(found, images, distinct)
+    if settings is None or settings.calibrate is None:
+        return plain(found)
+    return calibrated(found, images, settings, distinct)
+
+
+def reference(images: Images, measure: str, distinct: Distinct | None = None) -> Levels | UnitInterval:
+    """What likelihoods of these images are spread over: their grey levels, or the interval [0, 1].
+
+    Raises `LossproofError` for images that lie on no lattice, or whose `distinct` values are off the one they state.
+    """
+    if measure == "interval":
+        return UnitInterval()
+    if images.levels is None:
+        count = f" ({len(distinct['train'])} distinct ones in training)" if distinct else ""
+        raise LossproofError(
+            f"measure: expected images on grey levels, got {images.name}, whose values lie on no lattice "
+            f"k/(L - 1){count}. Use --measure interval: densities, in nats."
+        )
+    levels = Levels(images.levels)
+    for split, values in (distinct or {}).items():
+        levels.index(values, f"{images.name} ({split})")
+    return levels

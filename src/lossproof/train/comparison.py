@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import platform
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -17,15 +17,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from lossproof.catalogue import resolve
 from lossproof.data import Images, load
 from lossproof.formula.errors import LossproofError
 from lossproof.models import build
-from lossproof.train.arm import Arm, plain
+from lossproof.train.arm import Arm, arm_of, reference
 from lossproof.train.interrupt import Interrupt
+from lossproof.train.likelihood import describe as describe_likelihood
+from lossproof.train.likelihood import likelihood_rows
 from lossproof.train.loop import train
 from lossproof.train.measure import Measurer
-from lossproof.train.member import Member
+from lossproof.train.member import Member, Row
 from lossproof.train.pictures import latent_map, write_pictures
 from lossproof.train.progress import Progress, standing
 from lossproof.train.randomness import generator
@@ -45,8 +46,11 @@ from lossproof.train.table import COLUMNS, RESULTS
 if TYPE_CHECKING:
     import pandas as pd
 
+    from lossproof.catalogue.decoder import Decoder
     from lossproof.formula.loss import Loss
+    from lossproof.likelihood.integrand import Of
     from lossproof.models.base import AutoEncoder
+    from lossproof.torch.calibrated import How
     from lossproof.torch.criterion import Criterion
 
 # Multiplications in a step below which one thread serves best. Measured with 784-400-20, batch 128 (2.5e8), on two
@@ -68,7 +72,7 @@ class Comparison:
 
 def compare(
     data: str | Path | Images,
-    losses: Sequence[str | Loss | Callable[..., Any] | Arm] = DEFAULT_LOSSES,
+    losses: Sequence[str | Loss | Decoder | Callable[..., Any] | Arm] = DEFAULT_LOSSES,
     *,
     model: str = "vae",
     latent: int | None = None,
@@ -81,6 +85,12 @@ def compare(
     device: str = "auto",
     out: str | Path | None = None,
     resume: bool = False,
+    calibrate: How | None = None,
+    measure: str = "levels",
+    of: Of = "loss",
+    per: str = "all",
+    likelihood: bool = False,
+    samples: int = 64,
     progress: bool | None = None,
     report: Callable[[Path], Path] | None = None,
     checkpoint_seconds: float = 5.0,
@@ -102,6 +112,11 @@ def compare(
     shows a live table on a terminal only. `report` is called with the run directory once its files are whole,
     and returns the path of the page it wrote: the command passes `lossproof.report.write`.
 
+    `calibrate` ("learned" or "solved") trains each loss as a likelihood: over a temperature, one for `per` "all"
+    values or "channel", plus log Z on `measure`, the data's grey "levels" or the "interval" [0, 1]; `of` says
+    whether the "loss" or its "excess" is normalised. `likelihood` measures every member as one after training,
+    with `samples` samples for the importance-weighted bound.
+
     A first SIGINT ends the run after the current epoch with `interrupted` true; a loss that stops being
     finite stops its member alone, with an entry in `events`.
 
@@ -115,7 +130,6 @@ def compare(
     (['bce', 'mse'], np.True_, [])
     """
     images = data if isinstance(data, Images) else load(data, **(load_options or {}))
-    arms = resolve_all(losses, images)
     settings = settle(
         images,
         model=model,
@@ -128,7 +142,13 @@ def compare(
         seeds=seeds,
         device=choose_device(device),
         threads=torch.get_num_threads(),
+        calibrate=calibrate,
+        measure=measure,
+        of=of,
+        per=per,
+        samples=samples_of(likelihood, samples),
     )
+    arms = resolve_all(losses, images, settings)
     members = make_members(arms, images, settings)
     directory = Path(out) if out is not None else fresh_directory(images.name)
     config = describe(images, arms, settings, members[0], command)
@@ -161,7 +181,10 @@ def compare(
                     stop=lambda: interrupt.requested,
                 )
             interrupted = done < settings.epochs
-            table = write_results(directory, images, members, settings, done)
+            more = {}
+            if settings.samples and not interrupted:
+                more = {m.name: likelihood_rows(m, measurer, images, settings) for m in members}
+            table = write_results(directory, images, members, settings, done, more)
             events = [member.event for member in members if member.event is not None]
             partial = [{"interrupted": True, "epoch": done, "epochs": settings.epochs}] if interrupted else []
             write_json(directory / EVENTS, events + partial)
@@ -171,23 +194,37 @@ def compare(
     return Comparison(table, directory, page, events, summary, interrupted)
 
 
-def resolve_all(losses: Sequence[str | Loss | Callable[..., Any] | Arm], images: Images) -> list[Arm]:
+def samples_of(likelihood: bool, samples: int) -> int:
+    """How many samples the importance-weighted bound takes; 0 where no likelihood is asked for."""
+    if samples < 1:
+        raise LossproofError(f"samples: expected at least 1, got {samples}.")
+    return samples if likelihood else 0
+
+
+def resolve_all(
+    losses: Sequence[str | Loss | Decoder | Callable[..., Any] | Arm],
+    images: Images,
+    settings: Settings | None = None,
+) -> list[Arm]:
     """The arms, all different, each loss allowing every target value of the data."""
     if isinstance(losses, str):
         losses = [losses]
     if not losses:
         raise LossproofError("losses: expected at least one, got none.")
-    arms = [loss if isinstance(loss, Arm) else plain(resolve(loss)) for loss in losses]
-    labels = [arm.label for arm in arms]
-    if twice := sorted({label for label in labels if labels.count(label) > 1}):
-        raise LossproofError(f"losses: expected different ones, got {', '.join(twice)} more than once.")
     for split, array in (("train", images.train), ("test", images.test)):
         if array.ndim != 4 or len(array) == 0 or array.dtype != np.float32:
             raise LossproofError(
                 f"{images.name}: expected {split} images as float32 (n, c, h, w) with n >= 1, "
                 f"got {array.dtype} {array.shape}."
             )
-        values = np.unique(array)
+    distinct = {"train": np.unique(images.train), "test": np.unique(images.test)}
+    arms = [arm_of(loss, images, settings, distinct) for loss in losses]
+    if settings is not None and settings.samples:
+        reference(images, settings.measure, distinct)
+    labels = [arm.label for arm in arms]
+    if twice := sorted({label for label in labels if labels.count(label) > 1}):
+        raise LossproofError(f"losses: expected different ones, got {', '.join(twice)} more than once.")
+    for split, values in distinct.items():
         for loss in (arm.loss for arm in arms if arm.loss is not None):
             allowed = np.asarray(loss.target.contains(values))
             if not allowed.all():
@@ -311,6 +348,7 @@ def describe(
         },
         "losses": [arm.describe() for arm in arms],
         **settings.to_dict(),
+        **({"likelihood": describe_likelihood(images, settings)} if settings.samples else {}),
         "threads": useful_threads(parameters, settings.batch_size)
         if settings.device == "cpu"
         else settings.threads,
@@ -323,15 +361,20 @@ def describe(
 
 
 def write_results(
-    directory: Path, images: Images, members: Sequence[Member], settings: Settings, done: int
+    directory: Path,
+    images: Images,
+    members: Sequence[Member],
+    settings: Settings,
+    done: int,
+    more: Mapping[str, Sequence[Row]],
 ) -> pd.DataFrame:
-    """Write table, codes and images; the table holds the epochs that all members finished."""
+    """Write table, codes and images; the table holds the epochs that all members finished, and `more` rows by name."""
     import pandas as pd
 
     rows = [
         (member.name, member.label, member.beta, member.seed, *row)
         for member in members
-        for row in member.rows
+        for row in (*member.rows, *more.get(member.name, ()))
         if row.epoch <= done
     ]
     table = pd.DataFrame(rows, columns=list(COLUMNS)).astype(

@@ -19,6 +19,7 @@ from torchmetrics.functional.image import peak_signal_noise_ratio, structural_si
 from lossproof.lower import function
 from lossproof.lower.watch import largest_slope
 from lossproof.torch import kernel
+from lossproof.torch.calibrated import CalibratedCriterion
 from lossproof.torch.criterion import LossCriterion
 from lossproof.train.arm import Arm
 from lossproof.train.loop import forward, rate_per_image
@@ -162,6 +163,12 @@ class Measurer:
             "loss": own,
             "floor": NO_FLOOR if label is None else self.baselines[label].floors[split],
             "excess": NO_FLOOR if label is None else excesses[label],
+            **({} if trained.unit is None else {"nats": trained_on}),
+            **(
+                {"temperature": float(trained.temperature.mean())}
+                if isinstance(trained, CalibratedCriterion)
+                else {}
+            ),
             "rate": rate,
             "objective": (own if plain else trained_on) + member.beta * rate,
             **{EXCESS_UNDER + name: value for name, value in excesses.items()},

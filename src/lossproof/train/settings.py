@@ -15,6 +15,8 @@ from lossproof.models import MODELS
 
 if TYPE_CHECKING:
     from lossproof.data import Images
+    from lossproof.likelihood.integrand import Of
+    from lossproof.torch.calibrated import How
 
 #: of a loss's entry in config.json, what decides its numbers
 DEFINES = ("hash", "values", "law")
@@ -53,11 +55,22 @@ class Settings:
     threads: int
     evaluation: Evaluation
     betas: tuple[float, ...] = ()  # all that are trained, where it is not `beta` alone
+    calibrate: How | None = None  # how the losses' temperatures come about; None: losses as they are
+    measure: str = "levels"  # that likelihoods are spread over, or "interval"
+    of: Of = "loss"  # what is normalised, or "excess"
+    per: str = "all"  # values that share a temperature, or "channel"
+    samples: int = 0  # of the importance-weighted bound; 0: no likelihood columns
 
     def to_dict(self) -> dict[str, Any]:
         found = asdict(self) | {"hidden": list(self.hidden), "seeds": list(self.seeds)}
-        betas = found.pop("betas")
-        return found | ({"betas": list(betas)} if betas else {})
+        betas, calibrate, samples = (found.pop(key) for key in ("betas", "calibrate", "samples"))
+        law = {key: found.pop(key) for key in ("measure", "of", "per")}
+        found |= {"betas": list(betas)} if betas else {}
+        if calibrate is not None:
+            found |= {"calibrate": calibrate}
+        if samples:
+            found |= {"samples": samples}
+        return found | (law if samples or calibrate is not None else {})
 
 
 def settle(
@@ -73,6 +86,11 @@ def settle(
     seeds: int | Sequence[int],
     device: str,
     threads: int,
+    calibrate: How | None = None,
+    measure: str = "levels",
+    of: Of = "loss",
+    per: str = "all",
+    samples: int = 0,
 ) -> Settings:
     """Fill in what was left open from the size of the data, and check what was given.
 
@@ -119,6 +137,18 @@ def settle(
             f"beta: expected one, got {len(betas)}: {model} has no rate for beta to weigh. Use vae or conv-vae."
         )
 
+    for option, value, known in (
+        ("calibrate", calibrate, (None, "learned", "solved")),
+        ("measure", measure, ("levels", "interval")),
+        ("of", of, ("loss", "excess")),
+        ("per", per, ("all", "channel")),
+    ):
+        if value not in known:
+            words = [word for word in known if word]
+            raise LossproofError(f"{option}: expected {' or '.join(words)}, got {value!r}.")
+    if samples < 0:
+        raise LossproofError(f"samples: expected at least 1, got {samples}.")
+
     measured = min(10_000, len(images.test), count)
     evaluation = Evaluation(
         images=measured,
@@ -139,6 +169,11 @@ def settle(
         threads=threads,
         evaluation=evaluation,
         betas=betas if len(betas) > 1 else (),
+        calibrate=calibrate,
+        measure=measure,
+        of=of,
+        per=per,
+        samples=samples,
     )
 
 
@@ -191,6 +226,11 @@ def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
             "lr",
             "beta",
             "betas",
+            "calibrate",
+            "measure",
+            "of",
+            "per",
+            "samples",
             "seeds",
             "device",
             "evaluation",

@@ -49,6 +49,42 @@ MEASURES: dict[str, Measure] = {
     "mean_image_excess": Measure(
         "excess of always predicting the mean image", "nats per image", "", "baseline"
     ),
+    "nats": Measure("-log likelihood of the law trained under", "nats per image", "", "own loss"),
+    "temperature": Measure("temperature T of the loss as a likelihood", "", "", "own loss"),
+    "nll": Measure("reconstruction as a likelihood, -log q(x | z)", "nats per image", "lower", "likelihood"),
+    "likelihood_rate": Measure("rate on the images of the likelihood", "nats per image", "", "likelihood"),
+    "elbo": Measure("evidence lower bound", "nats per image", "higher", "likelihood"),
+    "iw_bound": Measure("importance-weighted bound", "nats per image", "higher", "likelihood"),
+    "bits_per_pixel": Measure(
+        "bits per pixel (of the ELBO; given the code in an autoencoder)",
+        "bits per pixel",
+        "lower",
+        "likelihood",
+    ),
+    "density_nll": Measure(
+        "reconstruction as a density, -log q(x | z)", "nats of density per image", "", "density"
+    ),
+    "density_likelihood_rate": Measure(
+        "rate on the images of the likelihood, beside a density", "nats per image", "", "density"
+    ),
+    "density_elbo": Measure("evidence lower bound of a density", "nats of density per image", "", "density"),
+    "density_iw_bound": Measure(
+        "importance-weighted bound of a density", "nats of density per image", "", "density"
+    ),
+    "pit_deviation": Measure(
+        "largest distance of the probability integral transform from uniform",
+        "share of values",
+        "lower",
+        "likelihood",
+    ),
+    "zeros_expected": Measure("exact zeros expected under the law", "share of values", "", "calibration"),
+    "zeros_observed": Measure("exact zeros in the images", "share of values", "", "calibration"),
+    "ones_expected": Measure("exact ones expected under the law", "share of values", "", "calibration"),
+    "ones_observed": Measure("exact ones in the images", "share of values", "", "calibration"),
+    "nll_expected": Measure("reconstruction expected under the law", "nats per image", "", "calibration"),
+    "nll_observed": Measure(
+        "reconstruction observed on the same images", "nats per image", "", "calibration"
+    ),
 }
 
 

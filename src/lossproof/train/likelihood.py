@@ -1,0 +1,243 @@
+"""Every member measured as a likelihood after training: nats, bounds, bits per pixel, calibration.
+
+All members see the same test images and the same noise. A loss that was trained as it is gets the temperature that fits
+its predictions of training images; a calibrated loss and a decoder's law are measured as they are.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lossproof.formula.errors import LossproofError
+from lossproof.likelihood import Levels, fit_temperature, histogram_bits
+from lossproof.torch.calibrated import HIGH, LOW, CalibratedCriterion
+from lossproof.train.arm import reference
+from lossproof.train.loop import SAMPLE, rate_per_image
+from lossproof.train.member import Row
+from lossproof.train.randomness import generator
+
+if TYPE_CHECKING:
+    from lossproof.data import Images
+    from lossproof.torch.criterion import Criterion
+    from lossproof.train.measure import Measurer
+    from lossproof.train.member import Member
+    from lossproof.train.settings import Settings
+
+IMAGES = 2000  # test images of the bounds, at most: the same for every member
+CALIBRATION = 64  # test images of the calibration measures, at most
+VALUES = 1 << 22  # at a time
+BOUNDS = ("nll", "likelihood_rate", "elbo", "iw_bound", "bits_per_pixel")
+CALIBRATED = (
+    "pit_deviation", "zeros_expected", "zeros_observed", "ones_expected", "ones_observed", "nll_expected", "nll_observed",
+)  # fmt: skip
+NO_RATE = "an autoencoder has no rate: its nats and bits are those given the code"
+
+
+def describe(images: Images, settings: Settings) -> dict[str, Any]:
+    """What config.json says of the likelihood columns: their measure, images, samples, and the two yardsticks.
+
+    The yardsticks are bits per pixel of the test images under histograms of the training images: one of all values,
+    and one for each pixel. A model above them knows less than none. A density has none.
+    """
+    measure = reference(images, settings.measure)
+    found: dict[str, Any] = {
+        "measure": str(measure),
+        "unit": measure.unit,
+        "of": settings.of,
+        "samples": settings.samples,
+        "images": min(IMAGES, settings.evaluation.images),
+    }
+    if isinstance(measure, Levels):
+        bits = histogram_bits(images.train, images.test, measure)
+        found["yardsticks"] = {"everywhere": bits.everywhere, "each_pixel": bits.each_pixel}
+    return found
+
+
+def likelihood_rows(member: Member, measurer: Measurer, images: Images, settings: Settings) -> list[Row]:
+    """The likelihood measures of a member as it is now, on test images; an empty cell says why it is empty."""
+    epoch = member.epoch
+    if member.event is not None:
+        return _empty(epoch, ("temperature", *BOUNDS, *CALIBRATED), member.event["message"])
+    measure = reference(images, settings.measure)
+    member.model.eval()
+    with torch.inference_mode():
+        try:
+            law = law_of(member, measurer, images, settings)
+        except LossproofError as error:
+            return _empty(epoch, ("temperature", *BOUNDS, *CALIBRATED), str(error))
+        rows = []
+        if law is member.criterion and isinstance(law, CalibratedCriterion):
+            pass  # measured after each epoch
+        elif isinstance(law, CalibratedCriterion):
+            rows.append(Row(epoch, "test", "temperature", float(law.temperature.mean())))
+        else:
+            rows += _empty(epoch, ("temperature",), "a decoder's law has no temperature")
+        bounds = measure_bounds(member, law, measurer, settings.samples)
+        comparable = law.unit == measure.unit
+        for name in BOUNDS[:-1]:
+            value = bounds[name]
+            if not comparable:
+                why = f"{law.unit}, while this table is in {measure.unit}: not put beside each other"
+                rows += _empty(epoch, (name,), why)
+                if not isinstance(value, str):
+                    rows.append(_row(epoch, f"density_{name}", value))
+            else:
+                rows.append(_row(epoch, name, value))
+        rows.append(_row(epoch, "bits_per_pixel", bits(law, bounds, images) if comparable else _no_bits(law)))
+        if isinstance(law_measure(law), Levels):
+            rows += [_row(epoch, name, value) for name, value in calibration(member, law, measurer).items()]
+        else:
+            rows += _empty(epoch, CALIBRATED, f"{law.unit}: read off masses on grey levels")
+    return rows
+
+
+def law_of(member: Member, measurer: Measurer, images: Images, settings: Settings) -> Criterion:
+    """The likelihood of a member: its criterion, or its loss at the temperature that fits training images."""
+    trained = member.criterion
+    if trained.unit is not None:
+        return trained
+    if member.loss is None:
+        raise LossproofError(
+            f"{member.label}: a criterion that is no likelihood, without a loss to normalise"
+        )
+    data = measurer.splits["train"]
+    target = data.images[:SAMPLE]
+    raw, _, _ = member.model(target, data.noise[:SAMPLE])
+    measure = reference(images, settings.measure)
+    fitted = fit_temperature(
+        member.loss,
+        target.double().cpu().numpy(),
+        logits=raw.double().cpu().numpy(),
+        measure=measure,
+        of=settings.of,
+        low=LOW,
+        high=HIGH,
+    )
+    made = CalibratedCriterion(
+        member.loss, measure=measure, of=settings.of, how="solved", temperature=float(fitted.temperature)
+    )
+    made.to(settings.device)
+    return made
+
+
+def measure_bounds(
+    member: Member, law: Criterion, measurer: Measurer, samples: int
+) -> dict[str, float | str]:
+    """Nats per image: reconstruction, rate, ELBO, and the importance-weighted bound of Burda et al., arXiv 1509.00519.
+
+    All on the same images with the same ``samples`` draws of the code; of an autoencoder the reconstruction, given
+    its code, is all there is. The sum over samples is taken in float64.
+    """
+    data = measurer.splits["test"].images[:IMAGES]
+    variational = member.model.variational
+    draws = samples if variational else 1
+    noise = generator(0, "likelihood")
+    step = max(1, VALUES // (draws * data[0].numel()))
+    nll, rate, bound = [], [], []
+    for target in data.split(step):
+        mean, logvar = member.model.encode(target)
+        if logvar is None:
+            nll.append(_nats(law, target, member.model.decode(mean)))
+            continue
+        drawn = torch.randn(draws, *mean.shape, generator=noise).to(mean)
+        code = mean + drawn * (0.5 * logvar).exp()
+        raw = member.model.decode(code.flatten(0, 1))
+        repeated = target.expand(draws, *target.shape).reshape(-1, *target.shape[1:])
+        distortion = _nats(law, repeated, raw).view(draws, -1)
+        # log p(z) - log q(z | x); the constants of the two normal laws cancel
+        ratio = 0.5 * (drawn.double().square() + logvar.double() - code.double().square()).sum(-1)
+        nll.append(distortion.mean(0))
+        rate.append(rate_per_image(mean, logvar).double())
+        bound.append((ratio - distortion).logsumexp(0) - math.log(draws))
+    found: dict[str, float | str] = {"nll": float(torch.cat(nll).mean())}
+    if not variational:
+        return found | {"likelihood_rate": NO_RATE, "elbo": NO_RATE, "iw_bound": NO_RATE}
+    found["likelihood_rate"] = float(torch.cat(rate).mean())
+    found["elbo"] = -float((torch.cat(nll) + torch.cat(rate)).mean())
+    found["iw_bound"] = float(torch.cat(bound).mean())
+    return found
+
+
+def bits(law: Criterion, bounds: dict[str, float | str], images: Images) -> float | str:
+    """Bits per pixel and channel: of the ELBO, or given the code where there is no rate; of a mass only."""
+    if not isinstance(law_measure(law), Levels):
+        return _no_bits(law)
+    nats = bounds["nll"] if isinstance(bounds["elbo"], str) else -bounds["elbo"]
+    assert isinstance(nats, float)
+    return nats / (math.prod(images.train.shape[1:]) * math.log(2))
+
+
+def law_measure(law: Criterion) -> object:
+    """What a law is spread over."""
+    return getattr(law, "measure", None)
+
+
+def calibration(member: Member, law: Criterion, measurer: Measurer) -> dict[str, float]:
+    """How the data sit in their laws: the probability integral transform, zeros and ones, expected and observed nats.
+
+    The transform F(y-) + v q(y), v uniform, is uniform where the law is right (Czado, Gneiting and Held, DOI
+    10.1111/j.1541-0420.2009.01191.x); its largest distance from that is Kolmogorov's. One level after another: no
+    tensor holds all of them.
+    """
+    data = measurer.splits["test"]
+    target, noise = data.images[:CALIBRATION], data.noise[:CALIBRATION]
+    raw, _, _ = member.model(target, noise)
+    measure = law_measure(law)
+    assert isinstance(measure, Levels)
+    level = torch.from_numpy(measure.index(target.cpu().numpy(), member.label)).to(target.device)
+    below, here, entropy = (torch.zeros(target.shape, dtype=torch.float64) for _ in range(3))
+    ends = []
+    for k, value in enumerate(measure.values):
+        log_mass = law.log_prob(torch.full_like(target, float(value)), raw).double().cpu()
+        mass = log_mass.exp()
+        below += torch.where(level.cpu() > k, mass, 0.0)
+        here = torch.where(level.cpu() == k, mass, here)
+        entropy -= torch.where(mass > 0, mass * log_mass, 0.0)
+        if k in (0, measure.count - 1):
+            ends.append(float(mass.mean()))
+    v = torch.rand(target.shape, generator=generator(0, "transform"), dtype=torch.float64)
+    count = len(target)
+    return {
+        "pit_deviation": distance_from_uniform((below + v * here).flatten().numpy()),
+        "zeros_expected": ends[0],
+        "zeros_observed": float((level == 0).double().mean()),
+        "ones_expected": ends[-1],
+        "ones_observed": float((level == measure.count - 1).double().mean()),
+        "nll_expected": float(entropy.sum()) / count,
+        "nll_observed": float(-here.log().sum()) / count,
+    }
+
+
+def distance_from_uniform(values: np.ndarray[Any, Any]) -> float:
+    """Largest distance between the distribution function of these values and that of the uniform law on [0, 1].
+
+    >>> distance_from_uniform(np.array([0.25, 0.75])), distance_from_uniform(np.array([1.0, 1.0]))
+    (0.25, 1.0)
+    """
+    u = np.sort(np.clip(values, 0, 1))
+    steps = np.arange(u.size + 1) / u.size
+    return float(np.maximum(np.abs(u - steps[1:]), np.abs(u - steps[:-1])).max())
+
+
+def _nats(law: Criterion, target: Tensor, raw: Tensor) -> Tensor:
+    return -law.log_prob(target, raw).sum((1, 2, 3), dtype=torch.float64)
+
+
+def _no_bits(law: Criterion) -> str:
+    return f"no bits: {law.unit} is no mass, and its bits would depend on the unit of the pixels"
+
+
+def _row(epoch: int, name: str, value: float | str) -> Row:
+    if isinstance(value, str):
+        return Row(epoch, "test", name, math.nan, value)
+    reason = "" if math.isfinite(value) else f"{name} is {value:g} on these images"
+    return Row(epoch, "test", name, value if math.isfinite(value) else math.nan, reason)
+
+
+def _empty(epoch: int, names: tuple[str, ...], reason: str) -> list[Row]:
+    return [Row(epoch, "test", name, math.nan, reason) for name in names]
