@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import islice
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -62,12 +63,9 @@ class Stack:
         for slot in range(count):
             self.take(slot)
         self.beta = torch.tensor([member.beta for member in members], device=self.device)
-        for member in members:
-            for parameter in member.criterion.parameters.values():
-                parameter.grad = torch.zeros_like(parameter)
-        self.grader = Grader(
-            members, [[own.grad for own in m.criterion.parameters.values() if own.grad is not None] for m in members]
-        )
+        #: of each member, the gradients of its criterion's own parameters
+        self.own = [[torch.zeros_like(p.detach()) for p in m.criterion.parameters.values()] for m in members]
+        self.grader = Grader(members, self.own)
 
     def named(self, row: Tensor, blocks: Sequence[int]) -> dict[str, Tensor]:
         """One row of the storage as tensors (members, *shape) by name."""
@@ -138,7 +136,8 @@ class Stack:
         started = clock(self.device)
         courses = [course(seed) for seed in self.seeds]
         before = [member.state() for member in self.members]
-        healthy = self.run(epoch, courses, moving)
+        self.begin(epoch, courses, moving)
+        healthy = self.run(courses, moving)
         passed = clock(self.device) - started
         for slot, member in enumerate(self.members):
             if slot in moving and healthy[slot]:
@@ -150,14 +149,15 @@ class Stack:
             self.take(slot)
         return {self.members[slot].name for slot in moving}
 
-    def run(
-        self, epoch: int, courses: Sequence[Course], moving: Sequence[int], steps: int | None = None
-    ) -> list[bool]:
-        """Take the moving members through the courses of the seeds, or their first steps; whether each stayed finite."""
+    def begin(self, epoch: int, courses: Sequence[Course], moving: Sequence[int]) -> None:
+        """Let the criteria look at their members before an epoch."""
         for slot in moving:
             member = self.members[slot]
             member.model.train()
-            member.criterion.begin(epoch, lambda slot=slot: sample(self.members[slot], self.course(courses, slot)))
+            member.criterion.begin(epoch, partial(sample, member, courses[slot % len(self.seeds)]))
+
+    def run(self, courses: Sequence[Course], moving: Sequence[int], steps: int | None = None) -> list[bool]:
+        """Take the moving members through the courses of the seeds, or their first steps; whether each stayed finite."""
         if self.by_slices or self.network is None:
             return self.run_slices(courses, moving, steps)
         count = math.ceil(len(courses[0].order) / courses[0].settings.batch_size)
@@ -167,7 +167,9 @@ class Stack:
         with torch.no_grad():
             for step, (indices, noise) in enumerate(islice(batches(courses), steps)):
                 sizes[step] = indices.shape[1]
-                self.pass_batch(self.network, courses[0].images, indices, noise, moving, losses[step], rates[step])
+                self.pass_batch(
+                    self.network, courses[0].images, indices, noise, moving, losses[step], rates[step]
+                )
                 self.adam(moving)
         objectives = (losses + 0.5 * self.beta * rates) / sizes
         healthy = objectives.isfinite().all(0)
@@ -228,18 +230,18 @@ class Stack:
     def adam(self, moving: Sequence[int]) -> None:
         """One step of Adam over all weights, and one over the criteria's own parameters of each learning rate."""
         weights, gradients, *averages = self.numbers
-        first, *_ = groups = self.members[0].optimiser.param_groups
-        call(first, [weights], [gradients], *([average] for average in averages), [self.step])
+        settings = self.members[0].optimiser.param_groups[0]
+        call(settings, [weights], [gradients], [averages[0]], [averages[1]], [self.step])
         rated: dict[float, list[tuple[Tensor, ...]]] = {}
         for slot in moving:
             member = self.members[slot]
-            for own in member.criterion.parameters.values():
-                assert own.grad is not None
-                state = member.optimiser.state[own]
-                found = (own.detach(), own.grad, state["exp_avg"], state["exp_avg_sq"], state["step"])
-                rated.setdefault(member.optimiser.param_groups[-1]["lr"], []).append(found)
+            for parameter, slope in zip(member.criterion.parameters.values(), self.own[slot], strict=True):
+                state = member.optimiser.state[parameter]
+                rated.setdefault(member.optimiser.param_groups[-1]["lr"], []).append(
+                    (parameter.detach(), slope, state["exp_avg"], state["exp_avg_sq"], state["step"])
+                )
         for lr, found in rated.items():
-            call(groups[0] | {"lr": lr}, *(list(column) for column in zip(*found, strict=True)))
+            call(settings | {"lr": lr}, *map(list, zip(*found, strict=True)))
         self.grader.project(moving)
 
     def run_slices(
@@ -258,9 +260,6 @@ class Stack:
                 healthy[slot] &= parameter.isfinite().all()
         return healthy.tolist()
 
-    def course(self, courses: Sequence[Course], slot: int) -> Course:
-        return courses[slot % len(self.seeds)]
-
 
 def batches(courses: Sequence[Course]) -> Iterator[tuple[Tensor, Tensor]]:
     """Image numbers (seeds, n) and noise (seeds, n, latent) of each batch."""
@@ -269,7 +268,7 @@ def batches(courses: Sequence[Course]) -> Iterator[tuple[Tensor, Tensor]]:
 
 
 def call(
-    group: dict[str, object],
+    group: dict[str, Any],
     parameters: list[Tensor],
     gradients: list[Tensor],
     averages: list[Tensor],

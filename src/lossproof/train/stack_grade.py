@@ -25,7 +25,9 @@ class Grader:
         self.together: list[range] = []
         self.alone: list[int] = []
         slots = range(len(members))
-        for _, found in groupby(slots, lambda slot: (id(members[slot].arm), stateless(members[slot].criterion))):
+        for _, found in groupby(
+            slots, lambda slot: (id(members[slot].arm), stateless(members[slot].criterion))
+        ):
             group = list(found)
             if stateless(members[group[0]].criterion):
                 self.together.append(range(group[0], group[-1] + 1))
@@ -33,7 +35,13 @@ class Grader:
                 self.alone += group
 
     def grade(
-        self, target: Tensor, raw: Tensor, slopes: Tensor, sums: Tensor, moving: Sequence[int], shape: tuple[int, ...]
+        self,
+        target: Tensor,
+        raw: Tensor,
+        slopes: Tensor,
+        sums: Tensor,
+        moving: Sequence[int],
+        shape: tuple[int, ...],
     ) -> None:
         """Slopes of the mean over the batch into `slopes`, summed values of each member into `sums` (members,).
 
@@ -69,7 +77,9 @@ class Grader:
             if made is not slopes:
                 slopes.copy_(made)
             return values
-        graded = criterion.grade(target.reshape(-1, *shape), raw.reshape(target.shape[0] * count, -1, *shape[1:]))
+        graded = criterion.grade(
+            target.reshape(-1, *shape), raw.reshape(target.shape[0] * count, -1, *shape[1:])
+        )
         torch.div(graded.slopes.view(slopes.shape), count, out=slopes)
         return graded.values
 

@@ -31,9 +31,7 @@ class Network:
             self.mean, self.logvar = code.chunk(2, dim=2)
             moved = torch.mul(self.logvar, 0.5, out=self.buffers("moved", *noise.shape)).exp_().mul_(noise)
             self.moved = moved
-            self.variance_less_1 = torch.expm1(
-                self.logvar, out=self.buffers("variance_less_1", *noise.shape)
-            )
+            self.variance_less_1 = torch.expm1(self.logvar, out=self.buffers("variance_less_1", *noise.shape))
             code = torch.add(self.mean, moved, out=self.buffers("code", *noise.shape))
         return run(self.decoder, code).flatten(2)
 
