@@ -162,6 +162,12 @@ def stuck_pixels() -> dict[str, Any]:
     return {"loss": "mse", "dump": {"targets": y, "logits": z}}
 
 
+def relu_output() -> dict[str, Any]:
+    y = digits()
+    raw = 1.4 * (blurred(y) - 0.35)
+    return {"loss": "mse", "dump": {"targets": y, "predictions": np.maximum(raw, 0)}}
+
+
 def all_white() -> dict[str, Any]:
     y = digits()
     return {"loss": "bce", "value": float(100 * (1 - y).mean()), "data": y}
@@ -234,6 +240,7 @@ THREADS = [
     Thread("AntixK/PyTorch-VAE 48", twice_as_logits, "double_sigmoid"),
     Thread("awei669/VQ-Font 7", shifted_data, "unreachable"),
     Thread("stats.stackexchange 208918", stuck_pixels, "saturation"),
+    Thread("ethanluoyc/pytorch-vae 3", relu_output, "dead_relu", ("double_sigmoid",)),
     Thread("L1aoXingyu/pytorch-beginner 38", all_white, "saturation"),
     Thread("hwalsuklee/tensorflow-mnist-VAE 4", log_of_zero, "log_of_zero", ("nan_targets",)),
     Thread("clementchadebec/benchmark_VAE 102", exploding, "divergence"),

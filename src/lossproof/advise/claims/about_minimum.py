@@ -20,6 +20,11 @@ from lossproof.lower import function
 
 FOUR = ("bce", "mse", "mae", "logcosh")
 #: a grey value that is 0 or 1 by chance: the plainest noise
+LAWS: tuple[tuple[tuple[float, ...], tuple[float, ...]], ...] = (
+    ((0.0, 1.0), (0.6, 0.4)),
+    ((0.1, 0.5), (0.25, 0.75)),
+    ((0.2, 0.3, 0.9), (0.5, 0.3, 0.2)),
+)
 SHARES = (0.1, 0.3, 0.45, 0.6, 0.9)
 
 
@@ -113,6 +118,32 @@ def bce_dims() -> Decision:
     )
 
 
+def mean_seeking() -> Decision:
+    """Mean and mode of a noisy grey value against what BCE estimates."""
+    rows, means, modes = [], [], []
+    for values, weights in LAWS:
+        mean = sum(v * w for v, w in zip(values, weights, strict=True))
+        mode = values[int(np.argmax(weights))]
+        found = best("bce", values, weights)
+        means.append(abs(found - mean))
+        modes.append(abs(found - mode))
+        rows.append((_law(values, weights), text(mean), text(mode), text(round(found, 4))))
+    right = holds("bce", "mean")
+    verdict, _ = decided(holds=right and max(means) < 1e-3 < min(modes), fails=not right)
+    return Decision(
+        verdict,
+        ("It seeks the mean, not the likeliest value: where images that share a code differ, it draws their average. "
+         "So does MSE.",),
+        Table(("Y", "mean", "mode", "best p, bce"), tuple(rows)),
+        _estimates(("bce", "mse", "mae")),
+        why("bce", "mean"),
+    )  # fmt: skip
+
+
+def _law(values: tuple[float, ...], weights: tuple[float, ...]) -> str:
+    return ", ".join(f"{v:g} ({100 * w:.0f} %)" for v, w in zip(values, weights, strict=True))
+
+
 def mse_mean_bce_not() -> Decision:
     """Whether MSE and BCE differ in what they estimate."""
     both = {loss: holds(loss, "mean") for loss in ("bce", "mse")}
@@ -125,8 +156,7 @@ def mse_mean_bce_not() -> Decision:
         mean = sum(v * w for v, w in zip(values, weights, strict=True))
         found = [best(loss, values, weights) for loss in ("bce", "mse")]
         same.append(max(abs(one - mean) for one in found) < 1e-3)
-        law = ", ".join(f"{v:g} ({100 * w:.0f} %)" for v, w in zip(values, weights, strict=True))
-        rows.append((law, text(mean), *(text(one) for one in found)))
+        rows.append((_law(values, weights), text(mean), *(text(one) for one in found)))
     claim = both["mse"] and not both["bce"]
     verdict, _ = decided(holds=claim, fails=all(both.values()) and all(same))
     return Decision(
@@ -311,6 +341,7 @@ CLAIMS = (
           ("stats.stackexchange 394582", "keras-team/keras 2143")),
     Claim("keeps-training", "As BCE is above 0 at a perfect reconstruction, it goes on pulling there.", keeps_training),
     Claim("dims", "BCE dims images.", bce_dims, ("stats.stackexchange 443237",)),
+    Claim("mean-seeking", "BCE is mean-seeking.", mean_seeking),
     Claim("mse-mean", "MSE converges to the mean, BCE does not.", mse_mean_bce_not, ("stackoverflow 59587385",)),
     Claim("mae-mean", "MAE, too, gives the mean of what a pixel may be.", mae_mean),
     Claim("logcosh-median", "Log-cosh estimates the median, as MAE does.", logcosh_median),

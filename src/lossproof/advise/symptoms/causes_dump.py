@@ -230,6 +230,8 @@ def dead(case: Case) -> Iterator[Finding | str]:
         and dump.predictions is not None
         and 0 <= dump.predictions.min() <= dump.predictions.max() <= 1
     ):
+        if _cut_at_zero(dump.predictions) and dump.targets[dump.predictions == 0].max() > DEAD_ERROR:
+            return  # no sigmoid: see relu
         with np.errstate(all="ignore"):
             z = np.clip(np.log(dump.predictions) - np.log1p(-dump.predictions), -1e3, 1e3)
     if z is None or not np.isfinite(z).all():
@@ -268,6 +270,41 @@ def dead(case: Case) -> Iterator[Finding | str]:
         "lossproof.torch.Monitor: dead_pixels in every epoch",
         weight=1.7 + share,
     )
+
+
+def relu(case: Case) -> Iterator[Finding | str]:
+    """Outputs that are exactly 0 where the target is not: a ReLU at the end, which has no gradient there."""
+    dump = case.tensors
+    if (
+        dump is None
+        or dump.predictions is None
+        or dump.logits is not None
+        or not np.isfinite(dump.predictions).all()
+    ):
+        return
+    p, y = dump.predictions, dump.targets
+    zero = p == 0
+    share = float(np.mean(zero & (y > DEAD_ERROR)))
+    if share < 1e-3 or not _cut_at_zero(p):
+        return
+    yield Cause(
+        "dead_relu",
+        "a ReLU as output activation: outputs that are exactly 0 get no gradient",
+        "fits",
+        (
+            f"{percent(float(zero.mean()))} of the predictions are exactly 0 and none lies in (0, 1e-6), as a sigmoid's "
+            f"would; largest {short(float(p.max()))}",
+            f"{percent(share)} are 0 where the target is above {DEAD_ERROR}: they cannot come back",
+        ),
+        "end in a sigmoid with a loss from logits, or in a linear layer",
+        "(prediction == 0).float().mean()",
+        weight=1.9,
+    )
+
+
+def _cut_at_zero(p: np.ndarray) -> bool:
+    """Whether predictions are cut off at 0: a sigmoid on its way to an exact 0 leaves tiny values too."""
+    return bool(p.min() == 0 and p.max() > 0 and not np.any((p > 0) & (p < 1e-6)))
 
 
 def brightness(case: Case) -> Iterator[Finding | str]:

@@ -31,6 +31,7 @@ DETECTORS: tuple[Callable[[Case], Iterator[Finding | str]], ...] = (
     causes_flat.collapse,
     causes_flat.constant,
     causes_dump.dead,
+    causes_dump.relu,
     causes_flat.double_sigmoid_bound,
     causes_dump.brightness,
     causes_value.floor,
