@@ -273,7 +273,7 @@ def dead(case: Case) -> Iterator[Finding | str]:
 
 
 def relu(case: Case) -> Iterator[Finding | str]:
-    """Outputs that are exactly 0 where the target is not: a ReLU at the end, which has no gradient there."""
+    """Outputs that are exactly 0 where the target is not: a ReLU or a clip at the end, without a gradient there."""
     dump = case.tensors
     if (
         dump is None
@@ -289,8 +289,8 @@ def relu(case: Case) -> Iterator[Finding | str]:
         return
     yield Cause(
         "dead_relu",
-        "a ReLU as output activation: outputs that are exactly 0 get no gradient",
-        "fits",
+        "outputs cut off at exactly 0, as by a ReLU: no gradient comes back from there",
+        "shown",
         (
             f"{percent(float(zero.mean()))} of the predictions are exactly 0 and none lies in (0, 1e-6), as a sigmoid's "
             f"would; largest {short(float(p.max()))}",
