@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from lossproof.advise.goals import Goal
 from lossproof.advise.pilot import Pilot
-from lossproof.advise.ranking import MARGIN, Need, Ranked
+from lossproof.advise.ranking import MARGIN, Need, Ranked, answer_to
 from lossproof.advise.traits import Traits
 from lossproof.data.facts_stream import Facts
 
@@ -27,7 +27,7 @@ def reasons(
             f"Pilot ({pilot.seeds} seeds, {pilot.train} training images, decided by {pilot.title}): {pilot.words}."
         )
     for need, answer in zip(asked, first.met, strict=True):
-        told = traits.of(need.requirement)
+        told = answer_to(need, traits, facts)
         verdict = {"holds": "has it", "refuted": "does not have it"}.get(
             told.answer or answer, "is not shown to have it"
         )

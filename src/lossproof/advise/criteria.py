@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lossproof.advise.candidates import Candidate
+from lossproof.advise.candidates import Candidate, is_likelihood, measure_of
 from lossproof.advise.pilot import Pilot
 from lossproof.advise.traits import Traits
 from lossproof.data.facts_stream import Facts
@@ -41,6 +41,7 @@ COLUMNS = (
     Column("alive", "sigmoid", "whether the gradient stays where a saturated pixel is wrong (certificate)"),
     Column("convex", "convex in the logit", "no plateau or second valley behind the sigmoid (certificate)"),
     Column("slope", "largest slope in p", "bounded: a far-off value pulls no harder than others (certificate)"),
+    Column("likelihood", "likelihood", "exp(-loss) as it is has mass 1 on the data's measure (computed)"),
     Column("law", "law's nats a value", "exp(-loss/T)/Z on held-out values around a linear model, T fitted (likelihood)"),
     Column("outliers", "pull of an outlier", "slope at ten times the usual residual over the slope at the usual one"),
     Column("temperature", "T", "what to divide the loss by: the KL's weight is T with sums over an image (moment matching, "
@@ -78,6 +79,7 @@ def _row(candidate: Candidate, facts: Facts, pilot: Pilot | None, traits: Traits
         "alive": _answer(traits, "alive", {"holds": "gradient stays", "refuted": "plateau"}),
         "convex": _answer(traits, "convex-logits", {"holds": "yes", "refuted": "no"}),
         "slope": _slope(traits),
+        "likelihood": _likelihood(candidate, facts),
         "law": Cell("none" if law.reason else f"{law.nats:.4f}", _finite(law.nats), law.reason,
                     "likelihood, linear reference model"),
         "outliers": _pull(candidate, facts),
@@ -90,6 +92,13 @@ def _row(candidate: Candidate, facts: Facts, pilot: Pilot | None, traits: Traits
                      "" if nats is None else f"{bits} a value", "pilot, held-out images"),
         "cost": _cost(candidate, None if row is None else row.seconds_per_step),
     }  # fmt: skip
+
+
+def _likelihood(candidate: Candidate, facts: Facts) -> Cell:
+    measure = measure_of(facts)
+    held = is_likelihood(candidate.loss, measure)
+    why = "with a temperature and a normaliser every loss is; the column asks for the loss as it is"
+    return Cell("yes" if held else "no", None, why, f"sum of exp(-loss) over {measure}")
 
 
 def _finite(value: float | None) -> float | None:

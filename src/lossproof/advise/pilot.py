@@ -90,13 +90,14 @@ def run_pilot(
     budget: float = 60.0,
     laps: int | None = None,
     seeds: int = SEEDS,
+    halve: bool = True,
     progress: Callable[[float], None] | None = None,
 ) -> Pilot:
     """Train the candidates for ``budget`` seconds (or exactly ``laps`` epochs, for a result that can be repeated).
 
-    ``heavy``: the noise found has heavy tails, so pictures are judged by their absolute error. The kept sample is split at
-    random, or at its end where the images are in film-like order. Raises ``LossproofError`` for fewer than 8 images or
-    2 seeds.
+    ``halve``: end the worse half on the way. ``heavy``: the noise found has heavy tails, so pictures are judged by their
+    absolute error. The kept sample is split at random, or at its end where the images are in film-like order. Raises
+    ``LossproofError`` for fewer than 8 images or 2 seeds.
     """
     import torch
 
@@ -143,10 +144,10 @@ def run_pilot(
             share = spent / budget if laps is None else lap / laps
             if progress is not None:
                 progress(min(1.0, share))
-            if lap == 1 and share * FEWEST > 1 and laps is None:
+            if halve and lap == 1 and share * FEWEST > 1 and laps is None:
                 alive = alive[:3]  # better three losses that learn something than five that do not
             over = share >= 1 if laps is not None else share * (lap + 1) / lap > 1
-            if over or share >= (cuts + 1) / 3:
+            if over or (halve and share >= (cuts + 1) / 3):
                 for label in alive:
                     found[label] = judge.measures(_of(members, label))
                 if over:

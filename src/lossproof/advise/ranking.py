@@ -6,12 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from lossproof.advise.candidates import Candidate
+from lossproof.advise.candidates import Candidate, is_likelihood, measure_of
 from lossproof.advise.goals import Goal
-from lossproof.advise.traits import Traits
+from lossproof.advise.traits import Trait, Traits
 from lossproof.data.facts_stream import Facts
 
 AT_ENDS = 0.05  # share of values at 0 and 1 from which on a plateau behind the sigmoid counts
+LIKELIHOOD = "likelihood"  # a need that is computed, where the others are certificates' requirements
 MARGIN = 0.005  # nats a value that make no difference
 
 
@@ -35,7 +36,12 @@ class Ranked:
 def needs(facts: Facts, goal: Goal) -> tuple[Need, ...]:
     """What the facts ask for, most important first; the fit of the law comes after all of these."""
     if facts.one_bit:
-        return (Need("proper", "the values are 0 and 1: p is to be their probability"),)
+        bits = "the values are 0 and 1: p is to be their probability"
+        return (
+            Need("proper", bits),
+            Need(LIKELIHOOD, "a law of 0 and 1 is needed, and p is to be its parameter"),
+            Need("alive", "all values are 0 or 1, where the sigmoid saturates"),
+        )
     asked: list[Need] = []
     if facts.noisy:
         return ()
@@ -49,13 +55,27 @@ def needs(facts: Facts, goal: Goal) -> tuple[Need, ...]:
     return tuple(asked)
 
 
+def answer_to(need: Need, traits: Traits, facts: Facts) -> Trait:
+    """Whether a loss has what a need asks: by its certificate, or by the sum of exp(-loss) over the data's levels."""
+    if need.requirement != LIKELIHOOD:
+        return traits.of(need.requirement)
+    measure = measure_of(facts)
+    held = is_likelihood(traits.loss, measure)
+    verb = "is" if held else "is not"
+    return Trait(
+        "holds" if held else "refuted",
+        f"the mass of exp(-loss) over {measure} {verb} 1 for every p",
+        "likelihood",
+    )
+
+
 def rank(candidates: Sequence[Candidate], facts: Facts, goal: Goal) -> tuple[tuple[Need, ...], list[Ranked]]:
     """The needs, and the candidates in order: needs met, fit of the law; among equals of the first the simplest leads."""
     asked = needs(facts, goal)
     rows = []
     for candidate in candidates:
         traits = Traits(candidate.loss)
-        met = tuple(traits.of(need.requirement).answer for need in asked)
+        met = tuple(answer_to(need, traits, facts).answer for need in asked)
         rows.append((tuple(answer != "holds" for answer in met), candidate, met))
     rows.sort(key=lambda row: (row[0], row[1].law.nats, row[1].simplicity))
     first = rows[0]
