@@ -182,15 +182,17 @@ class Law(Criterion):
     def sample(self, raw: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Draw targets, (n, c, h, w); no gradient."""
         with torch.no_grad():
-            heads = self.heads(raw)
-            share = self._uniform(raw, generator)
-            below, index = torch.zeros_like(share), torch.zeros_like(share)
-            for k, mass in enumerate(self._masses(heads, share)):
-                if k == self.n:
-                    break
-                below += mass
-                index += below <= share
-            return self._levels(raw)[index.long()]
+            return self.quantile(self._uniform(raw, generator), self.heads(raw))
+
+    def quantile(self, share: Tensor, heads: Heads) -> Tensor:
+        """The lowest level with more than that share of the mass at or below it, for a law on levels."""
+        below, index = torch.zeros_like(share), torch.zeros_like(share)
+        for k, mass in enumerate(self._masses(heads, share)):
+            if k == self.n:
+                break
+            below += mass
+            index += below <= share
+        return self._levels(share)[index.long()]
 
     def cdf(self, target: Tensor, raw: Tensor) -> Tensor:
         """Mass at or below each target; no gradient."""
