@@ -6,7 +6,6 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -22,48 +21,34 @@ BITS = {"bce": (2.1, 2.12, 2.09), "mse": (1.50, 1.52, 1.49), "mae": (1.51, 1.505
 
 
 def measured(
-    run: Path, bits: Mapping[str, tuple[float, ...]], density: str | None = None, **config: Any
+    run: Path, bits: Mapping[str, tuple[float, ...]], density: str | None = None, unit: str = "nats of mass"
 ) -> Path:
-    """A run whose members were measured as likelihoods: bits for masses, none for a density."""
+    """A run whose members were measured as likelihoods in `unit`: bits for masses; `density` is one in another unit."""
     table = pd.read_parquet(run / "results.parquet")
     last = int(table["epoch"].max())
     rows = []
     for (member, label, seed), _ in table.groupby(["member", "loss", "seed"]):
         value = bits.get(str(label), (3.0, 3.0, 3.0))[int(seed)]
         nll = value * 64 * np.log(2) if label != density else -70.0 - int(seed)
-        found = {
-            "nll": nll,
-            "elbo": -nll - 9,
-            "iw_bound": -nll - 8,
-            "temperature": 0.5,
-            "bits_per_pixel": value,
-        }
-        for name, number in found.items():
-            empty = label == density and name == "bits_per_pixel"
-            rows.append(
-                (
-                    member,
-                    label,
-                    seed,
-                    last,
-                    "test",
-                    name,
-                    np.nan if empty else number,
-                    "a density" if empty else "",
-                )
-            )
+        other = label == density
+        bounds = {"nll": nll, "likelihood_rate": 9.0, "elbo": -nll - 9, "iw_bound": -nll - 8}
+        found = {f"density_{name}" if other else name: (number, "") for name, number in bounds.items()}
+        found |= {name: (np.nan, "in another unit") for name in bounds if other}
+        found["bits_per_pixel"] = (np.nan, "a density") if other or unit != "nats of mass" else (value, "")
+        found["temperature"] = (0.5, "")
+        if not other:
+            found |= {"zeros_expected": (0.48, ""), "zeros_observed": (0.5, ""), "pit_deviation": (0.02, "")}
+        rows += [(member, label, seed, last, "test", name, *pair) for name, pair in found.items()]
     more = pd.DataFrame(rows, columns=table.columns)
     pd.concat([table, more], ignore_index=True).to_parquet(run / "results.parquet")
-    stated = json.loads((run / "config.json").read_text())
-    stated |= {
-        "measure": "levels",
-        "samples": 64,
-        "yardsticks": {"everywhere": 1.966, "each_pixel": 1.689},
-    } | config
-    for entry in stated["losses"]:
+    config = json.loads((run / "config.json").read_text())
+    config["likelihood"] = {"unit": unit, "samples": 64}
+    if unit == "nats of mass":
+        config["likelihood"]["yardsticks"] = {"everywhere": 1.966, "each_pixel": 1.689}
+    for entry in config["losses"]:
         if entry["label"] == density:
             entry["unit"] = DENSITY
-    (run / "config.json").write_text(json.dumps(stated))
+    (run / "config.json").write_text(json.dumps(config))
     return run
 
 
@@ -97,6 +82,9 @@ def test_only_separated_losses_are_left_out_of_the_ties(make_run: MakeRun) -> No
     assert "Fewest bits: mse." in found.words
     column = [m.name for m in found.groups[0].columns].index("bits_per_pixel")
     assert [row.cells[column].mark for row in found.groups[0].rows] == ["", "best", ""]
+    columns, rows = found.groups[0].calibration
+    assert [m.name for m in columns] == ["pit_deviation", "zeros_expected", "zeros_observed"]
+    assert [c.text for c in rows[0].cells] == ["0.02000", "0.4800", "0.5000"]
 
 
 def test_a_density_is_never_beside_a_mass(make_run: MakeRun) -> None:
@@ -119,13 +107,16 @@ def test_a_density_is_never_beside_a_mass(make_run: MakeRun) -> None:
     naming = [
         t for t in tables if "bits per pixel" in t or "importance" in t or "negative log" in t or "nll" in t
     ]
-    assert naming
+    assert len(naming) == 2
     assert not any('scope="row">mae' in t and 'scope="row">bce' in t for t in naming)
     assert 'id="likelihoods"' in html
+    # where each loss is on its own scale, a density says that it is one
+    own = next(r for r in re.findall(r"<tr>.*?</tr>", html, re.S) if ">reconstruction loss " in r)
+    assert [("(density)" in cell) for cell in re.findall(r"<td.*?</td>", own, re.S)] == [False, False, True]
 
 
 def test_an_interval_makes_all_losses_densities(make_run: MakeRun) -> None:
-    found = section_of(measured(make_run(labels=("bce", "mse")), BITS, measure="interval", yardsticks={}))
+    found = section_of(measured(make_run(labels=("bce", "mse")), BITS, unit="nats of density on [0, 1]"))
     assert [g.unit for g in found.groups] == ["nats of density on [0, 1]"]
     assert "so they stand in a table of their own" not in " ".join(found.words)
 

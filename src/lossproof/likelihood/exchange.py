@@ -299,8 +299,9 @@ def record(losses: Sequence[object], images: npt.ArrayLike, *, error: float = ER
 def restore(record: Mapping[str, Any]) -> tuple[Exchange, Spectrum]:
     """What ``record`` wrote. Raises ``LossproofError`` where a part is missing."""
     try:
+        numbers = ("curvature", "share", "example", "excess", "error")
         weights = tuple(
-            Weight(**{k: v if k in ("label", "kind") else float(v) for k, v in entry.items()})
+            Weight(str(entry["label"]), entry["kind"], *(float(entry[name]) for name in numbers))
             for entry in record["weights"]
         )
         rates = np.array([[float(v) for v in row] for row in record["rates"]]).reshape(len(weights), -1)

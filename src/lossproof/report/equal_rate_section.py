@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -149,8 +150,8 @@ def _reached(curves: dict[int, equal_rate.Curve], rate: float) -> Cell:
     return Cell(text + (f" ({len(found)} of {len(curves)} seeds)" if len(found) < len(curves) else ""))
 
 
-def _difference(row: dict[str, object]) -> Cell:
+def _difference(row: dict[Any, Any]) -> Cell:
     if not row["seeds"]:
         return Cell("", reason=str(row["reason"]))
-    text = span(*(float(row[key]) for key in ("difference", "low", "high")))  # type: ignore[arg-type]
+    text = span(*(float(row[key]) for key in ("difference", "low", "high")))
     return Cell(text, BEST if row["separated"] else "", reason=str(row["reason"]))

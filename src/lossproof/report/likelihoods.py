@@ -17,10 +17,14 @@ from lossproof.report.tables import BEST, NEAR, Cell, Row, cells
 from lossproof.report.words import rivals
 
 BITS = "bits_per_pixel"
-COLUMNS = ("nll", "rate", "elbo", "iw_bound", BITS, "temperature")
+COLUMNS = ("nll", "likelihood_rate", "elbo", "iw_bound", BITS, "temperature")
+OF_CODE = ("likelihood_rate", "elbo", "iw_bound")
+CALIBRATION = (
+    *("nll_expected", "nll_observed", "pit_deviation"),
+    *("zeros_expected", "zeros_observed", "ones_expected", "ones_observed"),
+)
+BESIDE = "density_"  # before the name of a measure: in another unit than the run's likelihoods
 MASS = "nats of mass"
-#: reference measure of a run's options -> unit of the losses' likelihoods
-UNITS = {"levels": MASS, "interval": "nats of density on [0, 1]"}
 NO_BITS = "no bits: a density"
 YARDSTICKS = (
     ("everywhere", "histogram of all values"),
@@ -37,6 +41,7 @@ class Group:
     columns: list[Measure]
     rows: list[Row]
     yardsticks: list[tuple[str, str]]
+    calibration: tuple[list[Measure], list[Row]]
 
 
 @dataclass(frozen=True)
@@ -49,46 +54,56 @@ class Section:
 
 def section(run: Run, epoch: int) -> Section | None:
     """The section from the run's table; None where no likelihood was measured."""
-    present = set(run.table.loc[np.isfinite(run.table["value"]) & (run.table["split"] == "test"), "measure"])
-    if "nll" not in present:
+    if not (run.table["measure"] == "nll").any() or not run.config.get("likelihood"):
         return None
     by_unit: dict[str, list[str]] = {}
     for label in run.labels:
-        unit = unit_of(run.config, label)
-        if unit and has(run, label, epoch):
-            by_unit.setdefault(unit, []).append(label)
+        by_unit.setdefault(unit_of(run.config, label), []).append(label)
     order = sorted(by_unit, key=lambda unit: unit != MASS)
-    groups = [group(run, unit, by_unit[unit], [n for n in COLUMNS if n in present], epoch) for unit in order]
-    groups = [one for one in groups if one.rows]
-    if not groups:
-        return None
+    groups = [group(run, unit, by_unit[unit], epoch) for unit in order]
     return Section(sentences(run, by_unit, epoch), groups)
 
 
 def unit_of(config: Mapping[str, Any], label: str) -> str:
-    """The unit of a loss's or decoder's log-likelihood: stated with it, else that of the run's measure; "" if none."""
-    entry = next((e for e in config.get("losses", []) if e.get("label") == label), {})
-    return str(entry.get("unit") or UNITS.get(str(config.get("measure") or ""), ""))
-
-
-def has(run: Run, label: str, epoch: int) -> bool:
-    """Whether a loss has a row of its negative log-likelihood at the end, even one left empty with a reason."""
-    rows = run.table[(run.table["loss"] == label) & (run.table["measure"] == "nll")]
-    return bool((rows["split"] == "test").any())
+    """The unit of a loss's or decoder's log-likelihood: stated with it, else that of the run's likelihoods."""
+    entries: list[dict[str, Any]] = [e for e in config.get("losses", []) if e.get("label") == label]
+    stated = entries[0].get("unit") if entries else None
+    return str(stated or config["likelihood"].get("unit", ""))
 
 
 def yardsticks(config: Mapping[str, Any]) -> dict[str, float]:
     """Bits per pixel of the test images under the training images' histograms, as the run states them."""
-    stored = config.get("yardsticks") or {}
+    stored = config["likelihood"].get("yardsticks") or {}
     found = {name: stored.get(name) for name, _ in YARDSTICKS}
     return {name: float(v) for name, v in found.items() if isinstance(v, int | float) and math.isfinite(v)}
 
 
-def group(run: Run, unit: str, labels: list[str], names: list[str], epoch: int) -> Group:
+def group(run: Run, unit: str, labels: list[str], epoch: int) -> Group:
     """One table: a row a loss; of a density the bits' column says that there are none."""
     mass = unit == MASS
-    varied = names if rated(run) else [n for n in names if n not in ("rate", "elbo", "iw_bound")]
-    columns = [describe(name) for name in varied]
+    before = "" if unit == run.config["likelihood"].get("unit") else BESIDE
+    names = [
+        n if n in (BITS, "temperature") else before + n for n in COLUMNS if rated(run) or n not in OF_CODE
+    ]
+    columns, rows = filled(run, names, labels, epoch, mass=mass)
+    known = yardsticks(run.config) if mass else {}
+    return Group(
+        unit,
+        mass,
+        columns,
+        rows,
+        [(title, fixed(known[n], 3)) for n, title in YARDSTICKS if n in known],
+        filled(run, list(CALIBRATION), labels, epoch, mass=mass) if mass else ([], []),
+    )
+
+
+def filled(
+    run: Run, names: list[str], labels: list[str], epoch: int, *, mass: bool
+) -> tuple[list[Measure], list[Row]]:
+    """Those of the measures that some of these losses have, and a row of cells for each loss."""
+    mine = run.table[run.table["loss"].isin(labels) & (run.table["split"] == "test")]
+    present = set(mine.loc[np.isfinite(mine["value"]), "measure"])
+    columns = [describe(name) for name in names if name in present or (name == BITS and not mass)]
     places = {label: place for place, label in enumerate(run.labels)}
     rows: list[Row] = [Row(label, []) for label in labels]
     for measure in columns:
@@ -102,10 +117,7 @@ def group(run: Run, unit: str, labels: list[str], names: list[str], epoch: int) 
             cell = column[places[row.head]]
             mark = BEST if row.head == best else NEAR if row.head in near else ""
             row.cells.append(Cell(cell.text, mark if cell.text else "", cell.reason))
-    known = yardsticks(run.config) if mass else {}
-    return Group(
-        unit, mass, columns, rows, [(title, fixed(known[n], 3)) for n, title in YARDSTICKS if n in known]
-    )
+    return columns, rows
 
 
 def ranked(run: Run, measure: Measure, labels: list[str], epoch: int) -> tuple[str, set[str]]:

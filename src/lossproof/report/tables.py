@@ -12,11 +12,12 @@ from lossproof.report.measures import Measure, ordered, split_of
 from lossproof.report.readable import MINUS, number, span, with_margin
 from lossproof.report.run import Run, brief
 from lossproof.report.words import rivals
-from lossproof.train.table import EXCESS_UNDER
+from lossproof.train.table import EXCESS_UNDER, MEASURES
 
 BEST = "best"
 NEAR = "near"
-LIKELIHOODS = ("nll", "elbo", "iw_bound", "bits_per_pixel", "temperature")
+IN_ITS_UNIT = ("loss", "objective", "nats")  # measures in the unit of what a member is trained under
+APART = ("likelihood", "density", "calibration")  # kinds of measures
 
 
 @dataclass(frozen=True)
@@ -47,8 +48,13 @@ def measured(run: Run) -> list[Measure]:
     finite = run.table[np.isfinite(run.table["value"]) | (run.table["measure"].isin(["floor"]))]
     rated = bool((finite.loc[finite["measure"] == "rate", "value"] != 0).any())
     names = finite["measure"].drop_duplicates()
-    names = names[~names.isin(LIKELIHOODS)]
+    names = names[~names.map(kind_of).isin(APART)]
     return ordered(names if rated else names[~names.isin(["rate", "objective"])])
+
+
+def kind_of(name: str) -> str:
+    """The kind of a measure; "" of one that is not known."""
+    return MEASURES[name].kind if name in MEASURES else ""
 
 
 def by_loss(run: Run, epoch: int) -> list[Row]:
@@ -56,8 +62,27 @@ def by_loss(run: Run, epoch: int) -> list[Row]:
     rows = []
     for measure in measured(run):
         if not measure.name.startswith(EXCESS_UNDER):
-            rows.append(Row(measure.title, cells(run, measure, epoch), measure))
+            rows.append(
+                Row(
+                    measure.title,
+                    [noted(run, measure, c, at) for at, c in enumerate(cells(run, measure, epoch))],
+                    measure,
+                )
+            )
     return rows
+
+
+def noted(run: Run, measure: Measure, cell: Cell, place: int) -> Cell:
+    """A value of a loss's own scale, marked where it is a density: it stands beside masses and losses here."""
+    if kind_of(measure.name) != "own loss" or measure.name not in IN_ITS_UNIT or not cell.text:
+        return cell
+    entries = [e for e in run.config.get("losses", []) if e.get("label") == run.labels[place]]
+    unit = str(entries[0].get("unit") or "") if entries else ""
+    return (
+        Cell(f"{cell.text} (density)", cell.mark, cell.reason, cell.own)
+        if unit.startswith("nats of density")
+        else cell
+    )
 
 
 def cross(run: Run, epoch: int) -> tuple[list[Measure], list[Row]]:

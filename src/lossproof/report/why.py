@@ -216,7 +216,7 @@ def weighed(design: Design) -> str:
 
 def side(rows: pd.DataFrame, measure: Measure, opening: str) -> str:
     """Effects beside the split, such as a saturated start of each loss, in one sentence."""
-    texts = []
+    texts: list[str] = []
     for row in rows[rows["seeds"] > 0].to_dict("records"):
         whose = f"{str(row['title']).partition(', ')[2]}'s" + (f" {measure.title}" if not texts else "")
         if row["separated"] or row["seeds"] == 1:

@@ -12,7 +12,7 @@ from lossproof.formula import LossproofError
 from lossproof.formula.interval import REALS
 from lossproof.lower import function
 from lossproof.lower.watch import largest_slope
-from lossproof.torch.criterion import Criterion, Graded, LossCriterion
+from lossproof.torch.criterion import Criterion, Graded
 from lossproof.torch.kernel import kernel
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ STEEPEST = 0.25  # the sigmoid's largest slope, at 0
 NODES = 4097  # of the table of a law's mean
 
 
-class Weighted(LossCriterion):
+class Weighted(Criterion):
     """A loss behind the sigmoid, times a constant.
 
     >>> from lossproof.catalogue import CATALOGUE
@@ -36,21 +36,30 @@ class Weighted(LossCriterion):
     """
 
     def __init__(self, loss: Loss, times: float) -> None:
-        super().__init__(kernel(loss))
-        self.times, self.weight = times, 1 / times
+        super().__init__()
+        self.kernel, self.label, self.times = kernel(loss), loss.label, times
 
     def grade(self, target: Tensor, raw: Tensor) -> Graded:
         """The loss and its derivative in the logit, both times the constant."""
-        found = super().grade(target, raw)
-        return Graded(found.values * self.times, found.slopes * self.times)
+        return Graded(self.values(target, raw), self.slopes(target, raw))
 
     def values(self, target: Tensor, raw: Tensor) -> Tensor:
         """The loss of each value times the constant."""
-        return super().values(target, raw) * self.times
+        value: Tensor = self.kernel.value_logits(target, raw)
+        return value * self.times
 
     def slopes(self, target: Tensor, raw: Tensor) -> Tensor:
-        """Its derivative times the constant."""
-        return super().slopes(target, raw) * self.times
+        """Its derivative in the logit, times the constant."""
+        slope: Tensor = self.kernel.gradient_logits(target, raw)
+        return slope * self.times
+
+    def loss_slopes(self, target: Tensor, raw: Tensor) -> Tensor:
+        """The same without the constant."""
+        return self.slopes(target, raw) / self.times
+
+    def picture(self, raw: Tensor) -> Tensor:
+        """The prediction p = sigmoid(logit)."""
+        return raw.sigmoid()
 
 
 class StraightThrough(Weighted):
@@ -58,10 +67,6 @@ class StraightThrough(Weighted):
 
     Bengio, Leonard, Courville 2013, https://arxiv.org/abs/1308.3432, section 4. It is not the gradient of the values.
     """
-
-    def grade(self, target: Tensor, raw: Tensor) -> Graded:
-        """The loss, and dl/dp times 1/4."""
-        return Graded(self.values(target, raw), self.slopes(target, raw))
 
     def slopes(self, target: Tensor, raw: Tensor) -> Tensor:
         """dl/dp at p = sigmoid(raw), times 1/4 and the constant."""
@@ -77,7 +82,7 @@ class Tangent(Criterion):
 
     def __init__(self, loss: Loss, times: float) -> None:
         super().__init__()
-        self.kernel, self.label, self.times, self.weight = kernel(loss), loss.label, times, 1 / times
+        self.kernel, self.label, self.times = kernel(loss), loss.label, times
 
     def grade(self, target: Tensor, raw: Tensor) -> Graded:
         """The loss and its derivative in the raw output."""
@@ -102,7 +107,7 @@ class Offset(Criterion):
 
     def __init__(self, inner: Criterion, offset: Tensor) -> None:
         super().__init__()
-        self.inner, self.label, self.weight = inner, inner.label, inner.weight
+        self.inner, self.label = inner, inner.label
         self.buffers["offset"] = offset
 
     def grade(self, target: Tensor, raw: Tensor) -> Graded:
@@ -132,7 +137,6 @@ class Normalised(Criterion):
         self.temperature, self.scale = scale / times, scale
         law = likelihood(loss, self.temperature, measure)
         self.unit = law.unit
-        self.weight = 1 / times
         self.span = float(np.arcsinh(700.0))
         nodes = np.sinh(np.linspace(-self.span, self.span, NODES))
         self.buffers["means"] = torch.from_numpy(np.asarray(law.mean(logits=nodes), dtype=np.float32))
