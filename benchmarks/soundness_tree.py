@@ -232,6 +232,8 @@ def _sqrt(a: Number) -> Any:
     s = sign(a)
     if s == 0:
         return Fraction(0)
+    if s is None and a.a >= 0:  # a square of what may be 0
+        return IV.sqrt(a)
     if s != 1:
         raise Undefined("root of a negative number")
     return IV.sqrt(iv(a))

@@ -190,6 +190,11 @@ def test_a_true_witness_is_confirmed(fuzz, oracle):
     odds = {"y": "1/2", "p1": "1/5", "p": "1/2", "p2": "4/5"}
     assert oracle.confirm(concave, "convex_logits", odds) is None
     assert oracle.confirm(concave, "convex_logits", odds | {"p": "3/5"}) is not None  # not the middle
+    rooted = fuzz.Case(
+        "own", "near", fuzz_tree("(sqrt(p) - sqrt(y))**2 - sqrt((sqrt(p) - sqrt(y))**2)/10**11"), False
+    )
+    near = {"y": "1/100", "p": "2882303761228887/288230376151711744"}
+    assert oracle.confirm(rooted, "minimum", near) is None  # at p = y a root of an enclosure that touches 0
 
 
 def fuzz_tree(formula):
