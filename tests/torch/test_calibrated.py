@@ -82,11 +82,13 @@ def test_learned_temperature_goes_where_it_is_solved():
 
 def test_it_starts_at_the_mean_image_and_solved_ones_follow_the_model():
     y, z = batch(shape=(60, 1, 5, 4), spread=0.1)
+    y = ((0.25 + 0.5 * y) * 16).round() / 16  # better predicted by their mean than by a flat law
     mean = y.double().mean(0).expand_as(y).numpy()
     for how in ("learned", "solved"):
         made = CalibratedCriterion("mse", measure=17, how=how)
         made.begin(0, lambda: (y, z))
-        start = float(fit_temperature("mse", y.numpy(), mean, measure=17).temperature)
+        fit = fit_temperature("mse", y.numpy(), mean, measure=17)
+        start = min(float(fit.temperature), 2 * float(fit.observed))
         assert made.temperature.item() == pytest.approx(start, rel=1e-5)
         made.begin(1, lambda: (y, z))
         assert made.temperature.item() == pytest.approx(start, rel=1e-5)
@@ -94,6 +96,9 @@ def test_it_starts_at_the_mean_image_and_solved_ones_follow_the_model():
         then = float(fit_temperature("mse", y.numpy(), logits=z.numpy(), measure=17).temperature)
         assert then != pytest.approx(start, rel=1e-2)
         assert made.temperature.item() == pytest.approx(start if how == "learned" else then, rel=1e-5)
+    far = (batch(1, shape=(60, 1, 5, 4))[0] > 0.5).float()  # all black or white: a flat law does better than the mean image
+    made.begin(0, lambda: (far, far))
+    assert made.temperature.item() == pytest.approx(2 * far.var(0, correction=0).mean().item(), rel=1e-5)
     lost = made.temperature.item()
     made.begin(3, lambda: (y, z * math.nan))
     assert made.temperature.item() == lost

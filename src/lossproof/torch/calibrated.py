@@ -28,7 +28,8 @@ class CalibratedCriterion(Criterion):
 
     ``how``: "learned", log T being a parameter beside the weights, with ten times their learning rate; or "solved",
     before each epoch, so that the mean loss of its first images equals its expectation. Both start from such a fit with
-    the mean of these images as the prediction: an untrained model would ask for a T at which no pixel counts.
+    the mean of these images as the prediction, and at no more than twice its mean loss: an untrained model would ask for
+    a T at which no pixel counts.
     ``per_channel`` gives each of so many channels a temperature of its own. T is kept in [``low``, ``high``]: as
     predictions get perfect the likelihood grows without bound while T falls. ``of``: "loss" or "excess", two different
     laws. log Z is looked up, within 1e-4 nats. Raises ``LossproofError`` for what cannot be normalised.
@@ -139,8 +140,13 @@ class CalibratedCriterion(Criterion):
             low=float(self.buffers["low"]),
             high=self.high,
         )
+        t = fitted.temperature
+        if epoch == 0:
+            # where the mean image does worse than a flat law T would have no end, and no pixel would count: twice the
+            # mean loss is what squared errors ask for on the line
+            t = np.where(fitted.observed > 0, np.minimum(t, 2 * fitted.observed), t)
         with torch.no_grad():
-            self.log_temperature.copy_(torch.as_tensor(np.log(fitted.temperature)))
+            self.log_temperature.copy_(torch.as_tensor(np.log(t)))
         self.project()
 
     def project(self) -> None:
