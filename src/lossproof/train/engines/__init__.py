@@ -1,0 +1,106 @@
+"""Where the members of a comparison are trained: in this process, in several of this machine, or on a Ray cluster.
+
+An engine gets every member's checkpoint to the last epoch; table, pictures and report are made of checkpoints by the
+process that was started, in the same way whichever engine trained them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lossproof.formula.errors import LossproofError
+
+if TYPE_CHECKING:
+    from lossproof.data import Images
+    from lossproof.train.arm import Arm
+    from lossproof.train.engines.coordinator import Account, Crew
+    from lossproof.train.engines.order import Order
+    from lossproof.train.member import Member
+    from lossproof.train.settings import Settings
+
+
+@dataclass(frozen=True)
+class Engine:
+    """An engine by name, the address of its cluster, and how many workers it may have (None: as many as it has)."""
+
+    name: str
+    address: str | None = None
+    workers: int | None = None
+
+    @property
+    def here(self) -> bool:
+        """Whether the members are trained in this very process."""
+        return self.name == "local" and (self.workers or 1) == 1
+
+    def threads(self, count: int) -> int:
+        """What each of the workers gets of this machine's threads."""
+        return max(1, count // (self.workers or 1))
+
+    def describe(self) -> dict[str, Any]:
+        """What config.json says of it."""
+        return {"engine": {"name": self.name, "workers": self.workers or 1}}
+
+
+def engine_of(engine: str = "local", workers: int | None = None) -> Engine:
+    """The engine that "local", "ray" or "ray:ADDRESS" stands for. Raises `LossproofError` for another, or no workers.
+
+    >>> engine_of("ray:head:6379", workers=4)
+    Engine(name='ray', address='head:6379', workers=4)
+    """
+    name, _, address = engine.partition(":")
+    if name not in ("local", "ray") or (name == "local" and address) or (engine.endswith(":")):
+        raise LossproofError(f"engine: expected local, ray or ray:ADDRESS, got {engine!r}.")
+    if workers is not None and workers < 1:
+        raise LossproofError(f"workers: expected at least 1, got {workers}.")
+    return Engine(name, address or None, workers)
+
+
+def train_elsewhere(
+    engine: Engine,
+    members: Sequence[Member],
+    images: Images,
+    losses: Sequence[object],
+    arms: Sequence[Arm],
+    settings: Settings,
+    *,
+    threads: int,
+    checkpoints: Path,
+    checkpoint_seconds: float,
+    update: Callable[[], None],
+    notify: Callable[[str], None],
+    stop: Callable[[], bool],
+) -> Account:
+    """Train all members with the engine's workers; afterwards each is at its last checkpoint.
+
+    Raises `LossproofError` for losses that cannot be sent to a worker, for an exception in one (naming the member),
+    and for a group whose workers are lost again and again.
+    """
+    from lossproof.train.engines.coordinator import Account, Coordinator
+    from lossproof.train.engines.order import make_order
+
+    order = make_order(images, losses, arms, settings, threads=threads, checkpoint_seconds=checkpoint_seconds)
+    if all(member.epoch >= settings.epochs for member in members):
+        return Account()
+    with crew_of(engine, order, images, checkpoints) as crew:
+        coordinator = Coordinator(crew, members, settings.epochs, update=update, notify=notify, stop=stop)
+        coordinator.run()
+    for member in members:
+        member.load()
+    return coordinator.account
+
+
+def crew_of(engine: Engine, order: Order, images: Images, checkpoints: Path) -> Crew:
+    """The engine's workers, none hired yet."""
+    if engine.name == "ray":
+        from lossproof.train.engines.cluster import Actors
+
+        return Actors(order, images, checkpoints, address=engine.address, workers=engine.workers)
+    from lossproof.train.engines.local import Processes
+
+    return Processes(order, images, checkpoints, workers=engine.workers or 1)
+
+
+__all__ = ["Engine", "crew_of", "engine_of", "train_elsewhere"]
