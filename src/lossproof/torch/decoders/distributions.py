@@ -25,7 +25,9 @@ class _OnGreyLevels(Distribution):
     #: the two parameters
     names: ClassVar[tuple[str, str]]
 
-    def __init__(self, first: object, second: object, levels: int, validate_args: bool | None) -> None:
+    def __init__(
+        self, first: Tensor | float, second: Tensor | float, levels: int, validate_args: bool | None
+    ) -> None:
         for name, value in zip(self.names, broadcast_all(first, second), strict=True):
             setattr(self, name, value)
         self.law: Law = criterion_for(self.decoder, (1, 1, 1), levels)
@@ -64,7 +66,8 @@ class _OnGreyLevels(Distribution):
         if self._validate_args:
             self._validate_sample(value)
         y, *heads = torch.broadcast_tensors(value.to(self._parameters()[0]), *self._heads())
-        return -_OfHeads.apply(self, y, *heads)  # type: ignore[no-any-return]
+        nats: Tensor = _OfHeads.apply(self, y, *heads)
+        return -nats
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
         """Draw values by inversion, from torch's own generator."""
@@ -129,7 +132,7 @@ class DiscretisedLogistic(_OnGreyLevels):
     scale: Tensor
 
     def __init__(
-        self, loc: object, scale: object, levels: int = 256, validate_args: bool | None = None
+        self, loc: Tensor | float, scale: Tensor | float, levels: int = 256, validate_args: bool | None = None
     ) -> None:
         super().__init__(loc, scale, levels, validate_args)
 
@@ -167,8 +170,8 @@ class BetaBinomial(_OnGreyLevels):
 
     def __init__(
         self,
-        concentration1: object,
-        concentration0: object,
+        concentration1: Tensor | float,
+        concentration0: Tensor | float,
         levels: int = 256,
         validate_args: bool | None = None,
     ) -> None:
