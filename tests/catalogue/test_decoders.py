@@ -70,7 +70,7 @@ def test_text_forms():
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("gaussian(sigma=0)", r"expected sigma as a number in \(0, inf\), shared or pixel, got 0\. sigma is the standard "
+        ("gaussian(sigma=0)", r"expected sigma as a number in \[1e-12, 1e\+12\], shared or pixel, got 0\. sigma is the standard "
                               r"deviation; its default is shared"),
         ("gaussian(sigma=both)", "expected sigma as .* got 'both'"),
         ("gaussian(sigma=[1])", r"expected sigma as .* got '\[1\]'"),
@@ -82,6 +82,7 @@ def test_text_forms():
         ("continuous_bernoulli_density(clip=0.5)", r"expected clip as a number in \[0, 0.5\), got 0.5"),
         ("discretised_logstic", "Among the decoders, did you mean discretised_logistic"),
         ("gaussian(lowest=1e400)", "expected lowest as a number"),
+        ("student_t(nu=0)", "expected nu as a number"),
     ],
 )  # fmt: skip
 def test_bad_text_is_an_error_that_helps(text, said):

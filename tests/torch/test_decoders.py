@@ -136,7 +136,7 @@ def test_student_t_against_scipy_and_the_normal_law():
     [("discretised_logistic(scale=pixel", st.logistic), ("discretised_gaussian(sigma=pixel", st.norm)],
 )
 def test_discretised_laws_against_scipy(text, name):
-    law = law_of(text + ", lowest=-50)")
+    law = law_of(text + ", lowest=-30)")
     rng = np.random.default_rng(0)
     m, log_s = rng.uniform(-0.5, 1.5, 400), rng.uniform(-7, 4, 400)
     k = rng.integers(0, 256, 400)
@@ -163,7 +163,7 @@ def test_discretised_laws_against_scipy(text, name):
 def test_far_tails_of_the_discretised_gaussian_against_50_digits():
     import mpmath
 
-    law = law_of("discretised_gaussian(sigma=pixel, lowest=-50)")
+    law = law_of("discretised_gaussian(sigma=pixel, lowest=-30)")
     with mpmath.workdps(50):
         for m, s, k in [
             (3.0, 0.01, 20),
@@ -295,7 +295,14 @@ def test_channels_come_after_outputs(text):
         torch.testing.assert_close(law.picture(raw)[:, c : c + 1], single.picture(raw[:, c::3]))
 
 
-@pytest.mark.parametrize("text", EVERY)
+@pytest.mark.parametrize(
+    "text",
+    [
+        *EVERY, "gaussian(sigma=1e-12)", "gaussian(sigma=pixel, lowest=-30)", "student_t(scale=1e-12, nu=1e-3)",
+        "student_t(lowest=-30, lowest_nu=-6, nu=pixel)", "discretised_gaussian(sigma=1e-12)",
+        "discretised_logistic(lowest=-30)", "gaussian(sigma=1e12)", "discretised_gaussian(sigma=1e12)",
+    ],
+)  # fmt: skip
 def test_extreme_outputs_stay_finite_in_float32(text):
     law = law_of(text, levels=16)
     raw = corners(law, torch.float32, [*VALUES, -200.0, 100.0, 1e-30])

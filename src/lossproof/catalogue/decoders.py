@@ -7,12 +7,15 @@ import re
 from typing import Any
 
 from lossproof.catalogue.decoder import Decoder, Head, Setting, Value
-from lossproof.formula import POSITIVE, Interval, Loss, LossproofError, Reference
+from lossproof.formula import Interval, Loss, LossproofError, Reference
 from lossproof.formula.link import LINKS
 
-_LOGS = Interval(-50, 50)
+# float32 holds ((y - m)/s)**2 and its slopes for scales of that size and m up to 1000
+_LOGS = Interval(-30, 30)
+_SCALES = Interval(1e-12, 1e12)
+_NUS = Interval(1e-3, math.inf, high_open=True)
 _LINK = Setting("link", "map from the model's output to the location", "identity", tuple(LINKS))
-_SIGMA = Setting("sigma", "standard deviation", "shared", ("shared", "pixel"), POSITIVE)
+_SIGMA = Setting("sigma", "standard deviation", "shared", ("shared", "pixel"), _SCALES)
 _SIGMA_VAE = Reference("Rybkin, Daniilidis and Levine, Simple and effective VAE training with calibrated decoders, "
                        "ICML 2021", "https://arxiv.org/abs/2006.13202")  # fmt: skip
 
@@ -62,7 +65,7 @@ DISCRETISED_LOGISTIC = Decoder(
         Head("log_scale", "log of the scale", -2.0, "scale", "lowest"),
     ),
     settings=(
-        Setting("scale", "scale", "pixel", ("shared", "pixel"), POSITIVE),
+        Setting("scale", "scale", "pixel", ("shared", "pixel"), _SCALES),
         _LINK,
         _scale("scale", round(-7 - math.log(2), 4)),  # PixelCNN++ has -7 for grey values in [-1, 1]
     ),
@@ -100,11 +103,11 @@ STUDENT_T = Decoder(
         Head("log_nu", "log of the degrees of freedom", 1.6, "nu", "lowest_nu"),
     ),
     settings=(
-        Setting("scale", "scale", "pixel", ("shared", "pixel"), POSITIVE),
-        Setting("nu", "degrees of freedom", "shared", ("shared", "pixel"), POSITIVE),
+        Setting("scale", "scale", "pixel", ("shared", "pixel"), _SCALES),
+        Setting("nu", "degrees of freedom", "shared", ("shared", "pixel"), _NUS),
         _LINK,
         _scale("scale", -6.0),
-        Setting("lowest_nu", "soft lower bound of log nu", 0.0, (), _LOGS),
+        Setting("lowest_nu", "soft lower bound of log nu", 0.0, (), Interval(-6, 30)),
     ),
     references=(
         Reference("Takahashi et al., Student-t variational autoencoder for robust density estimation, IJCAI 2018",
