@@ -103,9 +103,9 @@ def right(kind: str, loss: str) -> bool:
     return bool(slopes[1] <= 2 * slopes[0])
 
 
-def synthetic(draws: int, out: Path) -> None:
+def synthetic(first: int, draws: int, out: Path) -> None:
     """Advice without a pilot for draws of every kind."""
-    for seed in range(draws):
+    for seed in range(first, first + draws):
         for kind in KINDS:
             path = out / f"synthetic-{KINDS.index(kind)}-{seed}.json"
             if path.exists():
@@ -290,6 +290,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--part", choices=("synthetic", "real"))
     parser.add_argument("--draws", type=int, default=8)
+    parser.add_argument(
+        "--first", type=int, default=100, help="first seed; below 100 were looked at while it was written"
+    )
     parser.add_argument("--data", type=Path, help="folder that holds mnist/, frey-faces/ and the like")
     parser.add_argument("--goals", default="reconstruct")
     parser.add_argument("--sets", default=",".join(SETS))
@@ -299,7 +302,7 @@ def main() -> int:
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     if options.part == "synthetic":
-        synthetic(options.draws, options.out)
+        synthetic(options.first, options.draws, options.out)
     if options.part == "real":
         if options.data is None:
             parser.error("--part real needs --data")

@@ -1,0 +1,156 @@
+"""The pilot: paired, repeatable, halving, and honest about what the seeds do not separate."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import roc_auc_score
+from sklearn.neighbors import KNeighborsClassifier
+
+from lossproof.advise.candidates import Bench, gather_candidates
+from lossproof.advise.goals import GOALS
+from lossproof.advise.pilot import Row, decide, gap, images_of, measure_of, run_pilot, survivors
+from lossproof.advise.pilot_measure import Judge, patched
+from lossproof.data.facts_stream import gather
+from lossproof.data.stream import open_stream
+from lossproof.formula import LossproofError
+
+
+@pytest.fixture(scope="module")
+def facts():
+    return gather(open_stream("digits"))
+
+
+@pytest.fixture(scope="module")
+def candidates(facts):
+    return gather_candidates(facts, ["bce", "mse", "mae"], bench=Bench(facts))[0]
+
+
+def test_the_same_laps_give_the_same_numbers_and_pairs_share_their_start(facts, candidates):
+    one = run_pilot(candidates, facts, GOALS["reconstruct"], laps=2, seeds=2, halve=False)
+    two = run_pilot(list(reversed(candidates)), facts, GOALS["reconstruct"], laps=2, seeds=2, halve=False)
+    assert {r.label: r.values for r in one.rows} == {r.label: r.values for r in two.rows}
+    assert [r.epochs for r in one.rows] == [2, 2, 2]
+    assert one.rows[0].mean == min(r.mean for r in one.rows)
+    assert one.measure == "squared"
+
+
+def test_halving_ends_the_worse_half_early(facts, candidates):
+    pilot = run_pilot(candidates, facts, GOALS["denoise"], laps=4, seeds=2)
+    epochs = {row.label: row.epochs for row in pilot.rows}
+    assert max(epochs.values()) == 4
+    for row in pilot.rows:
+        if row.epochs < 4:
+            assert "ended after epoch" in row.reason
+            assert row.separated
+    assert pilot.chosen in {row.label for row in pilot.rows}
+
+
+def test_a_pilot_that_has_learnt_nothing_says_so(facts, candidates):
+    pilot = run_pilot(candidates, facts, GOALS["reconstruct"], laps=1, seeds=2)
+    assert not pilot.conclusive
+    assert "too short to tell" in pilot.words
+    assert pilot.chosen == candidates[0].label
+
+
+def test_the_budget_in_seconds_is_kept(facts, candidates):
+    shares: list[float] = []
+    pilot = run_pilot(candidates, facts, GOALS["reconstruct"], budget=0.01, seeds=2, progress=shares.append)
+    assert max(row.epochs for row in pilot.rows) == 1  # one lap is the least there is
+    assert shares[-1] == 1.0
+
+
+def test_the_interval_is_student_s():
+    from scipy import stats
+
+    a, b = np.array([1.0, 1.2, 1.4, 1.1]), np.array([1.0, 1.1, 1.0, 1.05])
+    mean, low, high, separated = gap(a, b)
+    known = stats.ttest_rel(a, b).confidence_interval(0.95)
+    assert (mean, low, high) == pytest.approx(((a - b).mean(), known.low, known.high), abs=1e-4)
+    assert not separated
+    assert gap(a + 1, b)[3]
+    assert gap(np.array([np.nan, 1.0]), np.array([0.0, 0.0]))[3]
+
+
+def test_survivors_are_the_better_half_and_whatever_is_not_told_from_the_best():
+    values = {
+        "a": np.array([1.0, 1.1]), "b": np.array([1.0, 1.2]), "c": np.array([1.05, 1.11]), "d": np.array([9.0, 9.1]),
+    }  # fmt: skip
+    assert survivors(list(values), values) == ["a", "c", "b"]
+    values["b"] = np.array([5.0, 5.1])
+    assert survivors(list(values), values) == ["a", "c"]
+
+
+def test_a_tie_goes_to_the_simpler(candidates):
+    by_label = {c.label: c for c in candidates}
+
+    def row(label: str, separated: bool) -> Row:
+        return Row(label, (1.0, 1.0), 3, 0.0, 1.0, 0.0, 0.0, 0.0, separated)
+
+    chosen, words = decide([row("bce", False), row("mse", False), row("mae", True)], by_label)
+    assert chosen == "mse"
+    assert words.startswith("no measurable difference on your data between mse and bce")
+    assert decide([row("bce", False), row("mse", True)], by_label)[0] == "bce"
+
+
+def test_goals_and_their_measures(facts):
+    assert measure_of(GOALS["reconstruct"], heavy=True, labels=True) == "absolute"
+    assert measure_of(GOALS["represent"], heavy=False, labels=False) == "law"
+    assert measure_of(GOALS["represent"], heavy=False, labels=True) == "neighbours"
+    assert measure_of(GOALS["sample"], heavy=False, labels=True) == "bound"
+
+
+def member_of(candidates, facts, model):
+    from lossproof.train.comparison import make_members, resolve_all
+    from lossproof.train.settings import settle
+
+    images = images_of(facts)
+    settings = settle(images, model=model, latent=4, hidden=None, epochs=1, batch_size=None, lr=1e-3, beta=1.0,
+                      seeds=1, device="cpu", threads=1)  # fmt: skip
+    return images, make_members(resolve_all([candidates[0].loss], images), images, settings)[0]
+
+
+def test_measures_against_sklearn(facts, candidates):
+    images, member = member_of(candidates, facts, "ae")
+    judge = Judge(images, facts, "anomaly", {})
+    found = judge.measures([member])
+    with torch.no_grad():
+        target = torch.from_numpy(images.test)
+        raw, codes, _ = member.model(target)
+        picture = member.criterion.picture(raw)
+        odd = torch.from_numpy(patched(images.test, np.random.default_rng(1)))
+    assert found["squared"][0] == pytest.approx(float(((picture - target) ** 2).mean()), rel=1e-5)
+    scores = judge._auroc(member, raw)
+    assert 1 - found["anomaly"][0] == pytest.approx(scores)
+    judge.odd = odd
+    with torch.no_grad():
+        odd_raw, _, _ = member.model(odd)
+        usual, strange = (
+            member.criterion.values(t, z).flatten(1).sum(1).double().numpy()
+            for t, z in ((target, raw), (odd, odd_raw))
+        )
+    known = roc_auc_score([0] * len(usual) + [1] * len(strange), np.concatenate([usual, strange]))
+    assert judge._auroc(member, raw) == pytest.approx(known)  # candidates[0] is mse: its floor is 0
+
+    labelled = Judge(images, facts, "neighbours", {}).measures([member])["neighbours"][0]
+    with torch.no_grad():
+        train_codes, _ = member.model.encode(torch.from_numpy(images.train))
+    knn = KNeighborsClassifier(5).fit(train_codes.numpy(), images.train_labels)
+    assert labelled == pytest.approx(
+        1 - knn.score(codes.numpy(), images.test_labels), abs=0.02
+    )  # ties are broken apart
+
+
+def test_patches_come_from_another_image():
+    x = np.arange(5, dtype=np.float32)[:, None, None, None] * np.ones((1, 1, 9, 9), np.float32)
+    y = patched(x, np.random.default_rng(0))
+    changed = (y != x).sum(axis=(1, 2, 3))
+    assert changed.tolist() == [9] * 5
+    assert y[1].min() == 0.0
+
+
+def test_too_few_images_or_seeds_are_refused(facts, candidates):
+    few = gather(open_stream(np.random.default_rng(0).random((5, 4, 4))))
+    with pytest.raises(LossproofError, match="expected at least 8 images, got 5"):
+        run_pilot(candidates, few, GOALS["reconstruct"], laps=1)
+    with pytest.raises(LossproofError, match="expected 2 to 8 seeds, got 1"):
+        run_pilot(candidates, facts, GOALS["reconstruct"], laps=1, seeds=1)
