@@ -267,11 +267,11 @@ def words(frame: pd.DataFrame, level: float = 0.95) -> list[str]:
         differing, equal = [], []
         for row in held[held["rate"] == middle].to_dict("records"):
             measure = describe(str(row["measure"]))
-            text = f"{measure.title} {'lower' if row['difference'] < 0 else 'higher'} by {_size(row)}{measure.suffix}"
+            text = f"{short(measure)} {'lower' if row['difference'] < 0 else 'higher'} by {_size(row)}{measure.suffix}"
             if row["separated"] or row["seeds"] == 1:
                 differing.append(text + _turns(held, str(row["measure"]), middle, float(row["difference"])))
             else:
-                equal.append(measure.title)
+                equal.append(short(measure))
         text = f"At a rate of {middle:.4g} nats per image, {first} against {second}: "
         text += listing(differing) if differing else "no measurable difference"
         if equal:
@@ -284,6 +284,11 @@ def words(frame: pd.DataFrame, level: float = 0.95) -> list[str]:
         )
         lines.append(f"{text} ({about}).")
     return lines
+
+
+def short(measure: Measure) -> str:
+    """A measure's title without what stands in parentheses."""
+    return measure.title.partition(" (")[0]
 
 
 def _size(row: dict[Any, Any]) -> str:

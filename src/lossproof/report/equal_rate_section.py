@@ -111,13 +111,15 @@ def figure(
                     "hovertemplate": "rate %{x:.4g} nats: %{y:.4g}",
                 }
             )
-    look = layout(safe(measure.head), log=measure.name in equal_rate.LOGARITHMIC)
+    look = layout(
+        safe(f"{equal_rate.short(measure)}, {measure.unit}"), log=measure.name in equal_rate.LOGARITHMIC
+    )
     look["xaxis"] |= {"title": {"text": "rate (nats per image)"}, "rangemode": "tozero"}
     look["hovermode"] = "closest"
     return Figure(
         f"equal-{measure.name}",
-        measure.title,
-        f"Rate against {measure.title} on the test images: one point a member, one curve a loss over its betas"
+        equal_rate.short(measure),
+        f"Rate against {equal_rate.short(measure)} on the test images: one point a member, one curve a loss over its betas"
         f"{', with the 95 % interval over seeds as a band' if points['seed'].nunique() > 1 else ''}.",
         data,
         look,

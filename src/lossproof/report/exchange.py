@@ -45,7 +45,7 @@ def section(run: Run) -> Section | None:
     found = {weight.label: amounts(weight, data, beta) for weight in kept}
     return Section(
         words=sentences(kept, found, data, beta),
-        warnings=[line for pair in found.values() for line in [warning(pair, data)] if line],
+        warnings=warnings([pair for pair in found.values() if pair], data),
         error=f"{rates.error:g}",
         labels=[weight.label for weight in kept],
         weights=[Row(weight.label, cells(weight, found[weight.label], data)) for weight in kept],
@@ -109,24 +109,27 @@ def why_not(weight: Weight) -> str:
     }.get(weight.kind, f"{weight.label} is not defined at p = y at {some}{at}, and has no rate here.")
 
 
-def warning(pair: tuple[Effective, Effective] | None, data: Spectrum) -> str:
-    """That a loss collapses as it was trained, or would if it were averaged over the pixels; "" where neither."""
-    if pair is None:
-        return ""
-    total, mean = pair
-    largest = number(total.largest)
-    if total.collapsed:
-        return (
-            f"{total.label} + {total.beta:g} × rate amounts to sigma² = {number(total.variance)}, above the data's largest "
-            f"eigenvalue {largest}: a linear VAE collapses totally. Lower beta below {number(limit(total))}."
+def warnings(found: Sequence[tuple[Effective, Effective]], data: Spectrum) -> list[str]:
+    """Which losses collapse as they are trained, and which would if they were averaged over the pixels."""
+    lines = []
+    largest = number(float(data.eigenvalues[0]))
+    for total, _ in found:
+        if total.collapsed:
+            lines.append(
+                f"{total.label} + {total.beta:g} × rate amounts to sigma² = {number(total.variance)}, above the data's "
+                f"largest eigenvalue {largest}: a linear VAE collapses totally. Lower beta below {number(limit(total))}."
+            )
+    averaged = [mean for total, mean in found if mean.collapsed and not total.collapsed]
+    if averaged:
+        each = listing(
+            [f"{number(mean.variance)} (sigma {number(mean.sigma)}) for {mean.label}" for mean in averaged]
         )
-    if mean.collapsed:
-        return (
-            f"Averaged over the {data.pixels} values of an image instead of summed, {mean.label} + {mean.beta:g} × rate "
-            f"would amount to sigma² = {number(mean.variance)} (sigma {number(mean.sigma)}), above the data's largest "
-            f"eigenvalue {largest}: total collapse."
+        lines.append(
+            f"Averaged over the {data.pixels} values of an image instead of summed, with {averaged[0].beta:g} × rate still "
+            f"summed over the code, there would be total collapse: sigma² would be {each}, above the data's largest "
+            f"eigenvalue {largest}."
         )
-    return ""
+    return lines
 
 
 def limit(found: Effective) -> float:
