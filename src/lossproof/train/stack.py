@@ -27,7 +27,6 @@ from lossproof.train.stack_layers import Buffers
 from lossproof.train.stack_network import Network, network
 
 ALIGNED = 16  # float32 numbers: each block of the one tensor starts at a multiple of 64 bytes
-AVERAGES = ("exp_avg", "exp_avg_sq")
 
 
 class Rows(NamedTuple):
@@ -59,7 +58,10 @@ class Stack:
         self.rows = Rows(*(self.named(row, blocks) for row in self.numbers))
         self.buffers = Buffers(self.device)
         self.network = network(model, self.stacked, self.buffers)
-        self.step = torch.zeros((), device=self.device)
+        self.step = torch.zeros((), device=self.device)  # Adam's count, of the members that move
+        self.steps = torch.zeros(
+            count, len(self.shapes), device=self.device
+        )  # and as each member's optimiser has it
         for slot in range(count):
             self.take(slot)
         self.beta = torch.tensor([member.beta for member in members], device=self.device)
@@ -82,28 +84,33 @@ class Stack:
         return [self.rows.weights[name] for name in mine], [self.rows.gradients[name] for name in mine]
 
     def take(self, slot: int) -> None:
-        """Copy a member's weights and averages into its slot, and let it hold views of the slot from now on."""
+        """Copy a member's weights and Adam's state into its slot, and let it hold views of the slot from now on."""
         member = self.members[slot]
-        for name, parameter in member.model.named_parameters():
-            place = self.rows.weights[name][slot]
-            place.copy_(parameter.detach())
-            parameter.data = place
-            parameter.grad = None
+        for place, (name, parameter) in enumerate(member.model.named_parameters()):
+            weight = self.rows.weights[name][slot]
+            weight.copy_(parameter.detach())
+            parameter.data, parameter.grad = weight, None
             state = member.optimiser.state.get(parameter)
-            for key in AVERAGES:
-                average = getattr(self.rows, key)[name][slot]
+            for key, row in self.adam_rows(slot, place, name).items():
                 if state:
-                    average.copy_(state[key])
-                    state[key] = average
+                    row.copy_(state[key])
+                    state[key] = row
                 else:
-                    average.zero_()
+                    row.zero_()
 
-    def give(self, slot: int) -> None:
-        """Let a member's optimiser hold what the stack's Adam has learned in its slot."""
-        member = self.members[slot]
-        for name, parameter in member.model.named_parameters():
-            averages = {key: getattr(self.rows, key)[name][slot] for key in AVERAGES}
-            member.optimiser.state[parameter] = {"step": self.step.clone(), **averages}
+    def adam_rows(self, slot: int, place: int, name: str) -> dict[str, Tensor]:
+        """A parameter's share of Adam's state, under the names that `torch.optim.Adam` has for it."""
+        averages = {"exp_avg": self.rows.exp_avg[name][slot], "exp_avg_sq": self.rows.exp_avg_sq[name][slot]}
+        return {"step": self.steps[slot, place], **averages}
+
+    def give(self, moving: Sequence[int]) -> None:
+        """Let the optimisers of these members hold what the stack's Adam has learned."""
+        self.steps[list(moving)] = self.step
+        for slot in moving:
+            member = self.members[slot]
+            for place, (name, parameter) in enumerate(member.model.named_parameters()):
+                if not member.optimiser.state.get(parameter):
+                    member.optimiser.state[parameter] = self.adam_rows(slot, place, name)
 
     def release(self) -> None:
         """Give every member tensors of its own again."""
@@ -162,21 +169,22 @@ class Stack:
             return self.run_slices(courses, moving, steps)
         count = math.ceil(len(courses[0].order) / courses[0].settings.batch_size)
         losses, rates = torch.zeros(2, count, len(self.members), device=self.device)
-        sizes = torch.ones(count, 1, device=self.device)
+        sizes = []
         self.start(moving)
         with torch.no_grad():
-            for step, (indices, noise) in enumerate(islice(batches(courses), steps)):
-                sizes[step] = indices.shape[1]
-                self.pass_batch(
-                    self.network, courses[0].images, indices, noise, moving, losses[step], rates[step]
-                )
+            for (indices, noise), loss, rate in zip(
+                islice(batches(courses), steps), losses, rates, strict=False
+            ):
+                sizes.append(indices.shape[1])
+                self.pass_batch(self.network, courses[0].images, indices, noise, moving, loss, rate)
                 self.adam(moving)
-        objectives = (losses + 0.5 * self.beta * rates) / sizes
+        done = len(sizes)
+        objectives = losses[:done] + 0.5 * self.beta * rates[:done]
+        objectives /= torch.tensor(sizes, device=self.device).unsqueeze(1)
         healthy = objectives.isfinite().all(0)
         for weights in self.rows.weights.values():
             healthy &= weights.flatten(1).isfinite().all(1)
-        for slot in moving:
-            self.give(slot)
+        self.give(moving)
         found: list[bool] = healthy.tolist()  # the one wait
         for slot in moving:
             own = self.members[slot].criterion.parameters.values()
@@ -185,15 +193,14 @@ class Stack:
 
     def start(self, moving: Sequence[int]) -> None:
         """Take Adam's count of steps from the moving members, who are all at the same epoch."""
-        member = self.members[moving[0]]
-        state = member.optimiser.state.get(next(member.model.parameters()), {})
-        self.step.fill_(float(state.get("step", 0.0)))
+        self.step.copy_(self.steps[moving[0], 0])
         for slot in moving:
             for own in self.members[slot].criterion.parameters.values():
                 if not self.members[slot].optimiser.state.get(own):
                     self.members[slot].optimiser.state[own] = {
                         "step": torch.zeros((), device=self.device),
-                        **{key: torch.zeros_like(own, requires_grad=False) for key in AVERAGES},
+                        "exp_avg": torch.zeros_like(own, requires_grad=False),
+                        "exp_avg_sq": torch.zeros_like(own, requires_grad=False),
                     }
 
     def pass_batch(
@@ -262,9 +269,11 @@ class Stack:
 
 
 def batches(courses: Sequence[Course]) -> Iterator[tuple[Tensor, Tensor]]:
-    """Image numbers (seeds, n) and noise (seeds, n, latent) of each batch."""
-    for parts in zip(*(course.batches() for course in courses), strict=True):
-        yield torch.stack([indices for indices, _ in parts]), torch.stack([noise for _, noise in parts])
+    """Image numbers (seeds, n) and noise (seeds, n, latent) of each batch, as `Course.batches` has them."""
+    size = courses[0].settings.batch_size
+    order = torch.stack([course.order for course in courses]).split(size, 1)
+    noise = torch.stack([course.noise for course in courses]).split(size, 1)
+    return zip(order, noise, strict=True)
 
 
 def call(
