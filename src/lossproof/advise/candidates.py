@@ -185,8 +185,8 @@ def is_likelihood(loss: Loss, measure: object) -> bool:
     (True, False)
     """
     try:
-        totals = likelihood(loss, 1.0, measure).normaliser.log_total(np.linspace(0.1, 0.9, 5))
-    except (LossproofError, AttributeError):
+        totals = np.asarray(likelihood(loss, 1.0, measure).normaliser.log_z(np.linspace(0.1, 0.9, 5)))
+    except LossproofError:
         return False
     return bool(np.abs(totals).max() < 1e-6)
 

@@ -77,7 +77,9 @@ def rank(candidates: Sequence[Candidate], facts: Facts, goal: Goal) -> tuple[tup
     for candidate in candidates:
         traits = Traits(candidate.loss)
         met = tuple(answer_to(need, traits, facts).answer for need in asked)
-        rows.append((tuple(answer != "holds" for answer in met), candidate, met))
+        # a picture that is best predicted by another one is for nobody but who draws from the law
+        astray = candidate.loss.minimum == "elsewhere" and not goal.law_first
+        rows.append(((astray, *(answer != "holds" for answer in met)), candidate, met))
     rows.sort(key=lambda row: (row[0], row[1].law.nats, row[1].simplicity))
     first = rows[0]
     tied = [row for row in rows if row[0] == first[0] and same(row[1].law.by_image, first[1].law.by_image)]
