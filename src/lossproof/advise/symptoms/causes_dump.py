@@ -28,7 +28,7 @@ def sigmoids(case: Case) -> Iterator[Finding | str]:
     if dump.logits is not None and np.isfinite(dump.logits).all():
         z = dump.logits
         if z.min() >= 0 and z.max() <= 1 and np.ptp(z) > 0:
-            yield from _double(case.loss, y, _sigmoid(z), z, "logits")
+            yield from _double(case, case.loss, _sigmoid(z), z, "logits")
             return
     p = dump.predictions
     if p is None or not np.isfinite(p).all():
@@ -37,14 +37,16 @@ def sigmoids(case: Case) -> Iterator[Finding | str]:
         yield from _missing(case, case.loss, y, p)
     elif p.min() >= LOWER - 1e-6 and p.max() <= UPPER + 1e-6 and np.ptp(p) > 0:
         inner = np.clip(p, LOWER, UPPER)
-        yield from _double(case.loss, y, p, np.log(inner / (1 - inner)), "predictions")
+        yield from _double(case, case.loss, p, np.log(inner / (1 - inner)), "predictions")
     else:
         yield RuledOut("double_sigmoid", DOUBLE, f"predictions span [{short(p.min())}, {short(p.max())}]")
 
 
 def _double(
-    loss: LossFunction, y: np.ndarray, p: np.ndarray, q: np.ndarray, name: str
+    case: Case, loss: LossFunction, p: np.ndarray, q: np.ndarray, name: str
 ) -> Iterator[Finding | str]:
+    assert case.tensors is not None
+    y, low = case.tensors.targets, case.floor or 0.0
     now, without = _mean(loss, y, p), _mean(loss, y, q)
     span = (
         "[0, 1]: they have had a sigmoid" if name == "logits" else f"[1/2, {UPPER:.4f}] = sigmoid of [0, 1]"
@@ -52,14 +54,14 @@ def _double(
     below = float(np.mean(y < LOWER))
     lines = (
         f"all {p.size:,} {name} lie in {span}; {percent(below)} of the targets are below 1/2",
-        f"mean loss per value {short(now)}; with one sigmoid taken away {short(without)}",
+        f"excess over the floor per value {short(now - low)}; with one sigmoid taken away {short(without - low)}",
     )
     if without >= now:
         yield "two sigmoids or a network that has hardly begun: taking a sigmoid away does not lower the loss"
     yield Cause(
         "double_sigmoid",
         f"{DOUBLE}: no prediction below 1/2 nor above {UPPER:.3f}",
-        "shown" if without < 0.9 * now else "possible",
+        "shown" if without - low < 0.9 * (now - low) else "possible",
         lines,
         "give logits to a loss that has its own sigmoid (BCEWithLogits, from_logits=True), or leave one out",
         "print the output before the loss: inside [0, 1] it has had its sigmoid",

@@ -274,7 +274,7 @@ def double_sigmoid_bound(case: Case) -> Iterator[Finding | str]:
     said = f"predictions in [1/2, 0.7311] cost at least {short(bound)} per value"
     if all(one < bound * (1 - 1e-6) for one in per):
         yield RuledOut("double_sigmoid", title, f"{said}; logged: {short(max(per))}")
-    elif any(one < bound * (1 + 5 * NEAR) for one in per) and bound > 0:
+    elif case.reading is not None and bound > 0 and case.same(per[0], bound, SHARE):
         yield Cause(
             "double_sigmoid",
             title,

@@ -8,11 +8,11 @@ import numpy as np
 from lossproof.advise.symptoms import reach
 from lossproof.advise.symptoms.case import NEAR, Case
 from lossproof.advise.symptoms.readings import REDUCTIONS, Reading, channels_of, readings
-from lossproof.advise.symptoms.records import Cause, Finding, RuledOut, short
+from lossproof.advise.symptoms.records import Cause, Finding, RuledOut, Standing, short
 
 FLOOR = "the floor: a perfect reconstruction does not reach 0"
 REDUCTION = "another reduction than thought: mean against sum"
-SAME = 2e-3  # two computations of one number, one of them in float32
+COMPLETE = 0.998  # explained: above it a model is nearly perfect, or the number is of another reduction
 
 
 def floor(case: Case) -> Iterator[Finding | str]:
@@ -113,7 +113,11 @@ def reduction(case: Case) -> Iterator[Finding | str]:
             yield _several(case)
         elif case.reduction is None and len(readings(case.image_shape, case.batch)) > 1:
             yield RuledOut("reduction", REDUCTION, _only(case))
-        yield from _channels(case, every)
+        yield from _too_good(case, every)
+        if case.reading is not None and case.reading.id == "channel_mean":
+            yield from _channels(case, every, "shown")
+        elif case.reduction == "nats_per_image" and case.tensors is None:
+            yield from (_sum_or_mean(case, r) for r in every if r.id == "channel_mean")
         return
     low, high = case.bounds
     if not case.readings:
@@ -132,19 +136,22 @@ def reduction(case: Case) -> Iterator[Finding | str]:
     lines += [f"as {r.words}: {short(case.value / r.factor)} per value, between {short(low)} and {short(high)}"
               for r in fitting]  # fmt: skip
     lines += _batches(case, per, stated)
-    if len(lines) > 1:
-        proved = per < low and len(fitting) == 1 and case.targets is not None
+    proved = per < low and len(fitting) == 1 and case.targets is not None
+    standing: Standing = "shown" if proved and not _other(case, per) else "fits"
+    if [r.id for r in fitting] == ["channel_mean"]:
+        yield from _channels(case, fitting, standing)
+    elif len(lines) > 1:
         yield Cause(
             "reduction",
             REDUCTION,
-            "shown" if proved and not _other(case, per) else "fits",
+            standing,
             tuple(lines),
             "say the reduction by its axes: sum over pixels and channels, mean over the batch "
             "(ReconstructionLoss's default, nats_per_image)",
             "print loss.item() for one batch and for the same batch twice: a sum doubles, a mean does not",
             weight=1.5,
         )
-    yield from _channels(case, fitting)
+        yield from _channels(case, fitting, "fits")
     yield from _quantity(case, per)
 
 
@@ -156,6 +163,38 @@ def _within(case: Case, reading: Reading) -> bool:
 def _several(case: Case) -> str:
     both = "; ".join(f"{r.words}: {short(case.per_value(r))} per value" for r in case.plausible)
     return f"the reduction ({both}): all lie between the floor and a blind guess; give --reduction"
+
+
+def _too_good(case: Case, every: list[Reading]) -> Iterator[Finding]:
+    """A stated reduction under which nearly nothing is left to explain, where another leaves something."""
+    if case.reduction is None or case.reading is None or case.flat is None or case.tensors is not None:
+        return
+    low, flat = case.bounds[0], case.flat[0]
+    if not (math.isfinite(low) and flat > low):
+        return
+    explained = {r.words: 1 - (case.per_value(r) - low) / (flat - low) for r in (case.reading, *every)}
+    own = explained[case.reading.words]
+    others = [f"as {words}: {short(share)}" for words, share in explained.items() if 0 < share < COMPLETE]
+    if own > COMPLETE and others:
+        yield Cause(
+            "reduction",
+            REDUCTION,
+            "possible",
+            (
+                f"as {case.reading.words}, {short(own)} of what the {case.flat[1]} leaves is explained, which few models "
+                "reach",
+                *others,
+            ),
+            "say the reduction by its axes: sum over pixels and channels, mean over the batch",
+            "print loss.item() beside the mean over all values, computed by hand",
+        )
+
+
+def _sum_or_mean(case: Case, reading: Reading) -> str:
+    return (
+        f"sum or mean over the channels: {reading.words} ({short(case.per_value(reading))} per value) fits too; look at "
+        "the loss's shape before its last sum"
+    )
 
 
 def _only(case: Case) -> str:
@@ -186,22 +225,21 @@ def _batches(case: Case, per: float, stated: Reading) -> list[str]:
     ]
 
 
-def _channels(case: Case, fitting: list[Reading]) -> Iterator[Finding | str]:
+def _channels(case: Case, fitting: list[Reading], standing: Standing) -> Iterator[Finding | str]:
     """The mean over the channels: a third of the loss an image of three channels has."""
     shape = case.image_shape
     if shape is None or channels_of(shape) == 1:
         return
     title = "the mean over the RGB channels in place of their sum"
     chosen = next((r for r in fitting if r.id == "channel_mean"), None)
-    sure = case.reading is not None and case.reading.id == "channel_mean"
-    if chosen is None or not (sure or case.reduction == "nats_per_image"):
+    if chosen is None or case.reduction not in (None, "nats_per_image", "channel_mean"):
         return
     c = channels_of(shape)
     assert case.value is not None
     yield Cause(
         "channel_mean",
         title,
-        "shown" if sure else "fits",
+        standing,
         (
             f"{short(case.value)} x {c} = {short(case.value * c)} nats per image as a sum over all "
             f"{case.pixels} values, {short(case.value / chosen.factor)} per value",
