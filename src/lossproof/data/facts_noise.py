@@ -55,9 +55,10 @@ def noise_of(images: Floats) -> Noise:
         images[:, :, i : h - 2 + i, j : w - 2 + j] for i in range(3) for j in range(3) if (i, j) != (1, 1)
     ]
     low, high = np.quantile(images, (0.01, 0.99))
-    spread = float(high - low) or 1.0
+    # in images of little contrast Gaussian noise itself stands out by a quarter of the range
+    reach = max(IMPULSE * (float(high - low) or 1.0), 3 * sigma)
     highest, lowest = np.maximum.reduce(around), np.minimum.reduce(around)
-    stands = (centre > highest + IMPULSE * spread) | (centre < lowest - IMPULSE * spread)
+    stands = (centre > highest + reach) | (centre < lowest - reach)
     return Noise(sigma, float(stands.mean()), n)
 
 
