@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from lossproof.catalogue import CATALOGUE
+from lossproof.catalogue import CATALOGUE, resolve
 from lossproof.catalogue.decoder import Decoder, Head, Setting
 from lossproof.catalogue.decoders import DECODERS, decoder_named, find
 from lossproof.formula import POSITIVE, Loss, LossproofError
@@ -123,3 +123,18 @@ def test_the_declarations_are_data_alone():
         )
     )
     assert not loaded & {"torch", "sympy", "scipy", "pandas"}
+
+
+@pytest.mark.parametrize(
+    "spec", ["gaussian", "gaussian(sigma=0.1)", " beta_binomial", DECODERS["categorical"]], ids=str
+)
+def test_a_decoder_where_a_loss_is_asked_for(spec):
+    with pytest.raises(
+        LossproofError, match="expected a loss.y, p. of one prediction, got the decoder .* compare --losses"
+    ):
+        resolve(spec)
+
+
+def test_the_loss_near_to_a_decoder_is_named():
+    with pytest.raises(LossproofError, match="The loss near to it is mse"):
+        resolve("gaussian")

@@ -23,6 +23,7 @@ _MODULE_FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 def resolve_in(catalogue: Mapping[str, Loss], spec: object, params: Mapping[str, float]) -> Loss:
     """Resolve against a given catalogue; see ``lossproof.catalogue.resolve``."""
     spec = getattr(spec, "definition", spec)  # a compiled loss, or its NumPy functions
+    _no_decoder(spec)
     if isinstance(spec, Loss):
         return spec.bind(**params) if params else spec
     if callable(spec):
@@ -51,6 +52,21 @@ def resolve_in(catalogue: Mapping[str, Loss], spec: object, params: Mapping[str,
             f"loss: expected a catalogue id, a formula in y and p, or 'module:function', got {text!r}; {advice}"
         )
     return from_formula(text, params)
+
+
+def _no_decoder(spec: object) -> None:
+    """Refuse a decoder, or the text of one, where a loss is asked for."""
+    from lossproof.catalogue.decoders import DECODERS, Decoder
+
+    head = re.match(r"\s*([A-Za-z_]\w*)\s*(\(|$)", spec) if isinstance(spec, str) else None
+    known = spec if isinstance(spec, Decoder) else DECODERS.get(head[1]) if head else None
+    if known is None or (isinstance(spec, str) and _mentions_y_or_p(spec.strip())):
+        return
+    near = f" The loss near to it is {ALIASES[known.id]}." if known.id in ALIASES else ""
+    raise LossproofError(
+        f"loss: expected a loss(y, p) of one prediction, got the decoder {known.id}, a law with parameters of its own. "
+        f"Decoders may stand in `lossproof compare --losses` and in lossproof.torch.decoders.criterion_for.{near}"
+    )
 
 
 def from_formula(text: str, params: Mapping[str, float]) -> Loss:

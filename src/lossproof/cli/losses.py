@@ -9,11 +9,12 @@ import typer
 def command(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
-    """List the losses of the catalogue: id, formula, parameters, where the minimum lies and how that is known.
+    """List the catalogue: losses with formula, parameters and where the minimum lies; decoders, which compare takes too.
 
     Example: lossproof losses
     """
     from lossproof.catalogue import CATALOGUE
+    from lossproof.catalogue.decoders import DECODERS
     from lossproof.report.standing import of_loss
 
     if as_json:
@@ -47,3 +48,16 @@ def command(
                 said = Text(f"{name}\n{loss.formula}\nleast: {of_loss(loss)}")
                 table.add_row(Text(loss.id), str(loss.target), said)
         console.print(table)
+    table = Table(
+        title="Decoders: laws with several outputs per pixel, for compare --losses",
+        title_justify="left",
+        box=box.SIMPLE_HEAD if console.is_terminal else box.ASCII2,
+    )
+    table.add_column("id", no_wrap=True)
+    table.add_column("targets on")
+    table.add_column("log q(y | ...)", overflow="fold")
+    for decoder in DECODERS.values():
+        settings = ", ".join(f"{s.name}={s.default}" for s in decoder.settings)
+        name = f"{decoder.title} ({settings})" if settings else decoder.title
+        table.add_row(Text(decoder.id), decoder.measure, Text(f"{name}\n{decoder.formula}"))
+    console.print(table)
