@@ -62,11 +62,11 @@ def test_bits_stand_against_the_yardsticks(make_run: MakeRun) -> None:
     found = section_of(measured(make_run(labels=("bce", "mse", "mae")), BITS))
     (masses,) = found.groups
     assert masses.mass
-    assert masses.yardsticks == [("histogram of all values", "1.966"), ("one histogram a pixel", "1.689")]
+    assert masses.yardsticks == [("histogram of all values", "1.966"), ("histogram of each pixel", "1.689")]
     lines = " ".join(found.words)
     assert re.search(
         r"bce needs 2\.103 \[2\.065, 2\.141\] bits per pixel, above the histogram of all values \(1\.966\) and above the "
-        r"one histogram a pixel \(1\.689\): it knows less of the images than a histogram does\.",
+        r"histogram of each pixel \(1\.689\): it knows less of the images than a histogram does\.",
         lines,
     )
     assert (
@@ -135,14 +135,14 @@ def test_without_likelihood_columns_there_is_no_section(make_run: MakeRun) -> No
 @pytest.mark.parametrize(
     ("low", "high", "words"),
     [
-        (1.5, 1.6, "below the one histogram a pixel (1.689)."),
-        (1.6, 1.8, "not separated from the one histogram a pixel (1.689)."),
+        (1.5, 1.6, "below the histogram of each pixel (1.689)."),
+        (1.6, 1.8, "not separated from the histogram of each pixel (1.689)."),
         (
             1.8,
             1.9,
-            "above the one histogram a pixel (1.689): it knows less of the images than a histogram does.",
+            "above the histogram of each pixel (1.689): it knows less of the images than a histogram does.",
         ),
-        (float("nan"), float("nan"), "above the one histogram a pixel (1.689): it knows less"),
+        (float("nan"), float("nan"), "above the histogram of each pixel (1.689): it knows less"),
     ],
 )
 def test_the_interval_decides_where_there_is_one(low: float, high: float, words: str) -> None:

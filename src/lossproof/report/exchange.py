@@ -96,7 +96,7 @@ def sentences(
 
 def why_not(weight: Weight) -> str:
     """Why a loss has no curvature at p = y on these values."""
-    some = "every value" if weight.share > 1 - 1e-9 else f"{percent(weight.share)} of the values"
+    some = "any value" if weight.share > 1 - 1e-9 else f"{percent(weight.share)} of the values"
     at = "" if weight.share > 1 - 1e-9 else f" (first: y = {weight.example:g})"
     instead = f"it is weighed by its mean excess at an error of {weight.error:g}"
     return {

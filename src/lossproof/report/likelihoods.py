@@ -28,7 +28,7 @@ MASS = "nats of mass"
 NO_BITS = "no bits: a density"
 YARDSTICKS = (
     ("everywhere", "histogram of all values"),
-    ("each_pixel", "one histogram a pixel"),
+    ("each_pixel", "histogram of each pixel"),
 )
 
 
