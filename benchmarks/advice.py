@@ -18,6 +18,7 @@ import sys
 import time
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from lossproof.advise.goals import GOALS
 from lossproof.advise.pilot import run_pilot
 from lossproof.advise.ranking import distinct, rank
 from lossproof.catalogue import resolve
-from lossproof.data.facts_stream import Facts, gather
+from lossproof.data.facts_stream import SAMPLE_IMAGES, Facts, gather
 from lossproof.data.stream import open_stream
 from lossproof.lower import function
 
@@ -114,7 +115,10 @@ def synthetic(first: int, draws: int, out: Path) -> None:
             images, known = draw(kind, seed)
             facts = gather(open_stream(images))
             judged = gather_candidates(facts)
-            said = {goal: advise_facts(facts, goal, budget=0, judged=judged).loss for goal in LAW_GOALS}
+            said = {
+                goal: advise_facts(facts, goal, budget=0, judged=judged, prove=False).loss
+                for goal in LAW_GOALS
+            }
             row = {
                 "kind": kind, "seed": seed, "known": known, "advised": said, "noisy": facts.noisy,
                 "right": {goal: right(kind, loss) for goal, loss in said.items()},
@@ -162,8 +166,8 @@ def regret(name: str, facts: Facts, goal: str, judged: Any, out: Path, laps: int
     if path.exists():
         return
     started = time.process_time()
-    advice: Advice = advise_facts(facts, goal, laps=ADVICE_LAPS, seeds=REAL_SEEDS, judged=judged)
-    bare: Advice = advise_facts(facts, goal, budget=0, judged=judged)
+    advice: Advice = advise_facts(facts, goal, laps=ADVICE_LAPS, seeds=REAL_SEEDS, judged=judged, prove=False)
+    bare: Advice = advise_facts(facts, goal, budget=0, judged=judged, prove=False)
     _, ranked = rank(judged[0], facts, GOALS[goal])
     tried = distinct(ranked, 5)
     labels = {c.label for c in tried}
@@ -188,7 +192,7 @@ def regret(name: str, facts: Facts, goal: str, judged: Any, out: Path, laps: int
     print(name, goal, result["advised"], "best", result["best"], flush=True)
 
 
-def real_sets(folder: Path, goals: list[str], sets: list[str], out: Path, laps: int) -> None:
+def real_sets(folder: Path, goals: list[str], sets: list[str], out: Path, laps: int, most: int) -> None:
     read = real(folder)
     for name in sets:
         todo = [goal for goal in goals if not (out / f"real-{SETS.index(name)}-{goal}.json").exists()]
@@ -196,6 +200,13 @@ def real_sets(folder: Path, goals: list[str], sets: list[str], out: Path, laps: 
             continue
         facts = gather(open_stream(read[name]()))
         judged = gather_candidates(facts, bench=Bench(facts))
+        labels = None if facts.sample_labels is None else facts.sample_labels[:most]
+        facts = replace(
+            facts,
+            sample=facts.sample[:most],
+            sample_numbers=facts.sample_numbers[:most],
+            sample_labels=labels,
+        )
         for goal in todo:
             regret(name, facts, goal, judged, out, laps)
 
@@ -297,6 +308,9 @@ def main() -> int:
     parser.add_argument("--goals", default="reconstruct")
     parser.add_argument("--sets", default=",".join(SETS))
     parser.add_argument("--laps", type=int, default=FULL_LAPS)
+    parser.add_argument(
+        "--most", type=int, default=SAMPLE_IMAGES, help="images of the sample that pilots see"
+    )
     parser.add_argument("--out", type=Path, default=Path("advice-measurements"))
     parser.add_argument("--write", action="store_true", help="write docs/advice.md")
     options = parser.parse_args()
@@ -306,7 +320,14 @@ def main() -> int:
     if options.part == "real":
         if options.data is None:
             parser.error("--part real needs --data")
-        real_sets(options.data, options.goals.split(","), options.sets.split(","), options.out, options.laps)
+        real_sets(
+            options.data,
+            options.goals.split(","),
+            options.sets.split(","),
+            options.out,
+            options.laps,
+            options.most,
+        )
     if options.write:
         Path("docs/advice.md").write_text(page(options.out), encoding="utf-8")
         print("docs/advice.md")

@@ -51,7 +51,7 @@ class Advice:
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as plain values for JSON; NaN and infinities become None."""
-        return {  # type: ignore[no-any-return]
+        return {
             key: _plain(value)
             for key, value in {
                 "schema": "lossproof advice 1",
@@ -124,8 +124,12 @@ def advise_facts(
     seed: int = 0,
     progress: Callable[[str, float], None] | None = None,
     judged: tuple[list[Candidate], list[Excluded]] | None = None,
+    prove: bool = True,
 ) -> Advice:
-    """The same from facts that were gathered before, as for several goals on one data set; ``judged`` likewise."""
+    """The same from facts that were gathered before, as for several goals on one data set; ``judged`` likewise.
+
+    ``prove``: certify the advised loss on the spot where no certificate is committed (some seconds).
+    """
     wanted = goal_of(goal)
     say = progress or (lambda stage, share: None)
     _usable(facts)
@@ -149,11 +153,13 @@ def advise_facts(
     order = _order(ranked, pilot)
     first = order[0]
     say("certificates", 0.0)
-    traits = Traits(first.candidate.loss, prove=True)
+    traits = Traits(first.candidate.loss, prove=prove)
     temperature = _temperature(first.candidate, pilot)
     beta = temperature if wanted.model == "vae" and math.isfinite(temperature) else None
     logits = facts.unit
-    table = criteria([entry.candidate for entry in order], facts, pilot, proved=(first.candidate.label,))
+    table = criteria(
+        [entry.candidate for entry in order], facts, pilot, proved=(first.candidate.label,) if prove else ()
+    )
     fix = facts.fix if facts.problem and facts.history.stds else ""
     recipe = Recipe(first.candidate.label, logits, beta, fix)
     return Advice(

@@ -12,6 +12,7 @@ from lossproof.catalogue import CATALOGUE, resolve
 from lossproof.data.facts_stream import Facts
 from lossproof.formula import REALS, Loss, LossproofError
 from lossproof.likelihood import Levels, fit_temperature, likelihood
+from lossproof.likelihood.integrand import Of
 from lossproof.lower import function
 
 Floats = npt.NDArray[np.float64]
@@ -80,12 +81,12 @@ class Bench:
         p = held.predictions[np.ix_(rows, columns)]
         self.p = np.clip(p, EDGE, 1 - EDGE) if facts.unit else p
         self.measure = measure_of(facts)
-        self.scale = float(max(np.std(self.y - self.p), 1e-6))
+        self.scale = max(float(np.std(self.y - self.p)), 1e-6)
         self.middle = float(np.median(np.abs(self.y - self.p))) * 1.4826 or self.scale
 
     def law(self, loss: Loss) -> Law:
         """Fit the temperature on every other image and judge the law on the rest."""
-        of = "excess" if loss.minimum == "target" else "loss"
+        of = normalised(loss)
         fitted, judged = slice(0, None, 2), slice(1, None, 2)
         if len(self.y) < 4:
             judged = fitted
@@ -101,6 +102,11 @@ class Bench:
             return Law(math.nan, math.inf, np.empty(0), math.nan, str(error))
         by_image = values.mean(axis=1)
         return Law(float(found.temperature), float(by_image.mean()), by_image, deviation)
+
+
+def normalised(loss: Loss) -> Of:
+    """What of a loss is made a law: its excess where it is least at p = y, so that the law peaks there; else the loss."""
+    return "excess" if loss.minimum == "target" else "loss"
 
 
 def _deviation(law: Any, centre: float) -> float:

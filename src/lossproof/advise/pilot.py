@@ -245,7 +245,8 @@ def _rows(
         mine = _of(members, label)
         stopped = next((str(m.event["message"]) for m in mine if m.event is not None), "")
         equal = epochs[label] == last
-        mean, low, high, separated = gap(values, best) if equal else (float("nan"),) * 3 + (True,)  # type: ignore[assignment]
+        nowhere = (float("nan"), float("nan"), float("nan"), True)
+        mean, low, high, separated = gap(values, best) if equal else nowhere
         steps = epochs[label] * -(-count // batch)
         rows.append(
             Row(

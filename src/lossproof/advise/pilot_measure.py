@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from lossproof.advise.candidates import measure_of
+from lossproof.advise.candidates import measure_of, normalised
 from lossproof.formula import LossproofError
 from lossproof.likelihood import fit_temperature, likelihood
 from lossproof.train.loop import rate_per_image
@@ -78,7 +78,7 @@ class Judge:
         y = self.targets.double().numpy().ravel()[self.places]
         z = raw.double().numpy().ravel()[self.places]
         half = len(y) // 2
-        of = "excess" if loss.minimum == "target" else "loss"
+        of = normalised(loss)
         try:
             fitted = fit_temperature(loss, y[:half], logits=z[:half], measure=self.reference, of=of, low=1e-7)
             law = likelihood(loss, float(fitted.temperature), self.reference, of)

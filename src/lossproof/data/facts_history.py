@@ -203,13 +203,13 @@ def _inside(sample: Array, levels: Levels) -> History:
     if sample.dtype.kind != "f":
         gamma = gamma_of(np.rint(values * 255).astype(np.int64)) if levels.values.size <= 256 else None
         return gamma or History(f"nothing: stored as {sample.dtype}", f"{values.size} levels")
-    for gamma in GAMMAS:
-        back = np.maximum(values, 0.0) ** (1 / gamma)
+    for power in GAMMAS:
+        back = np.maximum(values, 0.0) ** (1 / power)
         if _off(back, 255) < 0.05 and values.size > 16:
             return History(
-                f"bytes divided by 255, then raised to {gamma:.4g} (gamma)",
-                f"every value to the power {1 / gamma:.4g} lies on k/255",
-                undo=f"x = x ** {1 / gamma:.6g}",
+                f"bytes divided by 255, then raised to {power:.4g} (gamma)",
+                f"every value to the power {1 / power:.4g} lies on k/255",
+                undo=f"x = x ** {1 / power:.6g}",
             )
     return History(
         "nothing that shows", f"{values.size} distinct values in {values[0]:.4g}..{values[-1]:.4g}"

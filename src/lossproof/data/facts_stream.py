@@ -136,8 +136,8 @@ class _Pass:
         self.values += images.size
         flat = images.reshape(len(images), -1)
         if images.dtype.kind == "f":
-            finite = np.isfinite(flat)
-            good = finite.all(axis=1)
+            finite: npt.NDArray[np.bool_] = np.isfinite(flat)
+            good = np.asarray(finite.all(axis=1))
             if not good.all():
                 self.bad_values += int((~finite).sum())
                 self.dropped += int((~good).sum())

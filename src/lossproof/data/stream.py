@@ -131,8 +131,8 @@ def _of_raw(raw: Raw) -> Stream:
     arrays = [("train", raw.train)] + ([("test", raw.test)] if raw.test is not None else [])
     labels = raw.train_labels
     if raw.test is not None:
-        both = labels is not None and raw.test_labels is not None
-        labels = np.concatenate([raw.train_labels, raw.test_labels]) if both else None  # type: ignore[arg-type]
+        both = [part for part in (raw.train_labels, raw.test_labels) if part is not None]
+        labels = np.concatenate(both) if len(both) == 2 else None
     shape = (int(raw.train.shape[1]), int(raw.train.shape[2]), int(raw.train.shape[3]))
     parts = tuple(array_part(name, array) for name, array in arrays)
     return Stream(

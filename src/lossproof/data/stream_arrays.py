@@ -108,9 +108,9 @@ def _member(path: Path, role: str, member: str) -> Part:
 def _header(f: Any, path: Path) -> tuple[tuple[int, ...], bool, "np.dtype[Any]"]:
     version = np.lib.format.read_magic(f)
     if version == (1, 0):
-        return np.lib.format.read_array_header_1_0(f)  # type: ignore[no-any-return]
+        return np.lib.format.read_array_header_1_0(f)
     if version == (2, 0):
-        return np.lib.format.read_array_header_2_0(f)  # type: ignore[no-any-return]
+        return np.lib.format.read_array_header_2_0(f)
     raise LossproofError(f"{path}: expected an array of numbers, got one of NumPy's format {version}.")
 
 
