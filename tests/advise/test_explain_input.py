@@ -24,6 +24,7 @@ def test_curves_from_files(tmp_path: Path):
     rows.write_text('[{"step": 1, "train_loss": 0.5}, {"step": 2, "train_loss": NaN}]')
     assert read_curve(csv).train.tolist() == [0.5, 0.4]
     assert read_curve(csv).rate == 4.0
+    assert read_curve({"loss": [9.0], "kl_loss": [4.0], "reconstruction_loss": [5.0]}).train.tolist() == [5.0]
     assert read_curve(bare).train.tolist() == [0.5, 0.4]
     assert read_curve(history).valid.tolist() == [0.6, 0.5]
     assert np.isnan(read_curve(rows).train[1])

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator, Sequence
 
-from lossproof.advise.claims import about_minimum, about_shape
+from lossproof.advise.claims import about_minimum, about_shape, about_training
 from lossproof.advise.claims.records import Answer, Claim, chosen
 
-CLAIMS: tuple[Claim, ...] = (*about_minimum.CLAIMS, *about_shape.CLAIMS)
+CLAIMS: tuple[Claim, ...] = (*about_minimum.CLAIMS, *about_shape.CLAIMS, *about_training.CLAIMS)
 
 
 def decide(ids: Sequence[str] = ()) -> Iterator[Answer]:

@@ -15,18 +15,29 @@ from lossproof.data.arrays import read_npy
 from lossproof.formula import LossproofError
 
 Floats = npt.NDArray[np.float64]
+#: names of columns, the reconstruction's own before a total that may hold the KL
 TRAIN = (
-    "loss",
-    "train_loss",
-    "train",
     "recon",
     "reconstruction",
     "recon_loss",
     "reconstruction_loss",
     "bce",
+    "loss",
+    "train_loss",
+    "train",
     "value",
 )
-VALID = ("val_loss", "valid_loss", "validation_loss", "validation", "val", "test_loss", "test")
+VALID = (
+    "val_recon_loss",
+    "val_reconstruction_loss",
+    "val_loss",
+    "valid_loss",
+    "validation_loss",
+    "validation",
+    "val",
+    "test_loss",
+    "test",
+)
 RATE = ("rate", "kl", "kld", "kl_loss", "kld_loss")
 TARGETS = ("targets", "target", "y_true", "y", "x", "images")
 PREDICTIONS = (
