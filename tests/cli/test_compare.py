@@ -95,6 +95,29 @@ def test_every_option_arrives(lossproof, pixels, tmp_path):
     assert [loss["label"] for loss in config["losses"]] == ["mse", "huber(delta=0.25)"]
 
 
+def test_likelihood_options_arrive(lossproof, pixels, tmp_path):
+    out = tmp_path / "run"
+    status, _, complained = lossproof(
+        "compare", pixels, "--losses", "mse,gaussian", "--param", "sigma=0.25", "--model", "vae", *QUICK,
+        "--calibrate", "solved", "--measure", "interval", "--of", "excess", "--per", "channel", "--likelihood",
+        "--samples", 3, "--beta", "0.5,2", "--out", out,
+    )  # fmt: skip
+    assert (status, complained) == (0, "")
+    config = json.loads((out / "config.json").read_text())
+    expected = {"calibrate": "solved", "measure": "interval", "of": "excess", "per": "channel", "samples": 3,
+                "beta": 0.5, "betas": [0.5, 2.0]}  # fmt: skip
+    assert {key: config[key] for key in expected} == expected
+    assert [loss["label"] for loss in config["losses"]] == ["mse", "gaussian(sigma=0.25)"]
+    t = read(out)
+    assert set(t.member) == {
+        "mse-b0.5-s0",
+        "mse-b2-s0",
+        "gaussian-sigma-0.25-b0.5-s0",
+        "gaussian-sigma-0.25-b2-s0",
+    }
+    assert t.loc[(t.measure == "iw_bound") & (t.loss == "mse"), "value"].notna().all()
+
+
 def test_images_of_a_folder_are_resized(lossproof, tmp_path):
     from PIL import Image
 
@@ -122,6 +145,12 @@ def test_images_of_a_folder_are_resized(lossproof, tmp_path):
         ),
         (["digits", "--losses", "bce,mse,mae,logcosh", "--loss", "mae"], "got both"),
         (["digits", "--beta", "1;2"], "beta: expected numbers separated by commas, got '1;2'"),
+        (["digits", "--calibrate", "tuned"], "calibrate: expected learned or solved, got 'tuned'"),
+        (["digits", "--losses", "gausian"], "did you mean gaussian"),
+        (
+            ["digits", "--losses", "gaussian", "--param", "nu=2"],
+            "param: expected parameters of gaussian, got nu",
+        ),
         (["digits", "--resume"], "resume: expected --out with the run directory"),
         (["digits", "--param", "delta"], "param: expected NAME=NUMBER, got 'delta'"),
         (["digits", "--losses", "bce", "--param", "delta=2"], "param: expected parameters of bce, got delta"),

@@ -337,7 +337,9 @@ class _Interpolated(torch.autograd.Function):
         if table.behind:
             z = x if logits else torch.log(x.clamp(0, 1)) - torch.log1p(-x.clamp(0, 1))
             z = z.clamp(-FURTHEST, FURTHEST)
-            spot, slope = torch.asinh(z), torch.rsqrt(1 + z * z)
+            # torch's own asinh is not vectorised on the CPU: ten times slower
+            far = torch.sqrt(z * z + 1)
+            spot, slope = torch.log(far + z.abs()).copysign(z), far.reciprocal()
             if not logits:
                 slope = torch.where((x > 0) & (x < 1), slope / (x * (1 - x)), 0.0)
         else:
