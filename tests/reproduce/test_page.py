@@ -9,7 +9,7 @@ import pytest
 from lossproof.formula.errors import LossproofError
 from lossproof.reproduce import EXPERIMENTS
 from lossproof.reproduce.page import PAGE, STORE, read_store, render, rows, write
-from lossproof.reproduce.record import Experiment, Figure, Goal, Outcome
+from lossproof.reproduce.record import Experiment, Figure, Goal, Outcome, passed
 
 DOCS = Path(__file__).parent.parent.parent / "docs"
 
@@ -28,7 +28,16 @@ TWO = {name: experiment(name) for name in ("first", "second")}
 
 def outcome(name="first", data="mnist", loss=1.25, quick=False):
     return Outcome(
-        name, data, data == "mnist", quick, {"loss": loss, "floor": 1.0}, 60.0, 41.0, "2025-01-01", "2 cores"
+        name,
+        data,
+        data == "mnist",
+        quick,
+        "a setting",
+        {"loss": loss, "floor": 1.0},
+        60.0,
+        41.0,
+        "2025-01-01",
+        "2 cores",
     )
 
 
@@ -92,3 +101,12 @@ def test_the_committed_page_is_the_one_its_store_gives():
     stored = read_store(DOCS)
     assert (DOCS / PAGE).read_text(encoding="utf-8") == render(stored, EXPERIMENTS)
     assert json.loads((DOCS / STORE).read_text()) == [dataclasses.asdict(one) for one in stored]
+
+
+def test_what_is_stored_was_run_as_it_is_declared():
+    for one in read_store(DOCS):
+        experiment = EXPERIMENTS[one.experiment]
+        assert one.setting == experiment.setting, f"{one.experiment}: declared anew, not run anew"
+        assert list(one.figures) == [figure.name for figure in experiment.figures]
+        if one.published:
+            assert passed(experiment, one) is True

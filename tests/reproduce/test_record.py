@@ -8,7 +8,9 @@ import pytest
 from lossproof.formula.errors import LossproofError
 from lossproof.reproduce.record import Experiment, Figure, Goal, Outcome, passed, verdict
 
-MADE = Outcome("one", "mnist", True, False, {"a": 1.0, "b": 2.0}, 3.0, 2.5, "2025-01-01", "2 cores")
+MADE = Outcome(
+    "one", "mnist", True, False, "setting", {"a": 1.0, "b": 2.0}, 3.0, 2.5, "2025-01-01", "2 cores"
+)
 
 
 def experiment(*figures):

@@ -13,8 +13,8 @@ from lossproof.reproduce.record import Experiment, Figure, Goal
 from lossproof.torch.decoders import criterion_for
 
 CLIP = 1e-4
-CLIPPED = Plan("vae", 20, (500, 500), 20, 100, lr=1e-3, last=1e-5)
-NATURAL = replace(CLIPPED, epochs=25)
+CLIPPED = Plan("vae", 20, (500, 500), 12, 100, lr=1e-3, last=1e-5)
+NATURAL = replace(CLIPPED, epochs=18)
 QUICK = Plan("vae", 8, (64,), 8, 32, lr=2e-3)
 
 

@@ -138,7 +138,7 @@ def section(experiment: Experiment, outcome: Outcome) -> list[str]:
         f"{outcome.cpu_seconds:.0f} of processor time ({outcome.machine}, {outcome.date}).",
         "",
         f"- Source: {experiment.source}",
-        f"- Setting here: {experiment.setting}",
+        f"- Setting here: {outcome.setting}",
         f"- What differs: {experiment.differs}",
     ]
     if experiment.remark is not None:

@@ -83,6 +83,8 @@ class Outcome:
     published: bool
     #: a cut on small data: figures say that the program works, not what the net can do
     quick: bool
+    #: as it was declared when it ran
+    setting: str
     figures: dict[str, float]
     #: by the clock, and of this process's processor time: on a busy machine they differ
     seconds: float
@@ -98,6 +100,7 @@ class Outcome:
             "data": str,
             "published": bool,
             "quick": bool,
+            "setting": str,
             "figures": dict,
             "seconds": float,
             "cpu_seconds": float,
@@ -117,7 +120,7 @@ def verdict(figure: Figure, outcome: Outcome) -> bool | None:
     """Whether a figure meets its goals: None where none of them applies to these images.
 
     >>> figure = Figure("elbo", "ELBO, nats", goals=(Goal("at least", 3.0),))
-    >>> made = Outcome("x", "mnist", True, False, {"elbo": 3.1}, 1.0, 1.0, "2025-01-01", "2 cores")
+    >>> made = Outcome("x", "mnist", True, False, "one layer", {"elbo": 3.1}, 1.0, 1.0, "2025-01-01", "2 cores")
     >>> verdict(figure, made)
     True
     """

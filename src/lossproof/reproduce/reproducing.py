@@ -31,6 +31,7 @@ def reproduce(name: str, bench: Bench) -> Outcome:
         data=bench.name,
         published=bench.published,
         quick=bench.quick,
+        setting=experiment.setting,
         figures={figure.name: float(figures[figure.name]) for figure in experiment.figures},
         seconds=round(seconds, 1),
         cpu_seconds=round(cpu_seconds, 1),
