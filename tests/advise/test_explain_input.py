@@ -10,7 +10,7 @@ from sklearn.datasets import load_digits
 
 from lossproof.advise.symptoms import explain
 from lossproof.advise.symptoms.files import read_curve, read_tensors
-from lossproof.advise.symptoms.records import MEANING
+from lossproof.advise.symptoms.records import MEANING, Cause, RuledOut, ranked
 from lossproof.formula import LossproofError
 
 Y = (load_digits().images / 16).astype(np.float32)[:300]
@@ -97,3 +97,14 @@ def test_the_text_is_plain_and_narrow_and_the_record_is_json():
     record = json.loads(json.dumps(found.to_dict(), allow_nan=False))
     assert {cause["standing"] for cause in record["causes"]} <= set(MEANING)
     assert json.dumps(explain(float("nan"), loss="bce").to_dict(), allow_nan=False)
+
+
+def test_faults_come_before_what_is_normal_and_mere_possibilities_last():
+    def cause(id, standing, normal=False, weight=0.0):
+        return Cause(id, id, standing, ("1",), "fix", "check", normal, weight)
+
+    given = [cause("maybe", "possible"), cause("floor", "shown", normal=True), cause("light", "fits", weight=0.1),
+             RuledOut("no", "no", "reason"), cause("heavy", "fits", weight=0.9), cause("sure", "shown")]  # fmt: skip
+    causes, ruled_out = ranked(given)
+    assert [one.id for one in causes] == ["sure", "heavy", "light", "floor", "maybe"]
+    assert [one.id for one in ruled_out] == ["no"]
