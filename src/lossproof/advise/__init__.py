@@ -7,14 +7,18 @@ if TYPE_CHECKING:
     from lossproof.advise.advice import Advice as Advice
     from lossproof.advise.advice import advise as advise
     from lossproof.advise.goals import GOALS as GOALS
+    from lossproof.advise.symptoms import Explanation as Explanation
+    from lossproof.advise.symptoms import explain as explain
 
 _PUBLIC = {
     "Advice": "lossproof.advise.advice",
+    "Explanation": "lossproof.advise.symptoms",
     "GOALS": "lossproof.advise.goals",
     "advise": "lossproof.advise.advice",
+    "explain": "lossproof.advise.symptoms",
 }
 
-__all__ = ["GOALS", "Advice", "advise"]
+__all__ = ["GOALS", "Advice", "Explanation", "advise", "explain"]
 
 
 def __getattr__(name: str) -> Any:
