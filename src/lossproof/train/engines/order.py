@@ -77,20 +77,22 @@ def make_order(
     checkpoint_seconds: float,
 ) -> Order:
     """The order for these losses. Raises `LossproofError` for an `Arm` of a caller's own, which cannot be sent."""
+    if isinstance(losses, str):
+        losses = [losses]
     for loss in losses:
         if isinstance(loss, Arm):
             raise LossproofError(
                 f"engine: expected losses and decoders, got the arm {loss.label!r}, which is a Python object that "
                 "cannot be sent to another process. Train it in this one: engine local, without workers."
             )
-    named = ("name", "source", "scaling", "levels", "notes")
+    named = ("name", "source", "scaling", "levels")
     return Order(
         losses=tuple(find(loss) for loss in losses),
         described=[arm.describe() for arm in arms],
         settings=settings,
         threads=threads,
         checkpoint_seconds=checkpoint_seconds,
-        images={name: getattr(images, name) for name in named},
+        images={name: getattr(images, name) for name in named} | {"notes": list(images.notes)},
         version=installed(),
     )
 
