@@ -12,6 +12,7 @@ from lossproof.formula import LossproofError
 from lossproof.formula.interval import REALS
 from lossproof.lower import function
 from lossproof.lower.watch import largest_slope
+from lossproof.torch.calibrated import CalibratedCriterion
 from lossproof.torch.criterion import Criterion, Graded
 from lossproof.torch.kernel import kernel
 
@@ -133,37 +134,32 @@ class Normalised(Criterion):
         from lossproof.likelihood import likelihood
 
         super().__init__()
-        self.loss, self.label, self.measure = loss, loss.label, measure
-        self.temperature, self.scale = scale / times, scale
-        law = likelihood(loss, self.temperature, measure)
-        self.unit = law.unit
+        self.label, self.scale, self.temperature = loss.label, scale, scale / times
+        # its `begin`, which would solve for T, is never called
+        self.law = CalibratedCriterion(loss, measure=measure, how="solved", temperature=self.temperature)
+        self.unit = self.law.unit
         self.span = float(np.arcsinh(700.0))
         nodes = np.sinh(np.linspace(-self.span, self.span, NODES))
-        self.buffers["means"] = torch.from_numpy(np.asarray(law.mean(logits=nodes), dtype=np.float32))
-
-    def _log_prob(self, target: Tensor, raw: Tensor) -> Tensor:
-        from lossproof.torch.distribution import LossDistribution
-
-        law = LossDistribution(
-            self.loss, logits=raw, temperature=self.temperature, measure=self.measure, validate_args=False
-        )
-        return law.log_prob(target)
+        means = likelihood(loss, self.temperature, measure).mean(logits=nodes)
+        self.buffers["means"] = torch.from_numpy(np.asarray(means, dtype=np.float32))
 
     def grade(self, target: Tensor, raw: Tensor) -> Graded:
         """The values and their derivative in the logit."""
-        with torch.enable_grad():
-            logits = raw.detach().clone().requires_grad_()
-            values = -self.scale * self._log_prob(target, logits)
-            (slopes,) = torch.autograd.grad(values.sum(), logits)
-        return Graded(values.detach(), slopes)
+        found = self.law.grade(target, raw)
+        return Graded(found.values * self.scale, found.slopes * self.scale)
 
     def values(self, target: Tensor, raw: Tensor) -> Tensor:
         """-T log q(target), times the constant."""
-        return -self.scale * self._log_prob(target, raw)
+        return self.law.values(target, raw) * self.scale
 
     def log_prob(self, target: Tensor, raw: Tensor) -> Tensor:
         """log q(target), nats."""
-        return self._log_prob(target, raw)
+        return self.law.log_prob(target, raw)
+
+    def to(self, device: torch.device | str) -> Criterion:
+        """Move the law along."""
+        self.law.to(device)
+        return super().to(device)
 
     def picture(self, raw: Tensor) -> Tensor:
         """The law's mean, from a table over asinh(logit)."""
