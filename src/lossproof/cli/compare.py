@@ -87,6 +87,17 @@ def command(
         ),
     ] = False,
     samples: Annotated[int, typer.Option(help="Samples of the importance-weighted bound.")] = 64,
+    engine: Annotated[
+        str,
+        typer.Option(help="Where members are trained: local (this machine), ray or ray:ADDRESS (a Ray cluster)."),
+    ] = "local",
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            help="Processes that train side by side; engine local trains in its own when left out, ray takes what "
+            "the cluster offers."
+        ),
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     size: Annotated[int | None, typer.Option(help="Resize an image folder's images to SIZE x SIZE.")] = None,
     grey: Annotated[
@@ -128,6 +139,8 @@ def command(
         per=per,
         likelihood=likelihood,
         samples=samples,
+        engine=engine,
+        workers=workers,
         load_options={"size": size, "grey": grey, "key": key},
     )
     if interrupted:
@@ -156,8 +169,10 @@ def run(data: str, losses: list[Loss | Decoder], *, load_options: dict[str, Any]
         for line in result.summary:
             typer.echo(line)
     if result.interrupted:
-        typer.echo("interrupted: the report is partial; --resume with the same options goes on.")
-    typer.echo(f"report: {result.report}")
+        partial = "the report is partial" if result.report else "no report: members stand at different epochs"
+        typer.echo(f"interrupted: {partial}; --resume with the same options goes on.")
+    if result.report:
+        typer.echo(f"report: {result.report}")
     return result.interrupted
 
 

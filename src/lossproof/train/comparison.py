@@ -21,6 +21,7 @@ from lossproof.data import Images, load
 from lossproof.formula.errors import LossproofError
 from lossproof.models import build
 from lossproof.train.arm import Arm, arm_of, reference
+from lossproof.train.engines import engine_of, train_elsewhere
 from lossproof.train.interrupt import Interrupt
 from lossproof.train.likelihood import describe as describe_likelihood
 from lossproof.train.likelihood import likelihood_rows
@@ -91,6 +92,8 @@ def compare(
     per: str = "all",
     likelihood: bool = False,
     samples: int = 64,
+    engine: str = "local",
+    workers: int | None = None,
     progress: bool | None = None,
     report: Callable[[Path], Path] | None = None,
     checkpoint_seconds: float = 5.0,
@@ -117,6 +120,10 @@ def compare(
     whether the "loss" or its "excess" is normalised. `likelihood` measures every member as one after training,
     with `samples` samples for the importance-weighted bound.
 
+    `engine` says where members are trained: "local" in this process, or in `workers` processes of this machine;
+    "ray" or "ray:ADDRESS" on `workers` workers of a Ray cluster. The table is the same, and so is what `resume`
+    takes up. An interrupted run of several workers has no table yet: its members stand at different epochs.
+
     A first SIGINT ends the run after the current epoch with `interrupted` true; a loss that stops being
     finite stops its member alone, with an entry in `events`.
 
@@ -129,6 +136,7 @@ def compare(
     >>> sorted(run.table.loss.unique()), run.table.epoch.max() == 1, run.events
     (['bce', 'mse'], np.True_, [])
     """
+    chosen = engine_of(engine, workers)
     images = data if isinstance(data, Images) else load(data, **(load_options or {}))
     settings = settle(
         images,
@@ -141,7 +149,7 @@ def compare(
         beta=beta,
         seeds=seeds,
         device=choose_device(device),
-        threads=torch.get_num_threads(),
+        threads=chosen.threads(torch.get_num_threads()),
         calibrate=calibrate,
         measure=measure,
         of=of,
@@ -151,7 +159,7 @@ def compare(
     arms = resolve_all(losses, images, settings)
     members = make_members(arms, images, settings)
     directory = Path(out) if out is not None else fresh_directory(images.name)
-    config = describe(images, arms, settings, members[0], command)
+    config = describe(images, arms, settings, members[0], command) | chosen.describe()
     if open_directory(directory, resume=resume):
         earlier = read_config(directory)
         if differing := differences(earlier, config):
@@ -170,26 +178,45 @@ def compare(
     with intra_op_threads(config["threads"]):
         measurer = Measurer(images, arms, settings)
         with Progress(members, settings.epochs, measurer.baselines, shown=progress) as display:
-            with Interrupt(display.notify) as interrupt:
-                done = train(
-                    members,
-                    torch.from_numpy(np.ascontiguousarray(images.train)).to(settings.device),
-                    settings,
-                    measure=measurer,
-                    checkpoint_seconds=checkpoint_seconds,
-                    after_member=lambda member, epoch: display.update(),
-                    stop=lambda: interrupt.requested,
-                )
+            with Interrupt(chosen.notifier(display.notify)) as interrupt:
+                if chosen.here:
+                    done = train(
+                        members,
+                        torch.from_numpy(np.ascontiguousarray(images.train)).to(settings.device),
+                        settings,
+                        measure=measurer,
+                        checkpoint_seconds=checkpoint_seconds,
+                        after_member=lambda member, epoch: display.update(),
+                        stop=lambda: interrupt.requested,
+                    )
+                else:
+                    done = train_elsewhere(
+                        chosen,
+                        members,
+                        images,
+                        losses,
+                        arms,
+                        settings,
+                        threads=config["threads"],
+                        checkpoints=directory / CHECKPOINTS,
+                        checkpoint_seconds=checkpoint_seconds,
+                        update=display.update,
+                        notify=display.notify,
+                        stop=lambda: interrupt.requested,
+                    )
             interrupted = done < settings.epochs
+            whole = (
+                chosen.here or not interrupted
+            )  # else members stand at different epochs: nothing to compare
             more = {}
             if settings.samples and not interrupted:
                 more = {m.name: likelihood_rows(m, measurer, images, settings) for m in members}
-            table = write_results(directory, images, members, settings, done, more)
+            table = write_results(directory, images, members, settings, done, more) if whole else no_results()
             events = [member.event for member in members if member.event is not None]
             partial = [{"interrupted": True, "epoch": done, "epochs": settings.epochs}] if interrupted else []
             write_json(directory / EVENTS, events + partial)
             sweep(directory)
-        page = report(directory) if report else None
+        page = report(directory) if report and whole else None
     summary = [f"{member.name}: {standing(member, measurer.baselines)}" for member in members]
     return Comparison(table, directory, page, events, summary, interrupted)
 
@@ -349,7 +376,7 @@ def describe(
         "losses": [arm.describe() for arm in arms],
         **settings.to_dict(),
         **({"likelihood": describe_likelihood(images, settings)} if settings.samples else {}),
-        "threads": useful_threads(parameters, settings.batch_size)
+        "threads": min(settings.threads, useful_threads(parameters, settings.batch_size))
         if settings.device == "cpu"
         else settings.threads,
         "parameters": parameters,
@@ -384,6 +411,13 @@ def write_results(
     write_parquet(directory / "latent.parquet", latent_map(images, members, settings))
     write_pictures(directory, images, members, settings)
     return table
+
+
+def no_results() -> pd.DataFrame:
+    """A table without rows."""
+    import pandas as pd
+
+    return pd.DataFrame(columns=list(COLUMNS))
 
 
 def write_parquet(path: Path, table: pd.DataFrame) -> None:

@@ -23,6 +23,8 @@ def standing(member: Member, baselines: dict[str, Baseline]) -> str:
     """Where a member stands on the test images: "excess 16.6 (floor 45.5 | loss 62.1 | mean image 206)"."""
     if member.event is not None:
         return str(member.event["message"])
+    if not member.rows:
+        return "waiting"
     now = {row.measure: row.value for row in member.rows if row.epoch == member.epoch and row.split == "test"}
     rate = f" + rate {number(now['rate'])}" if member.model.variational else ""
     if member.loss is None:
@@ -87,7 +89,7 @@ class Progress:
         for head in ("member", "epoch", "test images, nats per image"):
             table.add_column(head)
         for member in self.members:
-            text = standing(member, self.baselines) if member.rows else "waiting"
+            text = standing(member, self.baselines)
             # Text: a label such as "[0, 1]" must not be read as markup
             table.add_row(Text(member.name), f"{max(member.epoch, 0)}/{self.epochs}", Text(text))
         return table

@@ -16,10 +16,12 @@ from lossproof.formula.errors import LossproofError
 if TYPE_CHECKING:
     from lossproof.data import Images
     from lossproof.train.arm import Arm
-    from lossproof.train.engines.coordinator import Account, Crew
+    from lossproof.train.engines.coordinator import Crew
     from lossproof.train.engines.order import Order
     from lossproof.train.member import Member
     from lossproof.train.settings import Settings
+
+STOPPING = "Interrupted: every worker finishes its epoch and writes checkpoints. Ctrl-C again stops at once."
 
 
 @dataclass(frozen=True)
@@ -36,12 +38,16 @@ class Engine:
         return self.name == "local" and (self.workers or 1) == 1
 
     def threads(self, count: int) -> int:
-        """What each of the workers gets of this machine's threads."""
-        return max(1, count // (self.workers or 1))
+        """What each worker gets of this machine's threads: its share of them, on a cluster as many."""
+        return count if self.name == "ray" else max(1, count // (self.workers or 1))
 
     def describe(self) -> dict[str, Any]:
-        """What config.json says of it."""
-        return {"engine": {"name": self.name, "workers": self.workers or 1}}
+        """What config.json says of it; nothing where there is nothing to say."""
+        return {} if self.here else {"engine": {"name": self.name, "workers": self.workers}}
+
+    def notifier(self, notify: Callable[[str], None]) -> Callable[[str], None]:
+        """What the first Ctrl-C is answered with."""
+        return notify if self.here else lambda _: notify(STOPPING)
 
 
 def engine_of(engine: str = "local", workers: int | None = None) -> Engine:
@@ -72,24 +78,27 @@ def train_elsewhere(
     update: Callable[[], None],
     notify: Callable[[str], None],
     stop: Callable[[], bool],
-) -> Account:
-    """Train all members with the engine's workers; afterwards each is at its last checkpoint.
+) -> int:
+    """Train all members with the engine's workers and return the last epoch that all of them finished.
+
+    Afterwards each is at its last checkpoint.
 
     Raises `LossproofError` for losses that cannot be sent to a worker, for an exception in one (naming the member),
     and for a group whose workers are lost again and again.
     """
-    from lossproof.train.engines.coordinator import Account, Coordinator
+    from lossproof.train.engines.coordinator import Coordinator
     from lossproof.train.engines.order import make_order
 
     order = make_order(images, losses, arms, settings, threads=threads, checkpoint_seconds=checkpoint_seconds)
     if all(member.epoch >= settings.epochs for member in members):
-        return Account()
+        return settings.epochs
     with crew_of(engine, order, images, checkpoints) as crew:
         coordinator = Coordinator(crew, members, settings.epochs, update=update, notify=notify, stop=stop)
         coordinator.run()
     for member in members:
-        member.load()
-    return coordinator.account
+        if not member.load():
+            member.epoch, member.rows = -1, []  # no checkpoint: what was shown of it is lost
+    return min(member.epoch for member in members)
 
 
 def crew_of(engine: Engine, order: Order, images: Images, checkpoints: Path) -> Crew:

@@ -6,6 +6,7 @@ the epochs since its members' last checkpoints, and nothing can be counted twice
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -75,6 +76,7 @@ class Account:
     """What became of the workers' time: seconds, and groups."""
 
     setups: list[float] = field(default_factory=list)  # of each worker, until it was ready: CPU
+    spans: dict[str, tuple[float, float]] = field(default_factory=dict)  # from then to its last group's end
     walls: list[float] = field(default_factory=list)  # of each group
     cpus: list[float] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)  # reasons
@@ -143,6 +145,7 @@ class Coordinator:
             self.coming.discard(hand)
             self.false_starts = 0
             self.account.setups.append(message["cpu"])
+            self.account.spans[hand.name] = (time.perf_counter(), time.perf_counter())
             self.give(hand)
         elif kind == "epoch":
             member = self.members[message["member"]]
@@ -154,6 +157,7 @@ class Coordinator:
             self.crew.take(self.members[message["member"]], message)
             self.busy[hand].losses = 0
         elif kind in ("done", "stopped"):
+            self.account.spans[hand.name] = (self.account.spans[hand.name][0], time.perf_counter())
             self.account.walls.append(message["wall"])
             self.account.cpus.append(message["cpu"])
             group = self.busy.pop(hand)
