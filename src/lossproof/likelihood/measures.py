@@ -88,7 +88,9 @@ class Levels:
         if bad.any():
             first = tuple(int(i) for i in np.argwhere(bad)[0]) if a.ndim else ()
             value = float(wide[first])
-            if np.issubdtype(a.dtype, np.integer) or (np.nanmax(wide, initial=-np.inf) > 1 and self.values[-1] <= 1):
+            if np.issubdtype(a.dtype, np.integer) or (
+                np.nanmax(wide, initial=-np.inf) > 1 and self.values[-1] <= 1
+            ):
                 advice = "Divide by 255?"
             elif a.dtype == np.float16:
                 advice = "float16 cannot hold 256 levels apart safely: convert the bytes to float32."
