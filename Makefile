@@ -46,7 +46,7 @@ types: $(VENV)/.dev ## mypy, strict on formula, catalogue and lower
 	$(BIN)/mypy
 
 unit: $(VENV)/.dev browser ## pytest, doctests included, warnings as errors
-	$(BIN)/pytest -q -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 2 --dist loadfile
 
 docs: $(VENV)/.dev ## write docs/cli.md from the program
 	$(CLI_DOCS) > docs/cli.md

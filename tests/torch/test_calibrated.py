@@ -96,7 +96,9 @@ def test_it_starts_at_the_mean_image_and_solved_ones_follow_the_model():
         then = float(fit_temperature("mse", y.numpy(), logits=z.numpy(), measure=17).temperature)
         assert then != pytest.approx(start, rel=1e-2)
         assert made.temperature.item() == pytest.approx(start if how == "learned" else then, rel=1e-5)
-    far = (batch(1, shape=(60, 1, 5, 4))[0] > 0.5).float()  # all black or white: a flat law does better than the mean image
+    far = (
+        batch(1, shape=(60, 1, 5, 4))[0] > 0.5
+    ).float()  # all black or white: a flat law does better than the mean image
     made.begin(0, lambda: (far, far))
     assert made.temperature.item() == pytest.approx(2 * far.var(0, correction=0).mean().item(), rel=1e-5)
     lost = made.temperature.item()

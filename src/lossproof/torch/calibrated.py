@@ -21,7 +21,9 @@ from lossproof.torch.kernel import kernel
 
 How = Literal["learned", "solved"]
 LOW, HIGH = 1e-4, 1e3  # bounds of T
-FITTED = 1 << 16  # values that T is fitted to: some hundredths of an epoch's time on 60,000 images of 784 pixels
+FITTED = (
+    1 << 16
+)  # values that T is fitted to: some hundredths of an epoch's time on 60,000 images of 784 pixels
 
 
 class CalibratedCriterion(Criterion):
