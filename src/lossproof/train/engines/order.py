@@ -48,11 +48,11 @@ class Order:
                 f"engine: expected lossproof {found.get('version')} on every machine, got {here} on this one. "
                 "Install the same version everywhere."
             )
-        settings = {
+        settings: dict[str, Any] = {
             key: tuple(value) if isinstance(value, list) else value
             for key, value in found["settings"].items()
         }
-        settings["evaluation"] = Evaluation(**settings["evaluation"])
+        settings["evaluation"] = Evaluation(**found["settings"]["evaluation"])
         losses = tuple(
             loss_from(one["loss"]) if "loss" in one else decoder_from(one["decoder"])
             for one in found["losses"]
