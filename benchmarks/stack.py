@@ -28,11 +28,10 @@ import torch
 from torch import Tensor
 
 from lossproof.train.comparison import intra_op_threads, make_members, resolve_all
-from lossproof.train.loop import Course, train_epoch
+from lossproof.train.loop import Course, draw, train_epoch
 from lossproof.train.member import Member
 from lossproof.train.settings import DEFAULT_LOSSES, settle
 from lossproof.train.stack import Stack
-from lossproof.train.stack_choose import draw
 from training import MODELS, Sizes, flat_weights, machine, synthetic
 
 PAGE = Path(__file__).parent.parent / "docs" / "performance.md"
@@ -128,7 +127,7 @@ def measure(model: str, threads: int, pairs: int, steps: int) -> Row:
     with intra_op_threads(threads):
         row = Row(model, sizes.batch, threads, 0.0)
         for epoch in range(1, 2 + pairs):
-            courses = {seed: draw(pixels, settings, seed, epoch) for seed in settings.seeds}
+            courses = {seed: draw(pixels, settings, epoch, seed) for seed in settings.seeds}
             row.stacked.append(timed(lambda: side_by_side(stack, epoch, courses), steps))  # noqa: B023 - called at once
             alone = [timed(lambda: by_itself(one, epoch, courses), steps) for one in ones]  # noqa: B023
             row.one.append(

@@ -10,10 +10,9 @@ from lossproof.torch.criterion import Graded, LossCriterion
 from lossproof.torch.kernel import kernel
 from lossproof.train.arm import Arm
 from lossproof.train.comparison import make_members, resolve_all
-from lossproof.train.loop import train_epoch
+from lossproof.train.loop import draw, train_epoch
 from lossproof.train.settings import settle
 from lossproof.train.stack import Stack
-from lossproof.train.stack_choose import draw
 from lossproof.train.stack_layers import Buffers
 from lossproof.train.stack_network import network
 
@@ -57,7 +56,7 @@ def make(images, losses, small, **options):
 
 def courses(images, settings, epoch):
     pixels = torch.from_numpy(images.train)
-    return {seed: draw(pixels, settings, seed, epoch) for seed in settings.seeds}
+    return {seed: draw(pixels, settings, epoch, seed) for seed in settings.seeds}
 
 
 def one_by_one(members, images, settings, epochs, start=1):

@@ -89,7 +89,9 @@ def command(
     samples: Annotated[int, typer.Option(help="Samples of the importance-weighted bound.")] = 64,
     engine: Annotated[
         str,
-        typer.Option(help="Where members are trained: local (this machine), ray or ray:ADDRESS (a Ray cluster)."),
+        typer.Option(
+            help="Where members are trained: local (this machine), ray or ray:ADDRESS (a Ray cluster)."
+        ),
     ] = "local",
     workers: Annotated[
         int | None,
@@ -99,6 +101,12 @@ def command(
         ),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    stack: Annotated[
+        str,
+        typer.Option(
+            help="auto, on or off: train the members side by side as one model, or one by one; auto takes the faster."
+        ),
+    ] = "auto",
     size: Annotated[int | None, typer.Option(help="Resize an image folder's images to SIZE x SIZE.")] = None,
     grey: Annotated[
         bool | None,
@@ -133,6 +141,7 @@ def command(
         seeds=seeds,
         device=device,
         resume=resume,
+        stack=stack,
         calibrate=calibrate,
         measure=measure,
         of=of,

@@ -7,7 +7,7 @@ import io
 import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from itertools import product
@@ -32,6 +32,7 @@ from lossproof.train.pictures import latent_map, write_pictures
 from lossproof.train.progress import Progress, standing
 from lossproof.train.randomness import generator
 from lossproof.train.settings import DEFAULT_LOSSES, Settings, differences, settle, slug, slugs
+from lossproof.train.stack_choose import choose, resumed
 from lossproof.train.store import (
     CHECKPOINTS,
     CONFIG,
@@ -94,6 +95,7 @@ def compare(
     samples: int = 64,
     engine: str = "local",
     workers: int | None = None,
+    stack: str = "auto",
     progress: bool | None = None,
     report: Callable[[Path], Path] | None = None,
     checkpoint_seconds: float = 5.0,
@@ -123,6 +125,10 @@ def compare(
     `engine` says where members are trained: "local" in this process, or in `workers` processes of this machine;
     "ray" or "ray:ADDRESS" on `workers` workers of a Ray cluster. The table is the same, and so is what `resume`
     takes up. An interrupted run of several workers has no table yet: its members stand at different epochs.
+
+    `stack` "on" trains members with the same layers as one model, the products of their matrices batched, "off" one
+    by one; the numbers differ by float32's rounding. "auto" takes the faster after a few steps of both, and "off"
+    where the run is short; `config.json` says which was taken, and a resumed run keeps to it.
 
     A first SIGINT ends the run after the current epoch with `interrupted` true; a loss that stops being
     finite stops its member alone, with an entry in `events`.
@@ -160,6 +166,7 @@ def compare(
     members = make_members(arms, images, settings)
     directory = Path(out) if out is not None else fresh_directory(images.name)
     config = describe(images, arms, settings, members[0], command) | chosen.describe()
+    pixels = torch.from_numpy(np.ascontiguousarray(images.train))
     if open_directory(directory, resume=resume):
         earlier = read_config(directory)
         if differing := differences(earlier, config):
@@ -168,8 +175,16 @@ def compare(
                 f"{'; '.join(differing)}. Give the same options, or a new --out."
             )
         config = earlier
+        used = resumed(stack, config)
     else:
+        most = min(settings.threads, useful_threads(config["parameters"] * len(members), settings.batch_size))
+        some = sorted({config["threads"], most})
+        config["stack"], config["threads"] = choose(
+            stack, members, pixels.to(settings.device), settings, threads=some
+        )
+        used = config["stack"]["used"]
         write_json(directory / CONFIG, config)
+    settings = replace(settings, stack=used)
     (directory / CHECKPOINTS).mkdir(exist_ok=True)
     for member in members:
         member.checkpoint = directory / CHECKPOINTS / member.checkpoint.name
@@ -182,7 +197,7 @@ def compare(
                 if chosen.here:
                     done = train(
                         members,
-                        torch.from_numpy(np.ascontiguousarray(images.train)).to(settings.device),
+                        pixels.to(settings.device),
                         settings,
                         measure=measurer,
                         checkpoint_seconds=checkpoint_seconds,

@@ -12,6 +12,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -46,27 +47,29 @@ def train(
 
     `images` (n, c, h, w) is on the device. `measure` gives the rows of a member's present state; a checkpoint
     is written after an epoch when the last one is `checkpoint_seconds` old, and at the end. `stop` is asked
-    after each round, so that an interrupted comparison still compares equal epochs.
+    after each round, so that an interrupted comparison still compares equal epochs. Where the settings say so,
+    members that can be stacked are trained side by side.
     """
-    count = len(images)
+    # built on this module, and so not known above
+    from lossproof.train.stack_choose import make_stacks
+    from lossproof.train.stack_measure import with_stacks
+
+    stacks = make_stacks(members) if settings.stack == "on" else []
+    measure = with_stacks(measure, stacks)
     done = min(member.epoch for member in members)
     for epoch in range(max(done, 0), settings.epochs + 1):
+        # drawn once, used by every member of the seed: that is what makes their differences paired
+        course = cache(partial(draw, images, settings, epoch))
+        trained = {name for stack in stacks if epoch > 0 for name in stack.train(epoch, course)}
         for seed in settings.seeds:
             waiting = [member for member in members if member.seed == seed and member.epoch < epoch]
             if not waiting:
                 continue
-            # drawn once, used by every member of the seed: that is what makes their differences paired
-            course = Course(
-                images,
-                batch_order(seed, epoch, count).to(images.device),
-                training_noise(seed, epoch, count, settings.latent).to(images.device),
-                settings,
-            )
             for member in waiting:
                 if epoch == 0:
-                    prepare(member, epoch, course)
-                elif member.event is None:
-                    train_epoch(member, epoch, course)
+                    prepare(member, epoch, course(seed))
+                elif member.event is None and member.name not in trained:
+                    train_epoch(member, epoch, course(seed))
                 rows = measure(member) if member.event is None else stopped_rows(member, epoch)
                 member.rows += rows
                 member.epoch = epoch
@@ -94,6 +97,17 @@ class Course(NamedTuple):
         """Image numbers and noise of each batch; the last one is as large as what is left."""
         size = self.settings.batch_size
         return zip(torch.split(self.order, size), torch.split(self.noise, size), strict=True)
+
+
+def draw(images: Tensor, settings: Settings, epoch: int, seed: int) -> Course:
+    """A seed's way through the images in an epoch."""
+    count = len(images)
+    return Course(
+        images,
+        batch_order(seed, epoch, count).to(images.device),
+        training_noise(seed, epoch, count, settings.latent).to(images.device),
+        settings,
+    )
 
 
 def train_epoch(member: Member, epoch: int, course: Course) -> None:

@@ -60,10 +60,12 @@ class Settings:
     of: Of = "loss"  # what is normalised, or "excess"
     per: str = "all"  # values that share a temperature, or "channel"
     samples: int = 0  # of the importance-weighted bound; 0: no likelihood columns
+    stack: str = "off"  # "on": members are trained side by side; config.json says why
 
     def to_dict(self) -> dict[str, Any]:
         found = asdict(self) | {"hidden": list(self.hidden), "seeds": list(self.seeds)}
         betas, calibrate, samples = (found.pop(key) for key in ("betas", "calibrate", "samples"))
+        del found["stack"]  # config.json has an entry of its own for it
         law = {key: found.pop(key) for key in ("measure", "of", "per")}
         found |= {"betas": list(betas)} if betas else {}
         if calibrate is not None:

@@ -59,6 +59,7 @@ class Stack:
         self.buffers = Buffers(self.device)
         self.network = network(model, self.stacked, self.buffers)
         self.step = torch.zeros((), device=self.device)  # Adam's count, of the members that move
+        self.trained: set[str] = set()  # in the epoch last asked for
         self.steps = torch.zeros(
             count, len(self.shapes), device=self.device
         )  # and as each member's optimiser has it
@@ -138,8 +139,9 @@ class Stack:
         `train_epoch`: its event is found there. If it goes well alone, it goes on from that state.
         """
         moving = self.moving(epoch)
+        self.trained = {self.members[slot].name for slot in moving}
         if not moving:
-            return set()
+            return self.trained
         started = clock(self.device)
         courses = [course(seed) for seed in self.seeds]
         before = [member.state() for member in self.members]
@@ -154,7 +156,7 @@ class Stack:
             if slot in moving:
                 train_epoch(member, epoch, course(member.seed))
             self.take(slot)
-        return {self.members[slot].name for slot in moving}
+        return self.trained
 
     def begin(self, epoch: int, courses: Sequence[Course], moving: Sequence[int]) -> None:
         """Let the criteria look at their members before an epoch."""
@@ -225,6 +227,20 @@ class Stack:
         self.grader.grade(x, raw, slopes, losses, moving, shape)
         net.rates(rates)
         net.backward(slopes, (self.beta / size).view(-1, 1, 1))
+
+    def gradient_norms(self, images: Tensor, noise: Tensor) -> dict[str, float]:
+        """Of each member, the Euclidean norm of its objective's gradient by all weights, on these images."""
+        assert self.network is not None
+        count, seeds = len(self.members), len(self.seeds)
+        indices = torch.arange(len(images), device=self.device).expand(seeds, -1)
+        unused = torch.empty(2, count, device=self.device)
+        with torch.no_grad():
+            self.pass_batch(
+                self.network, images, indices, noise.expand(seeds, *noise.shape), range(count), *unused
+            )
+            parts = [row.flatten(1).norm(dim=1) for row in self.rows.gradients.values()]
+            norms = torch.stack(parts).norm(dim=0).tolist()
+        return {member.name: norm for member, norm in zip(self.members, norms, strict=True)}
 
     def spread(self, name: str, values: Tensor, repeat: int) -> Tensor:
         """What the seeds share, (seeds, ...), as each member's own: (members, ...)."""

@@ -12,14 +12,14 @@ import torch
 from torch import Tensor
 
 from lossproof.formula.errors import LossproofError, nearest
-from lossproof.train.loop import Course, clock, descend, forward, sample
+from lossproof.train.loop import Course, clock, descend, draw, forward, sample
 from lossproof.train.member import Member
-from lossproof.train.randomness import batch_order, training_noise
 from lossproof.train.settings import Settings
 from lossproof.train.stack import Stack
 
 STACK = ("auto", "on", "off")
 STEPS, ROUNDS = 4, 3  # steps in a turn of each, and turns; the fastest turn counts
+WORTH = 20  # a run of fewer times as many steps as measuring takes is trained one by one
 PATIENCE = 3.0  # seconds after which no further turn is begun
 
 
@@ -33,6 +33,9 @@ def make_stacks(members: Sequence[Member]) -> list[Stack]:
         groups.setdefault((type(member.model), layers, adam), []).append(member)
     stacks = []
     for group in groups.values():
+        seeds = list(dict.fromkeys(member.seed for member in group))
+        if [member.seed for member in group] != seeds * (len(group) // len(seeds)):
+            continue  # not every kind with every seed: their batches cannot be laid out side by side
         stack = Stack(group)
         if stack.network is None:
             stack.release()
@@ -52,7 +55,8 @@ def choose(
     """What config.json says of the stack, and the number of threads to train with.
 
     `asked` is auto, on or off. auto takes a few steps of the run both ways, the stacked ones with each of the numbers
-    of `threads` (the others with the first), and keeps the fastest; the members are as they were afterwards.
+    of `threads` (the others with the first), and keeps the fastest; the members are as they were afterwards. A short
+    run is not worth measuring: it is trained one by one.
     Raises `LossproofError` for another word, and where nothing can be stacked though it was asked for.
     """
     if asked not in STACK:
@@ -61,6 +65,9 @@ def choose(
         )
     if asked == "off":
         return {"asked": asked, "used": "off"}, threads[0]
+    steps = settings.epochs * math.ceil(len(images) / settings.batch_size)
+    if asked == "auto" and steps < WORTH * STEPS * (1 + ROUNDS):
+        return {"asked": asked, "used": "off", "reason": f"{steps} steps are too few to measure"}, threads[0]
     kept = [member.state() for member in members]
     stacks = make_stacks(members)
     try:
@@ -92,6 +99,21 @@ def choose(
     return told, fastest[1]
 
 
+def resumed(asked: str, config: dict[str, Any]) -> str:
+    """Whether a run that is gone on with is stacked: as it was begun. Raises `LossproofError` where the other is asked for.
+
+    >>> resumed("auto", {"stack": {"asked": "auto", "used": "on"}}), resumed("off", {})
+    ('on', 'off')
+    """
+    used = str(config.get("stack", {}).get("used", "off"))
+    if asked not in ("auto", used):
+        raise LossproofError(
+            f"resume: expected stack auto or {used}, as the run was begun, got {asked!r}. "
+            "Give one of them, or a new --out."
+        )
+    return used
+
+
 def measure(
     members: Sequence[Member],
     stacks: Sequence[Stack],
@@ -100,7 +122,7 @@ def measure(
     threads: Sequence[int],
 ) -> dict[tuple[str, int], float]:
     """Seconds of a step of all members, by ("off" or "on", threads), in turns; the members go on from turn to turn."""
-    courses = {seed: draw(images, settings, seed, 1) for seed in settings.seeds}
+    courses = {seed: draw(images, settings, 1, seed) for seed in settings.seeds}
     for member in members:
         member.criterion.begin(1, partial(sample, member, courses[member.seed]))
     labels = [member.label for member in members]
@@ -144,15 +166,4 @@ def alone(member: Member, course: Course, steps: int) -> None:
         descend(member, forward(member, course.images.index_select(0, indices), noise))
 
 
-def draw(images: Tensor, settings: Settings, seed: int, epoch: int) -> Course:
-    """A seed's way through the images in an epoch."""
-    count = len(images)
-    return Course(
-        images,
-        batch_order(seed, epoch, count).to(images.device),
-        training_noise(seed, epoch, count, settings.latent).to(images.device),
-        settings,
-    )
-
-
-__all__ = ["STACK", "choose", "draw", "make_stacks"]
+__all__ = ["STACK", "choose", "make_stacks", "resumed"]
