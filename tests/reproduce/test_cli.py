@@ -70,3 +70,11 @@ def test_wrong_use_is_explained(lossproof, arguments, message):
     status, _, complained = lossproof(*arguments)
     assert status == 2
     assert message in complained
+
+
+def test_a_broken_store_is_known_before_the_training(lossproof, monkeypatch, tmp_path):
+    monkeypatch.setitem(vars(EXPERIMENTS["keras-ae"]), "run", lambda bench: pytest.fail("trained"))
+    (tmp_path / "reproductions.json").write_text("{")
+    status, _, complained = lossproof("keras-ae", "--data", "digits", "--write", "--out", tmp_path)
+    assert status == 2
+    assert "expected a list of outcomes" in complained

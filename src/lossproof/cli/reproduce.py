@@ -43,7 +43,7 @@ def command(
     """
     from lossproof.formula.errors import LossproofError
     from lossproof.reproduce import EXPERIMENTS, prepare, reproduce
-    from lossproof.reproduce.page import PAGE
+    from lossproof.reproduce.page import PAGE, read_store
     from lossproof.reproduce.page import write as write_page
     from lossproof.reproduce.record import passed
 
@@ -55,6 +55,8 @@ def command(
         raise LossproofError(
             f"reproduce: expected a full run for {PAGE}, got a quick cut. Leave out --quick or --write."
         )
+    if write:
+        read_store(out)  # a store that cannot be read is known before the training, not after it
     bench = prepare(data, quick=quick, say=lambda line: typer.echo(line, err=True))
     failed = False
     for each in EXPERIMENTS if name is None else (name,):
