@@ -11,6 +11,7 @@ import time
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ from lossproof.formula.errors import LossproofError
 from lossproof.train import compare, comparison, engines, interrupt, loop
 from lossproof.train.arm import plain as plain_arm
 from lossproof.train.comparison import make_members, resolve_all
+from lossproof.train.engines import coordinator
 from lossproof.train.engines.coordinator import Coordinator, Crew, Hand
 from lossproof.train.engines.groups import Group, divide
 from lossproof.train.engines.local import Processes
@@ -163,6 +165,33 @@ def test_a_killed_process_leaves_no_trace_in_the_table(tiny, options, tmp_path, 
     assert not list((tmp_path / "run").rglob(".writing-*"))
 
 
+@pytest.mark.filterwarnings("ignore")  # Ray's own
+def test_ray_gives_the_same_table_though_a_worker_is_killed(
+    tiny, options, tmp_path, monkeypatch, whole, capfd
+):
+    pytest.importorskip("ray")
+    from lossproof.train.engines.cluster import Actors
+
+    class KillingActors(Actors):
+        killed = None
+
+        def hear(self, seconds):
+            found = super().hear(seconds)
+            for hand, message in found:
+                if self.killed is None and message["kind"] == "saved" and message["epoch"] >= 1:
+                    self.killed = (hand, message)
+                    os.kill(self.ray.get(hand.handle.process.remote()), signal.SIGKILL)
+            return found
+
+    crews = with_crew(monkeypatch, lambda *given: KillingActors(*given, address=None, workers=1))
+    assert not compare(tiny, LOSSES, out=tmp_path / "run", engine="ray", workers=1, **options).interrupted
+    assert crews[0].killed
+    assert crews[0].hired == 2
+    assert f"{crews[0].killed[0].name} was lost" in capfd.readouterr().err
+    assert not crews[0].ray.is_initialized()
+    same_runs(whole, tmp_path / "run")
+
+
 def test_an_exception_in_a_worker_names_the_member(tiny, options, tmp_path, monkeypatch, whole):
     sound = loop.train_epoch
 
@@ -298,11 +327,11 @@ def test_workers_lost_again_and_again(tiny, options, tmp_path, monkeypatch, lost
 def test_what_a_worker_says_after_its_dismissal_is_not_listened_to(tiny, options, tmp_path):
     members, order = prepared(tiny, options, ("bce",))
     crew = Threads(order, tiny, tmp_path)
-    coordinator = Coordinator(crew, members, 8)
+    at_the_end = Coordinator(crew, members, 8)
     late = crew.hire()
-    coordinator.handle(late, {"kind": "saved", "member": "bce-s0", "epoch": 5})
-    coordinator.handle(late, {"kind": "lost", "error": "old age"})
-    assert coordinator.account.lost == []
+    at_the_end.handle(late, {"kind": "saved", "member": "bce-s0", "epoch": 5})
+    at_the_end.handle(late, {"kind": "lost", "error": "old age"})
+    assert at_the_end.account.lost == []
 
 
 def prepared(images, options, losses):
@@ -370,6 +399,60 @@ def test_an_arm_of_the_callers_own_cannot_be_sent(tiny, small, tmp_path):
 def test_engines_that_are_none(tiny, given, message):
     with pytest.raises(LossproofError, match=message):
         compare(tiny, **given)
+
+
+@pytest.mark.parametrize(
+    ("engine", "place", "times"), [("ray:head:6379", "head:6379", 1), ("ray", "this machine", 3)]
+)
+def test_a_cluster_that_cannot_be_reached(tiny, small, tmp_path, monkeypatch, engine, place, times):
+    calls = []
+
+    def init(**given):
+        assert os.environ["RAY_USAGE_STATS_ENABLED"] == "0"
+        calls.append(given.get("address"))
+        raise ConnectionError("no route")
+
+    monkeypatch.delenv("RAY_USAGE_STATS_ENABLED", raising=False)
+    ray = SimpleNamespace(is_initialized=lambda: False, init=init, shutdown=lambda: None)
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    message = rf"expected a Ray cluster at {place}, got none \(ConnectionError: no route\)"
+    with pytest.raises(LossproofError, match=message):
+        compare(tiny, ("bce",), out=tmp_path / "run", engine=engine, **small)
+    assert calls == [engine.partition(":")[2] or None] * times
+    assert "RAY_USAGE_STATS_ENABLED" not in os.environ
+
+
+def test_no_room_for_the_pixels(tiny, options, tmp_path, monkeypatch):
+    def full(*given):
+        raise OSError(28, "No space left on device")
+
+    _, order = prepared(tiny, options, ("bce",))
+    monkeypatch.setattr(np, "save", full)
+    with pytest.raises(LossproofError, match=r"expected room for 0 MiB of pixels in .*No space left.*TMPDIR"):
+        Processes(order, tiny, tmp_path, workers=1)
+
+
+def test_waiting_for_room_is_said(tiny, options, tmp_path, monkeypatch):
+    monkeypatch.setattr(coordinator, "PATIENCE", 0.0)
+    members, order = prepared(tiny, options | {"epochs": 1}, ("bce",))
+    for member in members:
+        member.checkpoint = tmp_path / member.checkpoint.name
+    crew, said = Threads(order, tiny, tmp_path), []
+    monkeypatch.setattr(Thread, "say", delayed(Thread.say))
+    Coordinator(crew, members, 1, notify=said.append).run()
+    assert said == ["Still waiting for a first worker: is there room for a process?"]
+
+
+def delayed(say):
+    """A worker that gets ready only after a while."""
+
+    def later(hand, message):
+        if message["kind"] == "ready":
+            threading.Timer(0.3, say, (hand, message)).start()
+        else:
+            say(hand, message)
+
+    return later
 
 
 def test_ray_that_is_not_installed(tiny, small, tmp_path, monkeypatch):

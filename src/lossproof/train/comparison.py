@@ -127,8 +127,9 @@ def compare(
     takes up. An interrupted run of several workers has no table yet: its members stand at different epochs.
 
     `stack` "on" trains members with the same layers as one model, the products of their matrices batched, "off" one
-    by one; the numbers differ by float32's rounding. "auto" takes the faster after a few steps of both, and "off"
-    where the run is short; `config.json` says which was taken, and a resumed run keeps to it.
+    by one; the numbers differ by float32's rounding, and so they may from engine to engine, which stack other members
+    together. "auto" takes the faster after a few steps of both, and "off" where the run is short; `config.json` says
+    which was taken, and a resumed run keeps to it.
 
     A first SIGINT ends the run after the current epoch with `interrupted` true; a loss that stops being
     finite stops its member alone, with an entry in `events`.
@@ -180,7 +181,7 @@ def compare(
         most = min(settings.threads, useful_threads(config["parameters"] * len(members), settings.batch_size))
         some = sorted({config["threads"], most})
         config["stack"], config["threads"] = choose(
-            stack, members, pixels.to(settings.device), settings, threads=some
+            stack, chosen.sample(members), pixels.to(settings.device), settings, threads=some
         )
         used = config["stack"]["used"]
         write_json(directory / CONFIG, config)

@@ -45,6 +45,15 @@ class Engine:
         """What config.json says of it; nothing where there is nothing to say."""
         return {} if self.here else {"engine": {"name": self.name, "workers": self.workers}}
 
+    def sample(self, members: Sequence[Member]) -> Sequence[Member]:
+        """The members that are trained by one worker at a time: all of them, or those of a group."""
+        if self.here:
+            return members
+        from lossproof.train.engines.groups import divide
+
+        names = divide(members, self.workers or 1)[0].names
+        return [member for member in members if member.name in names]
+
     def notifier(self, notify: Callable[[str], None]) -> Callable[[str], None]:
         """What the first Ctrl-C is answered with."""
         return notify if self.here else lambda _: notify(STOPPING)

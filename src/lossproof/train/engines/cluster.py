@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from lossproof.train.engines.trainer import Entry, Message
     from lossproof.train.member import Member
 
+STARTS = 3  # of a cluster on this machine, at most
 POLL = 1.0  # seconds that a worker waits for something to say
 
 
@@ -118,6 +119,7 @@ class Actors(Crew):
             fitting = min(fitting, int(offered.get("GPU", 0)))
         # a cluster that grows on demand offers more once it is asked for more
         self.workers = max(1, fitting if workers is None else workers)
+        self.needs = f"a worker with {order.threads} CPUs and {self.gpus} GPUs on one machine of the cluster"
         self.options = {"num_cpus": order.threads, "num_gpus": self.gpus, "max_restarts": 0}
         self.told = (
             ray.put(json.dumps(order.to_json())),
@@ -198,14 +200,19 @@ class Actor(Hand):
 
 def connect(ray: Any, address: str | None, cpus: int | None) -> None:
     """Join the cluster at an address, or start one on this machine."""
-    quiet: dict[str, Any] = {"log_to_driver": False, "configure_logging": False}
-    with unreported():
+    where: dict[str, Any] = (
+        {"num_cpus": cpus, "include_dashboard": False} if address is None else {"address": address}
+    )
+    # Ray gives a new cluster half a minute, which is too little on a machine busy with other work
+    for left in reversed(range(STARTS if address is None else 1)):
         try:
-            if address is None:
-                ray.init(num_cpus=cpus, include_dashboard=False, **quiet)
-            else:
-                ray.init(address=address, **quiet)
+            with unreported():
+                ray.init(log_to_driver=False, configure_logging=False, **where)
+            return
         except Exception as error:
+            if left:
+                ray.shutdown()
+                continue
             raise LossproofError(
                 f"engine: expected a Ray cluster at {address or 'this machine'}, got none "
                 f"({type(error).__name__}: {error}). Start one with `ray start --head`, or give its address."

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from lossproof.train.member import Member
 
 RETRIES = 2  # of a group whose worker was lost, without a new checkpoint in between
+PATIENCE = 60.0  # seconds without any worker before it says what it is waiting for
 HEARING = 0.1  # seconds of waiting for a message before looking whether a stop was asked for
 
 
@@ -47,6 +48,7 @@ class Crew(ABC):
     """Where workers come from. A context manager: what it holds is given back at the end."""
 
     workers: int  # at a time
+    needs = "a process"  # each of them
 
     def __enter__(self) -> Crew:
         return self
@@ -112,11 +114,15 @@ class Coordinator:
 
     def run(self) -> None:
         """Train until all groups are done, or until a stop was asked for and every worker has come to one."""
+        since, said = time.monotonic(), False
         try:
             while self.busy or (self.waiting and not self.stopping):
                 self.hire()
                 for hand, message in self.crew.hear(HEARING):
                     self.handle(hand, message)
+                if not (self.busy or said) and time.monotonic() - since >= PATIENCE:
+                    self.notify(f"Still waiting for a first worker: is there room for {self.crew.needs}?")
+                    said = True
                 if self.stop() and not self.stopping:
                     self.stopping = True
                     for hand in self.busy:

@@ -17,6 +17,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
+from lossproof.formula.errors import LossproofError
 from lossproof.train.engines.coordinator import Crew, Hand
 
 if TYPE_CHECKING:
@@ -47,8 +48,16 @@ class Processes(Crew):
         self.hired = 0
         self.folder = tempfile.TemporaryDirectory(prefix="lossproof-")
         folder = Path(self.folder.name)
-        np.save(folder / "train.npy", images.train)
-        np.save(folder / "test.npy", images.test)
+        try:
+            np.save(folder / "train.npy", images.train)
+            np.save(folder / "test.npy", images.test)
+        except OSError as error:
+            size = (images.train.nbytes + images.test.nbytes) / 2**20
+            self.folder.cleanup()
+            raise LossproofError(
+                f"engine: expected room for {size:.0f} MiB of pixels in {folder.parent}, cannot write there "
+                f"({error}). Set TMPDIR to a folder with more."
+            ) from error
         told = {"order": order.to_json(), "checkpoints": str(checkpoints.resolve())}
         (folder / "order.json").write_text(json.dumps(told), encoding="utf-8")
 
