@@ -294,6 +294,8 @@ def _real_lines(sets: list[dict[str, Any]]) -> list[str]:
         bare = sum(row["without_pilot"]["within"] for row in rows)
         lines.append(f"- {goal}: within the seeds' interval on {within} of {len(rows)} sets with the pilot, {bare} without "
                      "(goal: 5 of 6).")  # fmt: skip
+        missing = [name for name in SETS if name not in {row["set"] for row in rows}]
+        lines += [f"  Not measured yet: {', '.join(missing)}."] if missing else []
     return lines
 
 

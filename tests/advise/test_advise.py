@@ -31,7 +31,7 @@ from lossproof.catalogue import CATALOGUE, resolve
 from lossproof.data.facts_stream import gather
 from lossproof.data.stream import open_stream
 from lossproof.formula import Loss, LossproofError
-from lossproof.likelihood import Levels
+from lossproof.likelihood import Levels, likelihood
 from lossproof.lower import function
 from lossproof.prove import REQUIREMENTS
 from lossproof.torch import ReconstructionLoss
@@ -235,15 +235,11 @@ def test_every_criterion_has_a_cell_with_a_source(digits, judged):
     assert mse["slope"].value == pytest.approx(2.0)
     assert mse["outliers"].value == pytest.approx(10.0, rel=1e-6)
     assert advice.table["mae"]["outliers"].value == pytest.approx(1.0)
-    # 1/2 T is the variance of exp(-(y - p)^2/T): eigenvalues above it are kept
-    t = mse["temperature"].value
-    assert t is not None
-    assert mse["active"].text.endswith(f"({int((digits.spectrum.values > mse_variance(mse, t)).sum())})")
-
-
-def mse_variance(row, t: float) -> float:
-    said = float(row["active"].why.split("deviation is ")[1].split(" ")[0])
-    return said**2 / t
+    (law,) = (c.law for c in judged[0] if c.label == "mse")
+    plain = likelihood("mse", 1.0, Levels(17), "excess").variance(float(np.mean(Bench(digits).p)))
+    assert law.deviation_at_one**2 == pytest.approx(float(plain))
+    kept = [int((digits.spectrum.values > v).sum()) for v in (law.deviation**2, float(plain))]
+    assert mse["active"].text == f"{kept[0]} of 64 ({kept[1]})"
 
 
 def test_reasons_changes_and_warnings_say_what_they_rest_on(digits, judged):

@@ -149,7 +149,7 @@ def warnings(facts: Facts, first: Ranked, beta: float | None, goal: Goal) -> lis
     law = first.candidate.law
     if math.isfinite(law.deviation) and goal.model == "vae":
         kept = facts.spectrum.above(law.deviation**2)
-        at_one = facts.spectrum.above(law.deviation**2 / law.temperature)
+        at_one = facts.spectrum.above(law.deviation_at_one**2)
         said.append(
             f"KL weight: with weight 1 a linear model keeps {at_one} directions, with {law.temperature:.2g} it keeps {kept} "
             f"(covariance eigenvalues above the law's variance). Averaging the loss over the {facts.pixels} values "

@@ -29,8 +29,8 @@ class Law:
     """A loss as the law exp(-loss/T)/Z of the data, fitted to one half of the held-out values and judged on the other.
 
     ``nats``: mean negative log-likelihood of a value, ``by_image`` the same for each image; in the unit of ``measure``.
-    ``deviation``: the law's standard deviation at the mean prediction. ``reason``: why there is no law, then ``nats``
-    is inf.
+    ``deviation``: the law's standard deviation at the mean prediction, ``deviation_at_one`` the same at T = 1.
+    ``reason``: why there is no law, then ``nats`` is inf.
     """
 
     temperature: float
@@ -38,6 +38,7 @@ class Law:
     by_image: Floats
     deviation: float
     reason: str = ""
+    deviation_at_one: float = math.nan
 
 
 @dataclass(frozen=True)
@@ -97,11 +98,11 @@ class Bench:
             law = likelihood(loss, float(found.temperature), self.measure, of)
             values = -np.asarray(law.log_prob(self.y[judged], self.p[judged]))
             centre = float(np.mean(self.p))
-            deviation = _deviation(law, centre)
+            deviation, plain = _deviation(law, centre), _deviation(law.at(1.0), centre)
         except LossproofError as error:
             return Law(math.nan, math.inf, np.empty(0), math.nan, str(error))
         by_image = values.mean(axis=1)
-        return Law(float(found.temperature), float(by_image.mean()), by_image, deviation)
+        return Law(float(found.temperature), float(by_image.mean()), by_image, deviation, "", plain)
 
 
 def normalised(loss: Loss) -> Of:

@@ -145,8 +145,7 @@ def _active(candidate: Candidate, facts: Facts) -> Cell:
     if not math.isfinite(deviation):
         return Cell("", None, candidate.law.reason, "")
     kept, known = facts.spectrum.above(deviation**2), len(facts.spectrum.values)
-    # near p = y the law is a Gaussian whose variance grows with T
-    at_one = facts.spectrum.above(deviation**2 / candidate.law.temperature)
+    at_one = facts.spectrum.above(candidate.law.deviation_at_one**2)
     text = f"{kept} of {known} ({at_one})"
     said = f"the law's standard deviation is {deviation:.3g} at T = {candidate.law.temperature:.3g}; in brackets at T = 1"
     return Cell(text, float(kept), said, "covariance spectrum")
