@@ -214,6 +214,17 @@ def test_a_member_that_diverges_stops_alone_as_it_does_without_a_stack(tiny, sma
             assert all(torch.equal(other.state()[key], value) for key, value in one.state().items())
 
 
+def test_no_number_depends_on_another_members_logits(tiny, small):
+    members, settings = make(tiny, ["mae"], small)
+    others, _ = make(tiny, ["mae"], small)
+    with torch.no_grad():
+        others[1].model.decoder[-1].bias += 20.0  # there the kernel writes p (1 - p) in another way
+    stacked(Stack(members), tiny, settings, 2)
+    stacked(Stack(others), tiny, settings, 2)
+    assert all(torch.equal(others[0].state()[key], value) for key, value in members[0].state().items())
+    assert not torch.equal(weights(members[1]), weights(others[1]))
+
+
 def test_what_goes_wrong_in_the_stack_alone_goes_on_from_the_members_own_epoch(tiny, small, monkeypatch):
     members, settings = make(tiny, ["bce", "mse"], small)
     others, _ = make(tiny, ["bce", "mse"], small)

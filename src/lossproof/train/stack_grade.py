@@ -1,38 +1,26 @@
-"""Losses of a stack's batch: members under the same plain loss are graded together, others each by its own criterion."""
+"""Losses of a stack's batch: each member's values and slopes by its own criterion, into their places in the stack."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import groupby
-from math import prod
 
 import torch
 from torch import Tensor
 
-from lossproof.torch.criterion import Criterion, LossCriterion
-from lossproof.torch.kernel import PIECE
+from lossproof.torch.criterion import LossCriterion
 from lossproof.train.member import Member
 
 
 class Grader:
     """Values, slopes and own gradients of every member of a stack.
 
+    Members under the same loss are graded one by one all the same: a kernel may choose between two ways of writing
+    a formula by the largest logit it is given, and no member's numbers shall depend on another one's logits.
     `own` holds, of each member, where the gradients of its criterion's own parameters go.
     """
 
     def __init__(self, members: Sequence[Member], own: Sequence[Sequence[Tensor]]) -> None:
-        self.members, self.own = members, own
-        self.together: list[range] = []
-        self.alone: list[int] = []
-        slots = range(len(members))
-        for _, found in groupby(
-            slots, lambda slot: (id(members[slot].arm), stateless(members[slot].criterion))
-        ):
-            group = list(found)
-            if stateless(members[group[0]].criterion):
-                self.together.append(range(group[0], group[-1] + 1))
-            else:
-                self.alone += group
+        self.criteria, self.own = [member.criterion for member in members], own
 
     def grade(
         self,
@@ -46,55 +34,30 @@ class Grader:
         """Slopes of the mean over the batch into `slopes`, summed values of each member into `sums` (members,).
 
         `target` is (members, n, c * h * w), `raw` and `slopes` (members, n, outputs * c * h * w), `shape` is (c, h, w).
-        Members that are not `moving` are left out where that saves something.
+        Members that are not `moving` get slopes of 0.
         """
         count = raw.shape[1]
-        each = max(1, PIECE // prod(raw.shape[1:]))  # members whose temporaries stay in a CPU's cache
-        for group in self.together:
-            for first in range(group.start, group.stop, each):
-                at = slice(first, min(first + each, group.stop))
-                values = self.stateless(self.members[first].criterion, target[at], raw[at], slopes[at], shape)
-                torch.sum(values.reshape(at.stop - at.start, -1), 1, out=sums[at])
-        for slot in self.alone:
+        for slot, (criterion, y, z, place) in enumerate(zip(self.criteria, target, raw, slopes, strict=True)):
             if slot not in moving:
-                slopes[slot].zero_()
+                place.zero_()
                 sums[slot] = 0.0
-                continue
-            criterion = self.members[slot].criterion
-            graded = criterion.grade(target[slot].view(count, *shape), raw[slot].view(count, -1, *shape[1:]))
-            torch.div(graded.slopes.reshape(count, -1), count, out=slopes[slot])
-            sums[slot] = graded.values.sum()
-            for place, slope in zip(self.own[slot], graded.own, strict=True):
-                torch.div(slope, count, out=place)
-
-    def stateless(
-        self, criterion: Criterion, target: Tensor, raw: Tensor, slopes: Tensor, shape: tuple[int, ...]
-    ) -> Tensor:
-        """One call for several members: the values; the slopes go into their place."""
-        count = raw.shape[1]
-        if type(criterion) is LossCriterion and criterion.kernel.both_logits is not None:
-            values, made = criterion.kernel.both_logits(target, raw, scale=1.0 / count, out=slopes)
-            if made is not slopes:
-                slopes.copy_(made)
-            return values
-        graded = criterion.grade(
-            target.reshape(-1, *shape), raw.reshape(target.shape[0] * count, -1, *shape[1:])
-        )
-        torch.div(graded.slopes.view(slopes.shape), count, out=slopes)
-        return graded.values
+            elif type(criterion) is LossCriterion and criterion.kernel.both_logits is not None:
+                values, made = criterion.kernel.both_logits(y, z, scale=1.0 / count, out=place)
+                if made is not place:
+                    place.copy_(made)
+                torch.sum(values, (0, 1), out=sums[slot])
+            else:
+                graded = criterion.grade(y.view(count, *shape), z.view(count, -1, *shape[1:]))
+                torch.div(graded.slopes.reshape(count, -1), count, out=place)
+                torch.sum(graded.values, (0, 1, 2, 3), out=sums[slot])
+                for gradient, slope in zip(self.own[slot], graded.own, strict=True):
+                    torch.div(slope, count, out=gradient)
 
     def project(self, moving: Sequence[int]) -> None:
         """Own parameters back into their bounds, after a step of the optimiser."""
-        for slot in self.alone:
-            if slot in moving and self.own[slot]:
-                self.members[slot].criterion.project()
+        for slot in moving:
+            if self.own[slot]:
+                self.criteria[slot].project()
 
 
-def stateless(criterion: Criterion) -> bool:
-    """Whether all criteria made by one arm are the same function at every time."""
-    return (
-        not criterion.parameters
-        and not criterion.buffers
-        and type(criterion).begin is Criterion.begin
-        and type(criterion).project is Criterion.project
-    )
+__all__ = ["Grader"]
