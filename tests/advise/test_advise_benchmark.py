@@ -67,7 +67,7 @@ def test_the_page_counts_misses_too(bench, tmp_path):
            "laps": 20, "train": 900, "seeds": 3, "seconds": 1.0}  # fmt: skip
     (tmp_path / "real-0-reconstruct.json").write_text(json.dumps(row))
     text = bench.page(tmp_path)
-    assert "In all 3 of 6 answers are right: 50.0 %" in text
+    assert "1 of 2 draws are right for every goal: 50.0 %" in text
     assert "- Gaussian noise, draw 1, sample: mae (sigma 0.05)" in text
     assert "| mse | 0.001 [0.0005, 0.0015] | **no** | bce | 0 | yes |" in text
     assert "within the seeds' interval on 0 of 1 sets with the pilot, 1 without" in text
