@@ -3,8 +3,7 @@
     python benchmarks/engines.py                     40 members of digits (8 losses x 5 seeds), two workers
     python benchmarks/engines.py --epochs 20 --write docs/sweeps.md
 
-All engines train the same members; their checkpoints are compared. CPU seconds are of all processes, Ray's own
-included, as Linux counts them. Waiting is what workers did not spend in a group between their start and their last
+All engines train the same members; their checkpoints are compared. CPU seconds are as Linux counts them. Waiting is what workers did not spend in a group between their start and their last
 group's end: the time to hand out groups. The page's plan follows from these figures.
 """
 
@@ -89,19 +88,19 @@ def in_process(sweep: Sweep, folder: Path) -> dict[str, Any]:
 def with_engine(sweep: Sweep, name: str, workers: int, folder: Path) -> dict[str, Any]:
     """The sweep with an engine's workers."""
     engine = engine_of(name, workers)
-    began, before = time.perf_counter(), cpu_of_all()
+    began, own = time.perf_counter(), time.process_time()
     members = sweep.members(folder)
     arms = resolve_all(LOSSES, sweep.images, sweep.settings)
     order = make_order(
         sweep.images, LOSSES, arms, sweep.settings, threads=sweep.threads, checkpoint_seconds=5.0
     )
-    own = time.process_time()
     with crew_of(engine, order, sweep.images, folder) as crew:
-        started = time.perf_counter() - began
+        started, start_cpu = time.perf_counter() - began, time.process_time() - own
+        own = time.process_time()
         coordinator = Coordinator(crew, members, sweep.settings.epochs)
         coordinator.run()
-        trained, total = time.perf_counter() - began, cpu_of_all() - before
-        coordinating = time.process_time() - own
+        trained, coordinating = time.perf_counter() - began, time.process_time() - own
+        servants = cpu_of_descendants()
         # fresh members know of no checkpoints: their workers find them at the last epoch
         crew.workers = 1
         idle = idle_groups(crew, sweep.members(folder), sweep.settings.epochs)
@@ -110,8 +109,9 @@ def with_engine(sweep: Sweep, name: str, workers: int, folder: Path) -> dict[str
     last = max(end for _, end in account.spans.values())
     return {
         "wall": trained,
-        "cpu": total,
-        "start_cluster": started,
+        "servants_cpu": servants,
+        "start_wall": started,
+        "start_cpu": start_cpu,
         "start_worker_cpu": sum(account.setups) / len(account.setups),
         "groups": len(account.walls),
         "group_wall": sum(account.walls),
@@ -133,8 +133,8 @@ def idle_groups(crew: Crew, members: list[Member], epochs: int) -> dict[str, flo
     return {"a_group": statistics.median(account.walls) + waiting / len(account.walls)}
 
 
-def cpu_of_all() -> float:
-    """CPU seconds of this process and all that descend from it, those that ended included."""
+def cpu_of_descendants() -> float:
+    """CPU seconds of the processes that descend from this one and are still there: Ray's own."""
     parents, spent = {}, {}
     for place in Path("/proc").glob("[0-9]*"):
         try:
@@ -142,11 +142,10 @@ def cpu_of_all() -> float:
         except OSError:
             continue
         parents[int(place.name)] = int(fields[1])
-        spent[int(place.name)] = sum(int(ticks) for ticks in fields[11:15]) / TICK
+        spent[int(place.name)] = (int(fields[11]) + int(fields[12])) / TICK
     total, found = 0.0, {os.getpid()}
-    while found:
+    while found := {pid for pid, parent in parents.items() if parent in found}:
         total += sum(spent[pid] for pid in found)
-        found = {pid for pid, parent in parents.items() if parent in found}
     return total
 
 
@@ -242,26 +241,31 @@ def section(found: dict[str, Any]) -> str:
             else ""
         ),
         "",
-        "| engine | CPU s, all processes | of it in groups | start of a worker, CPU s | coordinator, CPU s | groups "
-        "| waiting | end | same table |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
-        f"| in process | {base['cpu']:.1f} | | | | | | | |",
+        "CPU seconds, and waiting as a share of the time that workers spent in groups:",
+        "",
+        "| engine | in groups | coordinator | Ray's own processes | start: coordinator | start: each worker | groups "
+        "| waiting between groups | waiting for the last ones | same rows |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+        f"| in process | {base['cpu']:.1f} | | | | | | | | |",
     ]
     for name, told in found["engines"].items():
-        waiting = told["waiting"] / told["group_wall"]
         lines.append(
-            f"| {name}, {found['workers']} workers | {told['cpu']:.1f} | {told['group_cpu']:.1f} | "
-            f"{told['start_worker_cpu']:.1f} | {told['coordinator_cpu']:.1f} | {told['groups']} | {waiting:.1%} | "
-            f"{told['tail'] / told['group_wall']:.1%} | {'yes' if told['same'] else 'NO'} |"
+            f"| {name} | {told['group_cpu']:.1f} | {told['coordinator_cpu']:.2f} | {told['servants_cpu']:.1f} | "
+            f"{told['start_cpu']:.1f} | {told['start_worker_cpu']:.1f} | {told['groups']} | "
+            f"{told['waiting'] / told['group_wall']:.2%} | {told['tail'] / told['group_wall']:.1%} | "
+            f"{'yes' if told['same'] else 'NO'} |"
         )
-    lines += ["", "Scheduling, beside the work in groups:", ""]
+    lines.append("")
     for name, told in found["engines"].items():
-        share = (told["waiting"] + told["coordinator_cpu"]) / told["group_wall"]
-        cpu = told["coordinator_cpu"] / told["group_cpu"]
+        running = told["coordinator_cpu"] + told["servants_cpu"]
+        starting = told["start_cpu"] + found["workers"] * told["start_worker_cpu"]
+        work = told["group_cpu"] / (epochs + 1) * (PLANNED[1] + 1)
         lines.append(
-            f"- {name}: waiting and the coordinator's CPU time are {share:.1%} of the work ({cpu:.1%} for the "
-            f"coordinator alone); a group with nothing to do takes {told['idle']['a_group'] * 1e3:.0f} ms, "
-            f"checkpoints there and back included."
+            f"- {name}: scheduling (waiting between groups, and the CPU time of the coordinator and of Ray's own processes) is "
+            f"{told['waiting'] / told['group_wall'] + running / told['group_cpu']:.1%} of this work. With "
+            f"{PLANNED[1]} epochs a member the work is {work:.0f} CPU s; the same scheduling would be "
+            f"{told['waiting'] / told['group_wall'] * told['group_cpu'] / work + running / work:.1%} of it, and starting, once a "
+            f"run, {starting / work:.1%}. A group with nothing to do takes {told['idle']['a_group'] * 1e3:.0f} ms."
         )
     lines += ["", *plan(found, each), ""]
     lines += [

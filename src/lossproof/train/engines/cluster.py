@@ -32,7 +32,10 @@ POLL = 1.0  # seconds that a worker waits for something to say
 
 
 class Worker:
-    """The actor: trains in a thread of its own, and says what happened when it is asked."""
+    """The actor: trains in a thread of its own, and says what happened when it is asked.
+
+    Its methods are called side by side: an order does not wait until somebody who asks has been answered.
+    """
 
     def __init__(self, order: str, train: Any, test: Any) -> None:
         self.said: queue.Queue[Message] = queue.Queue()
@@ -120,7 +123,12 @@ class Actors(Crew):
         # a cluster that grows on demand offers more once it is asked for more
         self.workers = max(1, fitting if workers is None else workers)
         self.needs = f"a worker with {order.threads} CPUs and {self.gpus} GPUs on one machine of the cluster"
-        self.options = {"num_cpus": order.threads, "num_gpus": self.gpus, "max_restarts": 0}
+        self.options = {
+            "num_cpus": order.threads,
+            "num_gpus": self.gpus,
+            "max_restarts": 0,
+            "max_concurrency": 2,
+        }
         self.told = (
             ray.put(json.dumps(order.to_json())),
             ray.put(images.train),
