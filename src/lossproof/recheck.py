@@ -9,18 +9,18 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from fractions import Fraction
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from lossproof.formula import LossproofError
 from lossproof.rechecking.claims import Said, check_claim, read_claim
 from lossproof.rechecking.cover import Box, Boxes, gap, holds_on, read_pieces
+from lossproof.rechecking.domain import narrowed
 from lossproof.rechecking.figures import FIGURES
-from lossproof.rechecking.points import Range, read_range
+from lossproof.rechecking.points import read_range
 from lossproof.rechecking.statements import KINDS, STATEMENTS, Stated, is_kind, need_derivative
-from lossproof.rechecking.values import Broken, Formula, names
+from lossproof.rechecking.values import Broken, Formula, Undecided, names
 from lossproof.rechecking.witness import check_contradiction, read_witness
 
 SCHEMA = "lossproof certificate 1"
@@ -186,6 +186,8 @@ class _Checker:
             self._line(key, line)
         except Broken as broken:
             self.problems.append((key, str(broken)))
+        except Undecided:
+            self.problems.append((key, "not decided: no precision tells which branch of a formula holds"))
         except (KeyError, TypeError, AttributeError, ValueError, IndexError, ZeroDivisionError) as error:
             self.problems.append((key, f"expected the layout of {SCHEMA!r}, got {error!r}"))
 
@@ -207,9 +209,9 @@ class _Checker:
             return
         claims = [c for step in verdict["steps"] for c in self._step(step)]
         if kind == "Refuted":
-            self._refuted(key, verdict, replace_details(self.base, line["details"]))
+            self._refuted(key, verdict, replace(self.base, details=line["details"]))
             return
-        stated = narrowed(self.base, verdict["domain"], line["details"])
+        stated = narrowed(key, self.base, verdict["domain"], line["details"])
         if kind == "Certified":
             self._pieces(key, verdict, stated, claims)
         elif not claims and not (key in _BY_FORMULA and isinstance(line["details"].get("formula"), str)):
@@ -362,45 +364,6 @@ def _as_box(said: Said) -> Boxes:
         return said.left, said.relation, said.right, (), []
     box = ((float(p.low), float(p.high)),)
     return said.left, said.relation, said.right, ("p",), [box] if p.low < p.high else []
-
-
-_NARROWER = re.compile(r"(\w+) in ([\[(])([^,]+), ([^\])]+)([\])])")
-
-
-def narrowed(base: Stated, domain: str, details: Mapping[str, Any]) -> Stated:
-    """The domain that a verdict names: that of the certificate, or openly a part of it."""
-    y, p = base.y, base.p
-    for name, left, low, high, right in _NARROWER.findall(domain):
-        span = read_range(f"{left}{_end(low)}, {_end(high)}{right}")
-        if name == "y" and not span.covers(y):
-            raise Broken(f"shown for y in {left}{low}, {high}{right} only")
-        if name == "p" and p.covers(span):
-            if _loss_of_range(p, span) > _MARGIN:
-                raise Broken(f"shown for p in {left}{low}, {high}{right} only")
-            p = span
-    if "y in " not in domain and "P(Y = 1)" not in domain:
-        raise Broken(f"expected a domain of y and p, got {domain!r}")
-    return Stated(base.formula, y, p, base.free, details)
-
-
-#: the share of the predictions at the ends that a verdict may openly leave out
-_MARGIN = Fraction(1, 10**6)
-
-
-def _loss_of_range(whole: Range, part: Range) -> Fraction:
-    if None in (whole.low, whole.high, part.low, part.high):
-        return Fraction((whole.low, whole.high) != (part.low, part.high))
-    return 1 - (part.high - part.low) / (whole.high - whole.low)  # type: ignore[operator]
-
-
-def _end(text: str) -> str:
-    one, minus, rest = text.strip().partition("1 - ")
-    return str(1 - Fraction(rest)) if minus and not one else text
-
-
-def replace_details(base: Stated, details: Mapping[str, Any]) -> Stated:
-    """The same with a line's details."""
-    return Stated(base.formula, base.y, base.p, base.free, details)
 
 
 __all__ = ["Report", "recheck"]
