@@ -214,14 +214,22 @@ def test_a_member_that_diverges_stops_alone_as_it_does_without_a_stack(tiny, sma
             assert all(torch.equal(other.state()[key], value) for key, value in one.state().items())
 
 
-def test_no_number_depends_on_another_members_logits(tiny, small):
-    members, settings = make(tiny, ["mae"], small)
-    others, _ = make(tiny, ["mae"], small)
+@pytest.mark.parametrize("batch", [16, 32])  # of 30 pixels: members graded one by one, and in one call
+@pytest.mark.parametrize("logit", [20.0, torch.nan])
+def test_no_number_depends_on_another_members_logits(tiny, small, batch, logit):
+    options = small | {"batch_size": batch}
+    members, settings = make(tiny, ["mae", "huber"], options)
+    others, _ = make(tiny, ["mae", "huber"], options)
     with torch.no_grad():
-        others[1].model.decoder[-1].bias += 20.0  # there the kernel writes p (1 - p) in another way
-    stacked(Stack(members), tiny, settings, 2)
-    stacked(Stack(others), tiny, settings, 2)
-    assert all(torch.equal(others[0].state()[key], value) for key, value in members[0].state().items())
+        others[1].model.decoder[-1].bias += logit  # above 12 the kernel writes p (1 - p) in another way
+    pixels = torch.from_numpy(tiny.train)
+    stacks = Stack(members), Stack(others)
+    for epoch in (1, 2):
+        given = {seed: draw(pixels, settings, epoch, seed) for seed in settings.seeds}
+        for stack in stacks:
+            stack.run([given[seed] for seed in stack.seeds], range(4))
+    for slot in (0, 2, 3):
+        assert all(torch.equal(others[slot].state()[k], v) for k, v in members[slot].state().items())
     assert not torch.equal(weights(members[1]), weights(others[1]))
 
 
