@@ -94,3 +94,32 @@ def test_a_place_without_a_value_that_cancels_is_seen(formula):
 def test_a_divisor_that_is_guarded_or_no_zero_is_no_hindrance(formula):
     verdict = certify(formula, only=("minimum",), in_process=True).lines["minimum"].verdict
     assert isinstance(verdict, Proved), verdict
+
+
+@pytest.mark.parametrize(
+    "formula",
+    [
+        "where(0*log(p - 1/2) == 0, (y - p)**2, -1)",
+        "where(sqrt(p - 1/2)**2 >= p - 1/2, (y - p)**2, -1)",
+        "where((p - 3/10)/(p - 3/10) > 0, (y - p)**2, (y - p)**2 - 1)",
+        "where(y/y == 1, (y - p)**2, -(y - p)**2)",
+        "(y - p)**2*sin(p - 1/2)/sin(p - 1/2)",
+        "(y - p)**2*((y - 1/3)**2 + (p - 1/2)**2)/((y - 1/3)**2 + (p - 1/2)**2)",
+        "(y - p)**2*log(y + 2/3)/log(y + 2/3)",
+        "(y - p)**2 + sqrt(p - 1/10**9)**2 - p",
+        "(y - p)**2 + exp(log((p - 1/3)*(p - 1/3 - 1/10**9)))/10**30",
+        "(y - p)**2*(p**7 - 1/2)/(p**7 - 1/2)",
+    ],
+)
+def test_conditions_and_parts_that_cancel_must_have_a_value(formula):
+    lines = certify(formula, only=("minimum", "unique", "convex"), in_process=True).lines
+    assert all(isinstance(line.verdict, Unknown) for line in lines.values())
+    assert any(word in lines["minimum"].verdict.reason for word in ("no real value", "cancels"))
+
+
+@pytest.mark.parametrize("formula", ["(y - p)**2 + 1/(y - 1/3)**2", "(y - p)**2 + log(abs(y - 1/3))"])
+def test_a_target_with_an_infinite_loss_is_not_one_of_every_y(formula):
+    lines = certify(formula, only=("minimum", "unique", "floor"), in_process=True).lines
+    assert not any(
+        isinstance(lines[key].verdict, Proved | Certified) for key in ("minimum", "unique", "floor")
+    )

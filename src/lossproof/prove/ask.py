@@ -95,7 +95,8 @@ class _Run:
         self.deadline = began + budget
         self.head: dict[str, Any] = {}
         self.records: dict[str, Any] = {}
-        self.reasons: dict[str, str] = {}
+        self.reasons: dict[str, str] = {}  # section -> how the prover ended in it
+        self.said: dict[str, str] = {}  # section -> why the prover did not begin it
         self.finished: set[str] = set()
         self.current = ""
 
@@ -148,6 +149,9 @@ class _Run:
                 case {"failed": section, "reason": why}:
                     self.reasons[section] = why
                     self.finished.add(section)
+                case {"passed": section, "reason": why}:
+                    self.said[section] = why
+                    self.finished.add(section)
                 case {"end": section}:
                     self.finished.add(section)
                 case {"error": text}:
@@ -169,8 +173,8 @@ class _Run:
             for key in section.keys:
                 if key in self.records:
                     lines[key] = line_of(key, self.records[key])
-                elif section.module in self.reasons:
-                    why = self.sentence(self.reasons[section.module])
+                elif section.module in self.said or section.module in self.reasons:
+                    why = self.said.get(section.module) or self.sentence(self.reasons[section.module])
                     lines[key] = Line(key, STATEMENTS[key], Unknown(why))
         free = {p.name: span_text(p.interval) for p in problem.free}
         span = problem.prediction

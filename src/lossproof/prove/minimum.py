@@ -18,7 +18,8 @@ from lossproof.prove.ball import sign_at
 from lossproof.prove.boxes import Cover, minimum_cover
 from lossproof.prove.clock import Clock, OutOfTime
 from lossproof.prove.collapse import branches_of, collapse, sign_on
-from lossproof.prove.continuity import Stuck, as_pieces, claim, gate, slope_of
+from lossproof.prove.continuity import Stuck, as_pieces, claim, gate, slope_of, variants
+from lossproof.prove.defined import defined
 from lossproof.prove.excess import continuous_at_end, excess_sign
 from lossproof.prove.identity import vanishes
 from lossproof.prove.problem import Line, Problem, undefined_at
@@ -135,12 +136,23 @@ def _within(slope: Expr, region: Region, clock: Clock) -> Signed:
 def _by_value(problem: Problem, region: Region, loss: Expr, clock: Clock) -> Side | None:
     """The side from the sign of loss(y, p) - loss(y, y)."""
     found = excess_sign(problem, region, loss, clock)
-    if found.sign == "?":
+    if found.sign == "?" or not _has_floor(problem, region, clock):
         return None
     return Side(region, loss, found.sign, found.steps, _DIRECT)
 
 
 _DIRECT = "by value"
+
+
+def _has_floor(problem: Problem, region: Region, clock: Clock) -> bool:
+    """Whether loss(y, y) is shown to be finite for every y: what is infinite at a y drops out of the difference."""
+    if region.end is not None:
+        return True
+    try:
+        floors = variants(as_pieces(collapse(region.fix(problem.floor), region, clock)))
+    except Stuck:
+        return False
+    return all(defined(region.put(floor), clock=clock) is not None for floor in floors)
 
 
 def nowhere_finite(pinned: Expr) -> bool:

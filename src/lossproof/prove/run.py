@@ -1,7 +1,8 @@
 """The prover's own process: reads one request, writes one JSON message a line as its findings come.
 
 Messages: {"head": the problem}, {"begin": section, "seconds": its share}, {"line": key, ...}, {"end": section},
-{"failed": section, "reason": why}, {"error": message of a LossproofError}, {"broken": any other error}, {"done": true}.
+{"failed": section, "reason": why}, {"passed": section, "reason":
+why it was not begun}, {"error": message of a LossproofError}, {"broken": any other error}, {"done": true}.
 """
 
 import contextlib
@@ -46,12 +47,13 @@ def messages(request: Mapping[str, Any], *, alarm: bool = False) -> Iterator[Mes
         return
     yield {"head": reading.request() | {"versions": versions()}}
 
+    from lossproof.prove.cancelled import forgotten
     from lossproof.prove.clock import Clock
     from lossproof.prove.record import line_of, line_record
     from lossproof.prove.written import without_value
 
     known = {key: line_of(key, record) for key, record in request["known"].items()}
-    unvalued = without_value(problem)
+    unvalued = without_value(problem) or forgotten(problem)
     for section in request["sections"] if unvalued is None else ():
         left = budget - (time.monotonic() - began)
         share = SHARE * left
@@ -71,7 +73,7 @@ def messages(request: Mapping[str, Any], *, alarm: bool = False) -> Iterator[Mes
     if unvalued is not None:
         for section in request["sections"]:
             yield {"begin": section, "seconds": 0.0}
-            yield {"failed": section, "reason": unvalued}
+            yield {"passed": section, "reason": unvalued}
     yield {"done": True}
 
 

@@ -14,7 +14,7 @@ from lossproof.formula.parse import parse
 from lossproof.formula.symbols import P, Y
 from lossproof.prove.collapse import branches_of
 from lossproof.prove.problem import Problem
-from lossproof.rechecking.values import Broken, Undecided, ball, precision, value
+from lossproof.rechecking.values import Broken, NoValue, Undecided, ball, precision, value
 
 Expr = Any  # sympy is untyped
 _POINTS = 60
@@ -65,6 +65,8 @@ def _is_nan(problem: Problem, at: Mapping[str, Fraction]) -> bool:
     try:
         with precision(128):
             return bool(ball(value(problem.loss.formula, at, decimal=problem.decimal)).is_nan())
+    except NoValue:
+        return True
     except (Undecided, Broken, LossproofError, RecursionError):  # the last: a thousand terms and more
         return False
 

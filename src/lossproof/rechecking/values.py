@@ -22,6 +22,10 @@ class Undecided(Exception):
     """The precision does not tell which branch holds."""
 
 
+class NoValue(Undecided):
+    """A comparison of what is no number."""
+
+
 class Broken(Exception):
     """The certificate says something that cannot be read or is not true."""
 
@@ -97,9 +101,11 @@ _SIGNS: dict[type[ast.cmpop], str] = {
 
 
 def compare(relation: str, a: Value, b: Value) -> bool:
-    """Whether a relation of two values holds. Raises ``Undecided`` where their balls overlap."""
+    """Whether a relation of two values holds. Raises ``Undecided`` where their balls overlap, ``NoValue`` for nan."""
     difference = a - b
     if isinstance(difference, arb):
+        if difference.is_nan():
+            raise NoValue
         if difference.is_exact() and difference.is_finite():
             difference = difference.mid()
         elif not (difference > 0 or difference < 0):

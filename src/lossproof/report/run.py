@@ -12,9 +12,8 @@ import pandas as pd
 
 from lossproof.formula.errors import LossproofError
 from lossproof.report.paired import check_table, losses
+from lossproof.train.store import EXCHANGE
 from lossproof.train.table import at_base
-
-EXCHANGE = "exchange.json"
 
 
 @dataclass(frozen=True)

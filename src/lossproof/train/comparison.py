@@ -19,6 +19,7 @@ import torch
 
 from lossproof.data import Images, load
 from lossproof.formula.errors import LossproofError
+from lossproof.likelihood.exchange import record as exchange_rates
 from lossproof.models import build
 from lossproof.train.arm import Arm, arm_of, reference
 from lossproof.train.engines import engine_of, train_elsewhere
@@ -37,6 +38,7 @@ from lossproof.train.store import (
     CHECKPOINTS,
     CONFIG,
     EVENTS,
+    EXCHANGE,
     TEMPORARY,
     open_directory,
     read_config,
@@ -185,6 +187,9 @@ def compare(
         )
         used = config["stack"]["used"]
         write_json(directory / CONFIG, config)
+        plain = [arm.loss for arm in arms if arm.loss is not None]
+        if members[0].model.variational and plain and len(images.train) > 1:
+            write_json(directory / EXCHANGE, exchange_rates(plain, images.train))
     settings = replace(settings, stack=used)
     (directory / CHECKPOINTS).mkdir(exist_ok=True)
     for member in members:

@@ -10,6 +10,7 @@ from typing import Any
 from lossproof.formula.errors import LossproofError
 
 CONFIG, EVENTS, CHECKPOINTS, TEMPORARY = "config.json", "events.json", "checkpoints", ".writing-"
+EXCHANGE = "exchange.json"
 
 
 def write_bytes(path: Path, content: bytes) -> None:

@@ -1,0 +1,137 @@
+"""What a written formula asks for - divisors that are not 0, roots and logarithms of what has one - and SymPy drops.
+
+A part that is still in the prover's expression is its own business: it must show it to be defined. One that has
+cancelled, as sin(p - 1/2)/sin(p - 1/2) does, would be forgotten; here it must be shown to have a value everywhere.
+"""
+
+import ast
+from collections.abc import Iterator
+from typing import Any
+
+import sympy
+
+from lossproof.formula import LossproofError
+from lossproof.formula.functions import to_elementary
+from lossproof.formula.parse import parse
+from lossproof.formula.symbols import P, Y
+from lossproof.prove.clock import Clock, OutOfTime
+from lossproof.prove.problem import Problem
+from lossproof.prove.regions import regions
+from lossproof.prove.sign import sign
+
+Expr = Any  # sympy is untyped
+_LARGE = 200  # operations in an expression that is cancelled to see what is left
+_PARTS = 200  # of a formula that are looked at
+_SECONDS = 3.0
+#: what the signs of a part may be, inside the domain and on its diagonal
+_ALLOWED = {"divisor": ("+", "-"), "log": ("+",), "root": ("+", ">=", "0")}
+
+
+def forgotten(problem: Problem) -> str | None:
+    """Why nothing is said of a formula with a part that may lack a value somewhere, and cancels; None if none does.
+
+    >>> from lossproof.catalogue import CATALOGUE, resolve
+    >>> [loss.id for loss in CATALOGUE.values() if forgotten(Problem(loss)) is not None]
+    []
+    >>> forgotten(Problem(resolve("(y - p)**2*sin(p - 1/2)/sin(p - 1/2)")))
+    'sin(p - 1 / 2) is divided by and cancels, and is not shown to differ from 0; write the formula without it'
+    """
+    symbols = {s.name: s for s in problem.expr.free_symbols - {Y, P}}
+    values = {n: v for n, v in problem.loss.values.items() if n not in symbols}
+    left: set[tuple[str, Expr]] | None = None
+    clock = Clock(_SECONDS)
+    for kind, text in list(dict.fromkeys(_demands(problem.loss.formula)))[:_PARTS]:
+        try:
+            part = to_elementary(parse(text, params=symbols, values=values, decimal=problem.decimal))
+        except (LossproofError, TypeError, ValueError):
+            continue
+        for factor in _factors(part) if kind == "divisor" else [_reduced(part)]:
+            if factor.is_number:
+                continue
+            if left is None:
+                left = set(_kept(problem.plain))
+            if (kind, factor) in left:
+                continue
+            try:
+                if _shown(problem, factor, _ALLOWED[kind], clock):
+                    continue
+            except OutOfTime:
+                pass
+            return f"{text} {_WORDS[kind]}; write the formula without it"
+    return None
+
+
+_WORDS = {
+    "divisor": "is divided by and cancels, and is not shown to differ from 0",
+    "log": "has its logarithm taken, which cancels, and is not shown to be positive",
+    "root": "has its root taken, which cancels, and is not shown to be at least 0",
+}
+
+
+def _demands(formula: str) -> Iterator[tuple[str, str]]:
+    for node in ast.walk(ast.parse(formula, mode="eval")):
+        match node:
+            case ast.BinOp(op=ast.Div(), right=part) if not isinstance(part, ast.Constant):
+                yield "divisor", ast.unparse(part)
+            case ast.BinOp(left=part, op=ast.Pow(), right=ast.UnaryOp(op=ast.USub())):
+                yield "divisor", ast.unparse(part)
+            case ast.BinOp(left=part, op=ast.Pow(), right=power) if not _whole(power):
+                yield "root", ast.unparse(part)
+            case ast.Call(func=ast.Name(id="log"), args=[part]):
+                yield "log", ast.unparse(part)
+            case ast.Call(func=ast.Name(id="log1p"), args=[part]):
+                yield "log", f"1 + ({ast.unparse(part)})"
+            case ast.Call(func=ast.Name(id="sqrt"), args=[part]):
+                yield "root", ast.unparse(part)
+
+
+def _whole(power: ast.expr) -> bool:
+    return isinstance(power, ast.Constant) and power.value == int(power.value)
+
+
+def _kept(expr: Expr) -> Iterator[tuple[str, Expr]]:
+    """Divisors, arguments of logarithms and bases of roots in what the prover works with, once it has cancelled."""
+    for node in sympy.preorder_traversal(_reduced(expr)):
+        if isinstance(node, sympy.log):
+            yield "log", node.args[0]
+        elif isinstance(node, sympy.Pow):
+            base, power = node.args
+            if not power.is_Integer:
+                yield "root", base
+                yield "log", base
+            if power.could_extract_minus_sign():
+                yield from (("divisor", f) for f in _factors(base))
+
+
+def _reduced(expr: Expr) -> Expr:
+    """Every rational part over one denominator, common factors gone, innermost first."""
+    if not getattr(expr, "args", ()) or not isinstance(expr, sympy.Expr):
+        return expr
+    if isinstance(expr, sympy.Piecewise):
+        return sympy.Piecewise(
+            *((_reduced(value), condition) for value, condition in expr.args), evaluate=False
+        )
+    made = expr.func(*(_reduced(a) for a in expr.args))
+    if not isinstance(made, sympy.Add | sympy.Mul) or made.count_ops() > _LARGE or made.has(sympy.Piecewise):
+        return made
+    try:
+        return sympy.cancel(made)
+    except sympy.PolynomialError:
+        return made
+
+
+def _factors(expr: Expr) -> list[Expr]:
+    """Irreducible factors, each up to a constant."""
+    try:
+        found = [f for f, _ in sympy.factor_list(_reduced(expr))[1]]
+    except sympy.PolynomialError:
+        found = list(sympy.Mul.make_args(expr))
+    return [-f if f.could_extract_minus_sign() else f for f in found]
+
+
+def _shown(problem: Problem, part: Expr, allowed: tuple[str, ...], clock: Clock) -> bool:
+    for region in regions(problem, ends=False):
+        for at in (part, part.xreplace({P: Y})):
+            if sign(region.put(at), clock=clock).sign not in allowed:
+                return False
+    return True
