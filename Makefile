@@ -12,7 +12,7 @@ unexport PYTHONPATH
 
 CLI_DOCS = $(BIN)/python -m typer lossproof.cli utils docs --name lossproof --title "Command line"
 
-.PHONY: help demo test lint types unit docs generate certificates bench bench-peers bench-losses accuracy soundness soundness-nightly browser clean
+.PHONY: help demo test lint types unit docs generate certificates bench bench-peers bench-losses bench-stack bench-engines bench-advice bench-likelihoods accuracy soundness soundness-nightly browser clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -71,6 +71,18 @@ bench-peers: $(VENV)/.run ## the same beside pythae, Keras and a DataLoader loop
 
 bench-losses: $(VENV)/.dev ## speed of the losses beside torch, Keras and optax; writes docs/performance.md
 	$(BIN)/python benchmarks/losses.py
+
+bench-stack: $(VENV)/.run ## members side by side beside one member; writes docs/performance.md
+	$(BIN)/python benchmarks/stack.py
+
+bench-engines: $(VENV)/.dev ## what engines cost; writes docs/sweeps.md
+	$(BIN)/python benchmarks/engines.py --write docs/sweeps.md
+
+bench-advice: $(VENV)/.run ## how good the advice is, DATA=folder of sets; writes docs/advice.md
+	$(BIN)/python benchmarks/advice.py --data $(or $(DATA),data) --out build/advice && $(BIN)/python benchmarks/advice.py --out build/advice --write
+
+bench-likelihoods: $(VENV)/.run ## losses in bits per pixel on each set, DATA=folder of sets; writes docs/likelihoods.md
+	$(BIN)/python benchmarks/likelihoods.py --data $(or $(DATA),data)
 
 accuracy: $(VENV)/.dev ## error of every loss in every target, in ulp; writes docs/accuracy.md
 	$(BIN)/python benchmarks/accuracy.py

@@ -56,7 +56,8 @@ def resolve_in(catalogue: Mapping[str, Loss], spec: object, params: Mapping[str,
 
 def _no_decoder(spec: object) -> None:
     """Refuse a decoder, or the text of one, where a loss is asked for."""
-    from lossproof.catalogue.decoders import DECODERS, Decoder
+    from lossproof.catalogue.decoder import Decoder
+    from lossproof.catalogue.decoders import DECODERS
 
     head = re.match(r"\s*([A-Za-z_]\w*)\s*(\(|$)", spec) if isinstance(spec, str) else None
     known = spec if isinstance(spec, Decoder) else DECODERS.get(head[1]) if head else None

@@ -86,7 +86,10 @@ def _demands(formula: str) -> Iterator[tuple[str, str]]:
 
 
 def _whole(power: ast.expr) -> bool:
-    return isinstance(power, ast.Constant) and power.value == int(power.value)
+    match power:
+        case ast.Constant(value=int() | float() as number):
+            return float(number).is_integer()
+    return False
 
 
 def _kept(expr: Expr) -> Iterator[tuple[str, Expr]]:
