@@ -162,9 +162,8 @@ def run_pilot(
     conclusive = reached < LEARNT * mean_image
     if not conclusive:
         chosen = candidates[0].label
-        laps = f"{rows[0].epochs} epoch" + "s" * (rows[0].epochs != 1)
         words = (
-            f"too short to tell: after {laps} the squared error is {reached:.3g}, the mean image's "
+            f"too short to tell: after epoch {rows[0].epochs} the squared error is {reached:.3g}, the mean image's "
             f"{mean_image:.3g}; the facts decide"
         )
     return Pilot(
