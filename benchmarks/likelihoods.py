@@ -212,7 +212,7 @@ def model_words(found: Mapping[str, Any], s: Standing) -> str:
     close = f"not separated from {listing(s.near)}" if s.near else "separated from all other losses"
     last = s.order[-1][0]
     lines = [
-        f"{found['model'].upper()}: {s.best} has the fewest bits per pixel{given} of the losses, "
+        f"{found['model'].upper()}: of the losses {s.best} has the fewest bits per pixel{given}, "
         f"{with_margin(*s.means[s.best])}, {close}; the last, {last}, has {span(*s.gaps[last, s.best])} more."
     ]
     for what in ("zeros", "ones"):
@@ -301,6 +301,8 @@ def page(kept: Mapping[str, Mapping[str, Any]]) -> str:
     lines = ["# Which loss wins where: bits per pixel", "", *settings_words(kept), "", "## In short", ""]
     for model, found in by_model.items():
         lines.append(f"- {model.upper()}: {verdict({f['title']: stands[key] for key, f in found.items()})}")
+    if missing := [f"{m.upper()} on {SETS[n].title}" for m in MODELS for n in SETS if f"{n}/{m}" not in kept]:
+        lines.append(f"- Not measured yet, and so left out of what is said here: {listing(missing)}.")
     if pairs := alike(list(stands.values())):
         lines.append(f"- No set and neither model separates {listing(pairs)}.")
     titles = list(dict.fromkeys(found["title"] for found in kept.values()))
