@@ -3,8 +3,9 @@
     python benchmarks/engines.py                     40 members of digits (8 losses x 5 seeds), two workers
     python benchmarks/engines.py --epochs 20 --write docs/sweeps.md
 
-All engines train the same members; their checkpoints are compared. CPU seconds are as Linux counts them. Waiting is what workers did not spend in a group between their start and their last
-group's end: the time to hand out groups. The page's plan follows from these figures.
+All engines train the same members; their checkpoints are compared. CPU seconds are as Linux counts them. Waiting is
+what workers did not spend in a group between their start and their last group's end: the time to hand out groups.
+The page's plan follows from these figures.
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ from lossproof.train.table import RESULTS
 
 LOSSES = ("bce", "mse", "mae", "logcosh", "huber(delta=0.1)", "charbonnier", "hellinger", "jensen_shannon")
 PLANNED = (10_000, 60)  # members, and epochs: what `compare digits` takes
+SETTLING = 40  # seconds
 START, END = "<!-- engines -->", "<!-- /engines -->"
 TICK = os.sysconf("SC_CLK_TCK")
 
@@ -96,11 +98,12 @@ def with_engine(sweep: Sweep, name: str, workers: int, folder: Path) -> dict[str
     )
     with crew_of(engine, order, sweep.images, folder) as crew:
         started, start_cpu = time.perf_counter() - began, time.process_time() - own
-        own = time.process_time()
+        time.sleep(SETTLING if name == "ray" else 0)  # Ray's own processes are still starting
+        own, servants = time.process_time(), cpu_of_servants()
         coordinator = Coordinator(crew, members, sweep.settings.epochs)
         coordinator.run()
         trained, coordinating = time.perf_counter() - began, time.process_time() - own
-        servants = cpu_of_descendants()
+        running = cpu_of_servants() - servants
         # fresh members know of no checkpoints: their workers find them at the last epoch
         crew.workers = 1
         idle = idle_groups(crew, sweep.members(folder), sweep.settings.epochs)
@@ -109,7 +112,8 @@ def with_engine(sweep: Sweep, name: str, workers: int, folder: Path) -> dict[str
     last = max(end for _, end in account.spans.values())
     return {
         "wall": trained,
-        "servants_cpu": servants,
+        "servants_start_cpu": servants,
+        "servants_cpu": running,
         "start_wall": started,
         "start_cpu": start_cpu,
         "start_worker_cpu": sum(account.setups) / len(account.setups),
@@ -133,16 +137,19 @@ def idle_groups(crew: Crew, members: list[Member], epochs: int) -> dict[str, flo
     return {"a_group": statistics.median(account.walls) + waiting / len(account.walls)}
 
 
-def cpu_of_descendants() -> float:
-    """CPU seconds of the processes that descend from this one and are still there: Ray's own."""
+def cpu_of_servants() -> float:
+    """CPU seconds of the processes that descend from this one and are no workers: Ray's own."""
     parents, spent = {}, {}
     for place in Path("/proc").glob("[0-9]*"):
         try:
             fields = (place / "stat").read_text().rpartition(")")[2].split()
+            command = (place / "cmdline").read_bytes()
         except OSError:
             continue
         parents[int(place.name)] = int(fields[1])
-        spent[int(place.name)] = (int(fields[11]) + int(fields[12])) / TICK
+        # workers, the idle ones too, are called ray::something; one just killed has no command line any more
+        mine = 0 if command.startswith(b"ray::") or not command else int(fields[11]) + int(fields[12])
+        spent[int(place.name)] = mine / TICK
     total, found = 0.0, {os.getpid()}
     while found := {pid for pid, parent in parents.items() if parent in found}:
         total += sum(spent[pid] for pid in found)
@@ -241,9 +248,9 @@ def section(found: dict[str, Any]) -> str:
             else ""
         ),
         "",
-        "CPU seconds, and waiting as a share of the time that workers spent in groups:",
+        "CPU seconds; waiting as a share of the time that workers spent in groups:",
         "",
-        "| engine | in groups | coordinator | Ray's own processes | start: coordinator | start: each worker | groups "
+        "| engine | in groups | coordinator | Ray itself | start: coordinator and Ray | start: each worker | groups "
         "| waiting between groups | waiting for the last ones | same rows |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
         f"| in process | {base['cpu']:.1f} | | | | | | | | |",
@@ -251,21 +258,24 @@ def section(found: dict[str, Any]) -> str:
     for name, told in found["engines"].items():
         lines.append(
             f"| {name} | {told['group_cpu']:.1f} | {told['coordinator_cpu']:.2f} | {told['servants_cpu']:.1f} | "
-            f"{told['start_cpu']:.1f} | {told['start_worker_cpu']:.1f} | {told['groups']} | "
+            f"{told['start_cpu'] + told['servants_start_cpu']:.1f} | {told['start_worker_cpu']:.1f} | {told['groups']} | "
             f"{told['waiting'] / told['group_wall']:.2%} | {told['tail'] / told['group_wall']:.1%} | "
             f"{'yes' if told['same'] else 'NO'} |"
         )
     lines.append("")
     for name, told in found["engines"].items():
-        running = told["coordinator_cpu"] + told["servants_cpu"]
-        starting = told["start_cpu"] + found["workers"] * told["start_worker_cpu"]
-        work = told["group_cpu"] / (epochs + 1) * (PLANNED[1] + 1)
+        running = (told["coordinator_cpu"] + told["servants_cpu"]) / told["group_cpu"]
+        scheduling = told["waiting"] / told["group_wall"] + running
+        starting = (
+            told["start_cpu"] + told["servants_start_cpu"] + found["workers"] * told["start_worker_cpu"]
+        )
+        longer = (PLANNED[1] + 1) / (epochs + 1)
         lines.append(
-            f"- {name}: scheduling (waiting between groups, and the CPU time of the coordinator and of Ray's own processes) is "
-            f"{told['waiting'] / told['group_wall'] + running / told['group_cpu']:.1%} of this work. With "
-            f"{PLANNED[1]} epochs a member the work is {work:.0f} CPU s; the same scheduling would be "
-            f"{told['waiting'] / told['group_wall'] * told['group_cpu'] / work + running / work:.1%} of it, and starting, once a "
-            f"run, {starting / work:.1%}. A group with nothing to do takes {told['idle']['a_group'] * 1e3:.0f} ms."
+            f"- {name}: scheduling, which is waiting between groups and the CPU time of the coordinator and of Ray's own "
+            f"processes, comes to {scheduling:.1%} of this work. {PLANNED[1]} epochs are {longer:.1f} times the work in as "
+            f"many groups: {scheduling / longer:.1%}, and starting, once a run, "
+            f"{starting / (told['group_cpu'] * longer):.1%}. A group with nothing to do takes "
+            f"{told['idle']['a_group'] * 1e3:.0f} ms."
         )
     lines += ["", *plan(found, each), ""]
     lines += [

@@ -31,10 +31,11 @@ from lossproof.train.engines.local import Processes
 from lossproof.train.engines.order import Order, decoder_from, loss_from, make_order, plain
 from lossproof.train.engines.trainer import Trainer
 from lossproof.train.settings import settle
+from lossproof.train.stack import Stack
 from lossproof.train.table import read
 
 # the last one stops at some moment; a decoder has parameters and buffers of its own
-LOSSES = ("bce", "mae", "discretised_logistic", "(y - p)**2 + 0.001*log(p - 0.2)")
+LOSSES = ("bce", "mae", "discretised_logistic", "(y - p)**2 + 0.001*log(p - 0.05)")
 
 
 def same_runs(one, two):
@@ -211,6 +212,19 @@ def test_an_exception_in_a_worker_names_the_member(tiny, options, tmp_path, monk
             compare(tiny, LOSSES, out=tmp_path / "run", workers=2, **options)
     assert not compare(tiny, LOSSES, out=tmp_path / "run", resume=True, **options).interrupted
     same_runs(whole, tmp_path / "run")
+
+
+def test_an_exception_in_a_stack_names_one_of_its_members(tiny, options, tmp_path, monkeypatch):
+    def run(stack, *given):
+        raise RuntimeError("shapes")
+
+    with_crew(monkeypatch, Threads)
+    monkeypatch.setattr(Stack, "run", run)
+    message = (
+        r"expected bce-s0 \(or one of 1 stacked with it\) to be trained, .* in epoch 1: RuntimeError: shapes"
+    )
+    with pytest.raises(LossproofError, match=message):
+        compare(tiny, ("bce", "mae"), out=tmp_path / "run", workers=1, engine="ray", stack="on", **options)
 
 
 def test_ctrl_c_ends_the_workers_and_leaves_checkpoints_of_every_member_begun(tiny, small, tmp_path):

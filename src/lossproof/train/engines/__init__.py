@@ -46,12 +46,12 @@ class Engine:
         return {} if self.here else {"engine": {"name": self.name, "workers": self.workers}}
 
     def sample(self, members: Sequence[Member]) -> Sequence[Member]:
-        """The members that are trained by one worker at a time: all of them, or those of a group."""
+        """The members that would be one stack: all of them, or those of a worker's group."""
         if self.here:
             return members
         from lossproof.train.engines.groups import divide
 
-        names = divide(members, self.workers or 1)[0].names
+        names = divide(members, self.workers or 1, rounds=1)[0].names
         return [member for member in members if member.name in names]
 
     def notifier(self, notify: Callable[[str], None]) -> Callable[[str], None]:
@@ -96,14 +96,18 @@ def train_elsewhere(
     and for a group whose workers are lost again and again.
     """
     from lossproof.train.engines.coordinator import Coordinator
+    from lossproof.train.engines.groups import ROUNDS, divide
     from lossproof.train.engines.order import make_order
 
     order = make_order(images, losses, arms, settings, threads=threads, checkpoint_seconds=checkpoint_seconds)
     if all(member.epoch >= settings.epochs for member in members):
         return settings.epochs
     with crew_of(engine, order, images, checkpoints) as crew:
-        coordinator = Coordinator(crew, members, settings.epochs, update=update, notify=notify, stop=stop)
-        coordinator.run()
+        # members that are trained side by side gain from being many
+        groups = divide(members, crew.workers, rounds=1 if settings.stack == "on" else ROUNDS)
+        Coordinator(
+            crew, members, settings.epochs, groups=groups, update=update, notify=notify, stop=stop
+        ).run()
     for member in members:
         if not member.load():
             member.epoch, member.rows = -1, []  # no checkpoint: what was shown of it is lost

@@ -99,7 +99,9 @@ class Trainer:
                 for member in members:
                     teller.saved(member)
         except Exception as error:
-            tell(failure(error, at_work(members, self.order.settings.seeds)))
+            settings = self.order.settings
+            stacked = len(members) - 1 if settings.stack == "on" and members else 0
+            tell(failure(error, at_work(members, settings.seeds)) | {"stacked": stacked})
             return
         tell(
             {
@@ -150,6 +152,7 @@ def failure(error: BaseException, member: Member | None = None) -> Message:
         "kind": "failed",
         "member": None if member is None else member.name,
         "epoch": None if member is None else member.epoch + 1,
+        "stacked": 0,  # with that member, which may be meant as well
         "error": text,
     }
 
