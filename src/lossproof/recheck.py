@@ -10,16 +10,19 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 from lossproof.formula import LossproofError
 from lossproof.rechecking.claims import Said, check_claim, read_claim
 from lossproof.rechecking.cover import Box, Boxes, gap, holds_on, read_pieces
+from lossproof.rechecking.derivatives import KINDS, is_bend_above, is_kind, need_derivative
 from lossproof.rechecking.domain import narrowed
 from lossproof.rechecking.figures import FIGURES
 from lossproof.rechecking.points import read_range
-from lossproof.rechecking.statements import KINDS, STATEMENTS, Stated, is_kind, need_derivative
+from lossproof.rechecking.sentences import check_sentence
+from lossproof.rechecking.statements import STATEMENTS, Stated
 from lossproof.rechecking.values import Broken, Formula, Undecided, names
 from lossproof.rechecking.witness import check_contradiction, read_witness
 
@@ -210,6 +213,7 @@ class _Checker:
         claims = [c for step in verdict["steps"] for c in self._step(step)]
         if kind == "Refuted":
             self._refuted(key, verdict, replace(self.base, details=line["details"]))
+            check_sentence(key, kind, line["statement"], line["details"])
             return
         stated = narrowed(key, self.base, verdict["domain"], line["details"])
         if kind == "Certified":
@@ -223,6 +227,7 @@ class _Checker:
         for check in (STATEMENTS.get(key), FIGURES.get(key)):
             if check is not None:
                 check(stated)
+        check_sentence(key, kind, line["statement"], line["details"])
 
     def _step(self, step: Mapping[str, Any]) -> list[Said]:
         if not isinstance(step["text"], str) or set(step) != {"text", "claim"}:
@@ -302,6 +307,12 @@ class _Checker:
 
     def _kind(self, key: str, left: str, stated: Stated, ats: list[Any]) -> str:
         wanted = _KIND_ON_BOXES.get(key)
+        if key == "strongly_convex":
+            if not is_bend_above(stated, left, Fraction(stated.details["modulus"]), ats):
+                raise Broken(
+                    f"boxes about {left[:80]}, which is not d2l/dp2 of this formula minus the modulus"
+                )
+            return "bend"
         if wanted is None:
             return ""
         found = next((k for k in wanted if k in KINDS and is_kind(stated, left, k, ats)), None)

@@ -22,6 +22,7 @@ from lossproof.rechecking import values
 from lossproof.rechecking.claims import Said, check_claim
 from lossproof.rechecking.cover import gap, holds_on
 from lossproof.rechecking.points import points, read_range
+from lossproof.rechecking.sentences import sentence
 from lossproof.rechecking.spans import enclose, meets
 from lossproof.rechecking.values import Broken, Formula
 
@@ -59,12 +60,17 @@ STATIONARY = Step("dl/dp = 0 at p = y", Claim("2*(y - y)", "=", "0", (("y", "(0,
 
 def made(formula, *, params=None, free=None, constants="binary", target="[0, 1]", details=None, **verdicts):
     lines = {
-        key: Line(key, SENTENCES.get(key, key), verdict, (details or {}).get(key, {}))
+        key: Line(key, SENTENCES.get(key) or _said(key, verdict, own) or key, verdict, own)
         for key, verdict in verdicts.items()
+        for own in ((details or {}).get(key, {}),)
     }
     return Certificate(
         "x", formula, params or {}, free or {}, target, "(0, 1)", constants, lines, {"sympy": "1"}
     )
+
+
+def _said(key, verdict, details):
+    return sentence(key, type(verdict).__name__, details)
 
 
 def bce(**changes):

@@ -219,6 +219,10 @@ def _targets(s: Stated) -> list[Fraction]:
     return [y for i in range(9) if (y := s.y.low + wide * Fraction(i, 8)) in s.y]
 
 
+#: how near the search comes to the largest slope, as a share of it
+_REACHED = 1e-2
+
+
 def _bounds(s: Stated, *, logits: bool) -> None:
     bound = s.details.get("bound")
     if not isinstance(bound, list) or len(bound) != 2:
@@ -238,6 +242,10 @@ def _bounds(s: Stated, *, logits: bool) -> None:
         slack = 1e-9 * (1 + abs(high))
         if not low - slack <= found <= high + slack:
             raise Broken(f"exact is {exact}, outside the bound {bound}")
+        if most < max(found, high) * (1 - _REACHED):
+            raise Broken(
+                f"no smaller bound than {exact} in {bound} is said to hold, but {most:.6g} is the largest"
+            )
 
 
 # ---- extremes of the floor

@@ -5,21 +5,20 @@ derivatives of this formula (compared with difference quotients) on both sides o
 """
 
 import random
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from itertools import pairwise
 from typing import Any
 
 from flint import arb
 
-from lossproof.rechecking.claims import Said, relation_at, show
+from lossproof.rechecking.claims import relation_at, show
 from lossproof.rechecking.points import Point, Range, points
+from lossproof.rechecking.switches import special
 from lossproof.rechecking.values import Broken, Formula, Undecided, Value, ball, precision, value
 
 Pair = tuple[Value, Value]
-_NEAR = arb("1e-40")
+NEAR = arb("1e-40")
 
 
 @dataclass(frozen=True)
@@ -36,6 +35,17 @@ class Stated:
         """Points of the domain."""
         rng = random.Random(repr((self.formula.text, count, given, far)))
         return points({"y": self.y, "p": self.p, **self.free}, given, count, rng, far=far)
+
+    def tried(self, count: int = 60, *, far: bool = True) -> Iterator[Point]:
+        """Points of the domain, and those where the formula may change its branch."""
+        yield from self.points(count, far=far)
+        yield from self.special()
+
+    def special(self) -> Iterator[Point]:
+        """Targets and predictions at and beside the places where the formula may change its branch."""
+        f = self.formula
+        for at in self.points(1, far=False):
+            yield from special(f.text, f.values, self.y, self.p, at, decimal=f.decimal)
 
     def corners(self) -> Iterator[Point]:
         """Targets at the ends of the domain with predictions close to its ends, and in the middle."""
@@ -61,12 +71,12 @@ def _losses(s: Stated, y: Fraction, p: Fraction, q: Fraction, at: Point) -> Call
 
 
 def minimum(s: Stated) -> None:
-    for at in s.points():
+    for at in s.tried():
         expect(">=", _losses(s, at["y"], at["p"], at["y"], at), at, "loss >= loss(y, y)")
 
 
 def unique(s: Stated) -> None:
-    for at in s.points():
+    for at in s.tried():
         y, p = at["y"], at["p"]
         if y != p and _finite(s, y, p, at):
             expect(">", _losses(s, y, p, y, at), at, "loss > loss(y, y)")
@@ -100,11 +110,26 @@ def _between(s: Stated, at: Point, rng: random.Random, logits: bool) -> tuple[Fr
     return a, high / (1 + high), far / (1 + far)
 
 
-def _convex(s: Stated, *, logits: bool, strict: bool = False) -> None:
+def _triples(s: Stated, *, logits: bool) -> Iterator[tuple[Point, tuple[Fraction, Fraction, Fraction]]]:
+    """Points, and three predictions for each: at random, and around and beside places of the formula."""
     rng = random.Random(s.formula.text)
     for at in s.points():
-        a, middle, b = _between(s, at, rng, logits)
-        if a != b and middle in s.p and b in s.p:
+        yield at, _between(s, at, rng, logits)
+    for at in s.special():
+        p = at["p"]
+        if logits:
+            odds, step = p / (1 - p), Fraction(rng.randrange(101, 300), 100)
+            for o in (odds / step, odds, odds * step):
+                yield at, (o / step / (1 + o / step), o / (1 + o), o * step / (1 + o * step))
+        else:
+            for step in (Fraction(1, 10**9), Fraction(1, 10 ** rng.randrange(1, 6))):
+                for middle in (p - step, p, p + step):
+                    yield at, (middle - step, middle, middle + step)
+
+
+def _convex(s: Stated, *, logits: bool, strict: bool = False) -> None:
+    for at, (a, middle, b) in _triples(s, logits=logits):
+        if a != b and all(x in s.p for x in (a, middle, b)):
             shown = {**at, "p1": a, "p2": b, "p": middle}
             expect(
                 ">" if strict else ">=", _chord(s, a, middle, b, at), shown, "the middle lies below the chord"
@@ -121,7 +146,7 @@ Law = Sequence[tuple[Fraction, Fraction]]  # probabilities and targets
 
 def expected(s: Stated, law: Law, p: Fraction, at: Point) -> Value:
     """The expected loss of a prediction."""
-    terms = [_weight(w) * ball(s.formula(y, p, at)) for w, y in law if w]
+    terms = [weight(w) * ball(s.formula(y, p, at)) for w, y in law if w]
     return sum(terms[1:], start=terms[0])
 
 
@@ -136,13 +161,13 @@ def _expectations(s: Stated, law: Law, best: Fraction, at: Point) -> Callable[[]
     return lambda: (expected(s, law, at["p"], at), expected(s, law, best, at))
 
 
-def _weight(x: Fraction) -> arb:
+def weight(x: Fraction) -> arb:
     return arb(x.numerator) / x.denominator
 
 
 def _mean_laws(s: Stated) -> Iterator[tuple[Law, Fraction, Point]]:
     rng = random.Random(7)
-    for at in s.points(40):
+    for at in s.tried(40):
         w, other = Fraction(rng.randrange(1, 99), 99), s.y.draw(rng, far=False)
         best = w * at["y"] + (1 - w) * other
         if best in s.p:
@@ -151,7 +176,7 @@ def _mean_laws(s: Stated) -> Iterator[tuple[Law, Fraction, Point]]:
 
 def _level_laws(s: Stated, level: Fraction) -> Iterator[tuple[Law, Fraction, Point]]:
     rng = random.Random(8)
-    for at in s.points(40):
+    for at in s.tried(40):
         a, b, c = sorted((at["y"], s.y.draw(rng, far=False), s.y.draw(rng, far=False)))
         if b in s.p:  # P(Y < b) <= level <= P(Y <= b)
             below = level * Fraction(rng.randrange(1, 99), 99)
@@ -160,7 +185,7 @@ def _level_laws(s: Stated, level: Fraction) -> Iterator[tuple[Law, Fraction, Poi
 
 
 def _proper_laws(s: Stated) -> Iterator[tuple[Law, Fraction, Point]]:
-    for at in s.points(40):
+    for at in s.tried(40):
         pi = at["y"]
         if pi in s.p:
             yield [(pi, Fraction(1)), (1 - pi, Fraction(0))], pi, at
@@ -193,10 +218,19 @@ def consistency(s: Stated) -> None:
 
 
 def floor(s: Stated) -> None:
+    """A floor that is shown has a formula: it is taken at p = y, or at the minimiser, and no loss lies below it."""
     text = s.details.get("formula")
-    for at in s.points(40) if isinstance(text, str) else ():
+    if not isinstance(text, str):
+        raise Broken("shown without a formula for the floor")
+    for at in s.tried(40):
         if at["y"] in s.p:
-            expect("=", _floors(s, str(text), at), at, f"loss(y, y) = {text}")
+            expect("=", _floors(s, text, at), at, f"loss(y, y) = {text}")
+        if at["y"] not in s.y.ends:  # there the formula may be a limit
+            expect(">=", _above_floor(s, text, at), at, f"loss >= {text}")
+
+
+def _above_floor(s: Stated, text: str, at: Point) -> Callable[[], Pair]:
+    return lambda: (s.formula(at["y"], at["p"], at), _detail(s, text, at))
 
 
 def _floors(s: Stated, text: str, at: Point) -> Callable[[], Pair]:
@@ -241,30 +275,64 @@ def _lipschitz(s: Stated, *, logits: bool) -> None:
     if not isinstance(bound, list):
         return
     most = Fraction(str(bound[1])) * (1 + Fraction(1, 10**12))
-    for at in (*s.points(60, far=False), *s.corners()):
+    for at in (*s.points(60, far=False), *s.corners(), *s.special()):
         with precision(1024):
             try:
                 size = abs(s.formula.slope(at["y"], at["p"], at))
             except Undecided:
                 continue
             if logits:
-                size *= _weight(at["p"] * (1 - at["p"]))
-            if size > _weight(most):
+                size *= weight(at["p"] * (1 - at["p"]))
+            if size > weight(most):
                 raise Broken(f"the formula contradicts it at {show(at)}: slope at most {bound[1]}")
+    step = Fraction(1, 10**30)  # a jump: no slope, but a quotient that grows without end
+    for at in s.special():
+        p = at["p"]
+        for q in (p - step, p + step):
+            scale = min(p * (1 - p), q * (1 - q)) * (1 - Fraction(1, 10**9)) if logits else Fraction(1)
+            if q in s.p:
+                told = f"loss changes by at most {bound[1]} |p - q|"
+                expect("<=", _change(s, p, q, scale, most * step, at), at, told)
+
+
+def _change(
+    s: Stated, p: Fraction, q: Fraction, scale: Fraction, most: Fraction, at: Point
+) -> Callable[[], Pair]:
+    y = at["y"]
+    return lambda: (abs(ball(s.formula(y, p, at) - s.formula(y, q, at))) * weight(scale), weight(most))
 
 
 def curvature(s: Stated) -> None:
     text = s.details.get("formula")
     if isinstance(text, str):
-        for at in s.points(20, far=False):
+        for at in s.tried(20, far=False):
+            if at["y"] not in s.p or at["y"] in (s.p.low, s.p.high):
+                continue
             with precision(1200):
                 found, said = s.formula.bend(at["y"], at["y"], at), ball(_detail(s, text, at))
-                if found.is_finite() and said.is_finite() and abs(found - said) > _NEAR * (1 + abs(said)):
+                if found.is_finite() and said.is_finite() and abs(found - said) > NEAR * (1 + abs(said)):
                     raise Broken(f"the formula contradicts it at {show(at)}: d2l/dp2 at p = y is {text}")
 
 
 def strongly_convex(s: Stated) -> None:
+    """The second derivative is at least the modulus, which is positive: at random points, at corners, by chords."""
+    modulus = s.details.get("modulus")
+    if not isinstance(modulus, str) or not Fraction(modulus) > 0:
+        raise Broken(f"expected a modulus above 0, got {modulus!r}")
+    least = Fraction(modulus) * (1 - ROUNDED)
+    for at in (*s.points(60, far=False), *s.corners(), *s.special()):
+        with precision(2048):
+            try:
+                found = s.formula.bend(at["y"], at["p"], at)
+            except Undecided:
+                continue
+            if found < weight(least):
+                raise Broken(f"the formula contradicts it at {show(at)}: d2l/dp2 >= {modulus}")
     _convex(s, logits=False, strict=True)
+
+
+#: a modulus is written with 6 digits
+ROUNDED = Fraction(1, 10**5)
 
 
 STATEMENTS: dict[str, Callable[[Stated], None]] = {
@@ -274,157 +342,3 @@ STATEMENTS: dict[str, Callable[[Stated], None]] = {
     "convex_logits": lambda s: _convex(s, logits=True), "strongly_convex": strongly_convex,
     "lipschitz": lambda s: _lipschitz(s, logits=False), "lipschitz_logits": lambda s: _lipschitz(s, logits=True),
 }  # fmt: skip
-
-
-# ---- which derivative a formula string is
-
-
-def _slope(s: Stated, y: Fraction, p: Fraction, at: Point) -> arb:
-    return s.formula.slope(y, p, at)
-
-
-def _bend(s: Stated, y: Fraction, p: Fraction, at: Point) -> arb:
-    return s.formula.bend(y, p, at)
-
-
-def _bend_logits(s: Stated, y: Fraction, p: Fraction, at: Point) -> arb:
-    return _weight(p * (1 - p)) * _bend(s, y, p, at) + _weight(1 - 2 * p) * _slope(s, y, p, at)
-
-
-def _excess(s: Stated, y: Fraction, p: Fraction, at: Point) -> arb:
-    return ball(s.formula(y, p, at) - s.formula(y, y, at))
-
-
-Kind = Callable[[Stated, Fraction, Fraction, Point], arb]
-KINDS: dict[str, Kind] = {"slope": _slope, "bend": _bend, "bend in logits": _bend_logits, "excess": _excess}
-_FACTORS: tuple[Callable[[Fraction], Fraction], ...] = (
-    lambda p: Fraction(1), lambda p: p * (1 - p), lambda p: p, lambda p: 1 - p,
-)  # fmt: skip
-
-
-def is_kind(s: Stated, text: str, kind: str, ats: Sequence[Point], end: Fraction | None = None) -> bool:
-    """Whether a formula string is this derivative of the formula, or it times p, 1 - p or both, at all points."""
-    left = list(_FACTORS)
-    compared = 0
-    for at in ats:
-        y = at["y"] if end is None else end
-        with precision(1200):
-            try:
-                wanted, said = KINDS[kind](s, y, at["p"], at), ball(value(text, {**s.formula.values, **at}))
-            except (Undecided, Broken, KeyError):
-                return False
-            if not wanted.is_finite() or not said.is_finite():
-                continue
-            compared += 1
-            left = [
-                f for f in left
-                if abs(said - wanted * _weight(f(at["p"]))) < _NEAR * (1 + abs(wanted))
-            ]  # fmt: skip
-        if not left:
-            return False
-    return compared > 0
-
-
-def need_derivative(s: Stated, claims: Sequence[Said], domain: str, key: str) -> None:
-    """Raise ``Broken`` unless the claims show the sign of the derivative wherever the line needs it."""
-    for side, given in ((">", {"p > y", "y < p"}), ("<", {"p < y", "y > p"})):
-        if not any(
-            _shows(s, c, key, side, given, None) or _above(s, c, key, side, given, None) for c in claims
-        ):
-            if key in ("minimum", "unique") and _stationary(s, claims) and any(
-                _shows(s, c, "strictly_convex", side, given, None) for c in claims
-            ):  # fmt: skip
-                continue
-            raise Broken(f"no claim about the {_WANTED[key][0]} of this formula for p {side} y")
-    for end, side in ((s.y.low, ">"), (s.y.high, "<")):
-        if end is None or end not in s.y.ends:
-            continue
-        if re.search(rf"\by != {re.escape(str(end))}(?![\w./])", domain):
-            if finite_inside(s, end):
-                raise Broken(f"y = {end} is left out though the loss is finite there")
-        elif not any(
-            _shows(s, c, key, side, set(), end) or _above(s, c, key, side, set(), end) for c in claims
-        ):
-            raise Broken(f"no claim about the {_WANTED[key][0]} of this formula at y = {end}")
-
-
-#: key -> kind of derivative, and the relations to 0 that say it for p > y and for p < y
-_WANTED: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
-    "minimum": ("slope", (">", ">="), ("<", "<=")),
-    "unique": ("slope", (">",), ("<",)),
-    "convex": ("bend", (">", ">="), (">", ">=")),
-    "strictly_convex": ("bend", (">",), (">",)),
-    "convex_logits": ("bend in logits", (">", ">="), (">", ">=")),
-}
-
-
-def _shows(s: Stated, said: Said, key: str, side: str, given: set[str], end: Fraction | None) -> bool:
-    kind, above, below = _WANTED[key]
-    wanted = above if side == ">" else below
-    if said.relation not in wanted or said.right.strip() != "0" or not set(said.given) <= given:
-        return False
-    ranges = said.ranges
-    if "p" not in ranges or ("y" in ranges) != (end is None):
-        return False
-    if not all(n in ranges and ranges[n].covers(r) for n, r in {"p": s.p, **s.free}.items()):
-        return False
-    if end is None and not ranges["y"].covers(s.y):
-        return False
-    ats = list(s.points(6, f"p {side} y", far=False))
-    return is_kind(s, said.left, kind, ats, end)
-
-
-def _above(s: Stated, said: Said, key: str, side: str, given: set[str], end: Fraction | None) -> bool:
-    """Whether a claim says that this formula's loss(y, p) - loss(y, y), a limit at an end, is positive on a side."""
-    ranges = said.ranges
-    if key not in ("minimum", "unique") or said.right.strip() != "0" or not set(said.given) <= given:
-        return False
-    if said.relation != ">" and (key == "unique" or said.relation != ">="):
-        return False
-    if "p" not in ranges or not ranges["p"].covers(s.p) or ("y" in ranges) != (end is None):
-        return False
-    if end is None and not ranges["y"].covers(s.y):
-        return False
-    ats = list(s.points(8, f"p {side} y", far=False))
-    if end is None:
-        return is_kind(s, said.left, "excess", ats)
-    return all(_same_step(s, said.left, end, a, b) for a, b in pairwise(ats)) and _falls_to_zero(
-        s, said.left, end, ats[0]
-    )
-
-
-def _same_step(s: Stated, text: str, y: Fraction, a: Point, b: Point) -> bool:
-    """Whether a formula string changes from one prediction to another as the loss does."""
-    with precision(1200):
-        try:
-            said = ball(value(text, {**s.formula.values, **a})) - ball(value(text, {**s.formula.values, **b}))
-            wanted = ball(s.formula(y, a["p"], a) - s.formula(y, b["p"], b))
-        except (Undecided, Broken, KeyError):
-            return False
-        return bool(abs(said - wanted) < _NEAR * (1 + abs(wanted)))
-
-
-def _falls_to_zero(s: Stated, text: str, end: Fraction, at: Point) -> bool:
-    """Whether a formula string tends to 0 as p tends to the end: ever smaller at p = end -+ 2**-k."""
-    sizes = []
-    for k in (60, 240, 960):
-        p = end + (1 if end == s.p.low else -1) * Fraction(1, 2**k)
-        with precision(4096):
-            try:
-                sizes.append(abs(ball(value(text, {**s.formula.values, **at, "p": p}))))
-            except (Undecided, Broken, KeyError):
-                return False
-    return all(b.is_finite() and (b < a or b == 0 or b < arb(2) ** -60) for a, b in pairwise(sizes))
-
-
-def _stationary(s: Stated, claims: Sequence[Said]) -> bool:
-    """Whether a claim says that the derivative at p = y is 0, and it is."""
-    for at in s.points(6, far=False):
-        with precision(1200):
-            try:
-                slope = s.formula.slope(at["y"], at["y"], at)
-            except Undecided:
-                return False
-            if not abs(slope) < _NEAR:
-                return False
-    return any(c.relation == "=" and c.right.strip() == "0" and "p" not in c.ranges for c in claims)
