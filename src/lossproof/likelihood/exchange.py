@@ -369,7 +369,10 @@ def _weigh(loss: LossFunction, y: Array, share: Array, error: float) -> Weight:
             at_p[-1][inside] = loss.value(y[inside], p[inside])
     floor = np.asarray(loss.floor(y))
     with np.errstate(all="ignore"):
-        excess = float(((np.nanmean(np.stack(at_p), axis=0) - floor) * share).sum())
+        both = np.stack(at_p)
+        there = np.isfinite(both)
+        mean = np.where(there, both, 0.0).sum(axis=0) / there.sum(axis=0)  # nan where neither is inside
+        excess = float(((mean - floor) * share).sum())
     kind: Kind
     for kind in ("undefined", "elsewhere", "first order", "unsteady"):
         odd = kinds == kind

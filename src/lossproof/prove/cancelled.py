@@ -135,6 +135,9 @@ def _factors(expr: Expr) -> list[Expr]:
 def _shown(problem: Problem, part: Expr, allowed: tuple[str, ...], clock: Clock) -> bool:
     for region in regions(problem, ends=False):
         for at in (part, part.xreplace({P: Y})):
-            if sign(region.put(at), clock=clock).sign not in allowed:
+            put = region.put(at)
+            if region.fixed and put.has(sympy.zoo, sympy.nan):
+                continue  # a divisor of its own, of this part, is 0 at this parameter: it is looked at by itself
+            if sign(put, clock=clock).sign not in allowed:
                 return False
     return True
