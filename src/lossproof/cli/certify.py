@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -76,6 +78,8 @@ def command(
     _check_options(latex, json, snippet=snippet, html=html, beside=beside)
     second = None if beside is None else resolve(beside)
     keys = _lines_of(_names(only), asked)
+    # the table needs it, and it takes half a second to import: meanwhile the prover works in its own process
+    Thread(target=import_module, args=("sympy",), daemon=True).start()
     certificate = certify(
         loss,
         symbolic=_open(symbolic),

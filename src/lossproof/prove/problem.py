@@ -1,4 +1,7 @@
-"""What is to be certified: the exact formula, its domain, and the lines that a certificate is made of."""
+"""What is to be certified: the exact formula, its domain, and the lines that a certificate is made of.
+
+SymPy is imported where an expression is asked for: the prover's process needs it, who reads its answer does not.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -6,10 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from lossproof.formula import Interval, Loss, LossproofError, Param, Verdict
-from lossproof.formula.functions import derivative, to_elementary
 from lossproof.formula.interval import UNIT
-from lossproof.formula.parse import parse
-from lossproof.formula.symbols import P, Y, parameter
 
 Expr = Any
 
@@ -58,6 +58,9 @@ class Problem:
     @cached_property
     def expr(self) -> Expr:
         """loss(y, p), exact; 0 log 0 and the like still by convention."""
+        from lossproof.formula.parse import parse
+        from lossproof.formula.symbols import parameter
+
         free = {p.name for p in self.free}
         symbols = {
             p.name: parameter(p.name, positive=_positive(p.interval), nonnegative=p.interval.low >= 0 or None)
@@ -69,6 +72,8 @@ class Problem:
     @cached_property
     def parameters(self) -> tuple[Expr, ...]:
         """The symbols of the free parameters."""
+        from lossproof.formula.symbols import parameter
+
         return tuple(
             parameter(p.name, positive=_positive(p.interval), nonnegative=p.interval.low >= 0 or None)
             for p in self.free
@@ -77,21 +82,31 @@ class Problem:
     @cached_property
     def plain(self) -> Expr:
         """loss(y, p) in textbook form: right for y and p inside the domain."""
+        from lossproof.formula.functions import to_elementary
+
         return to_elementary(self.expr)
 
     @cached_property
     def slope(self) -> Expr:
         """Derivative with respect to p, in textbook form (at a kink: the mean of both sides)."""
+        from lossproof.formula.functions import derivative, to_elementary
+        from lossproof.formula.symbols import P
+
         return to_elementary(derivative(self.expr, P))
 
     @cached_property
     def curvature(self) -> Expr:
         """Second derivative with respect to p where it exists."""
+        from lossproof.formula.functions import derivative, to_elementary
+        from lossproof.formula.symbols import P
+
         return to_elementary(derivative(derivative(self.expr, P), P))
 
     @cached_property
     def floor(self) -> Expr:
         """loss(y, y)."""
+        from lossproof.formula.symbols import P, Y
+
         return self.expr.xreplace({P: Y})
 
     def at_target(self, value: Expr) -> Expr:
@@ -102,6 +117,9 @@ class Problem:
         -log(1 - p)
         """
         import sympy
+
+        from lossproof.formula.functions import to_elementary
+        from lossproof.formula.symbols import Y
 
         return to_elementary(self.expr.xreplace({Y: sympy.sympify(value)}))
 
@@ -124,10 +142,13 @@ def undefined_at(expr: Expr, fixed: Mapping[Expr, Expr]) -> bool:
     1/(1 - log(y)) at y = 0 is such a one: SymPy would take 1/(1 + oo) for 0.
 
     >>> import sympy
+    >>> from lossproof.formula.symbols import P, Y
     >>> undefined_at(1/(1 - sympy.log(Y)) + P, {Y: sympy.S.Zero}), undefined_at(Y*P, {Y: sympy.S.Zero})
     (True, False)
     """
     import sympy
+
+    from lossproof.formula.functions import to_elementary
 
     endless = (sympy.zoo, sympy.oo, sympy.nan)
     parts = {
