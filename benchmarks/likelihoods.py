@@ -211,17 +211,19 @@ def model_words(found: Mapping[str, Any], s: Standing) -> str:
     given = " given the code" if found["model"] == "ae" else ""
     close = f"not separated from {listing(s.near)}" if s.near else "separated from all other losses"
     last = s.order[-1][0]
+    apart = "" if s.separated(s.best, last) else ", which is not separated"
     lines = [
         f"{found['model'].upper()}: of the losses {s.best} has the fewest bits per pixel{given}, "
-        f"{with_margin(*s.means[s.best])}, {close}; the last, {last}, has {span(*s.gaps[last, s.best])} more."
+        f"{with_margin(*s.means[s.best])}, {close}; the last, {last}, has "
+        f"{span(*s.gaps[last, s.best])} more{apart}."
     ]
     for what in ("zeros", "ones"):
         seen = mean_of(found, s.best, f"{what}_observed")[0]
         shares = [mean_of(found, name, f"{what}_expected")[0] for name in (s.best, last)]
         if max(seen, *shares) >= NOTABLE:
             lines.append(
-                f"Exact {what} are {seen:.0%} of the values; {s.best}'s law expects {shares[0]:.0%}, {last}'s "
-                f"{shares[1]:.0%}."
+                f"Exact {what} are {seen:.0%} of the values of the first test images; {s.best}'s law expects "
+                f"{shares[0]:.0%}, {last}'s {shares[1]:.0%}."
             )
     beside = [name for name in found["decoders"] if name in s.means]
     if beside:
@@ -312,7 +314,7 @@ def page(kept: Mapping[str, Mapping[str, Any]]) -> str:
         for found in by_model.values():
             one = [stands[key] for key, f in found.items() if f["title"] == title]
             row.append(
-                f"{one[0].best}{' (' + listing(one[0].near) + ' not separated)' if one[0].near else ''}"
+                f"{one[0].best}{' (not separated: ' + listing(one[0].near) + ')' if one[0].near else ''}"
                 if one else "not run"
             )  # fmt: skip
         where.append(row)
@@ -467,11 +469,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--test", type=int, default=TEST, help="test images of a set, at most")
     parser.add_argument("--epochs", type=int, default=None, help=f"10, or what makes {STEPS} steps")
     parser.add_argument("--out", type=Path, default=OUT, help="run folders")
-    parser.add_argument("--records", type=Path, default=None, help="what is kept; records.json in --out")
+    parser.add_argument("--records", type=Path, default=None, help="what is kept; beside the page, as .json")
     parser.add_argument("--page", action="store_true", help="write the page alone")
-    parser.add_argument(
-        "--to", type=Path, default=PAGE, help="the page; the records stand beside it as .json"
-    )
+    parser.add_argument("--to", type=Path, default=PAGE, help="the page")
     given = parser.parse_args(arguments)
     sets, models = given.sets.split(","), given.models.split(",")
     for word, known in [*((s, SETS) for s in sets), *((m, MODELS) for m in models)]:
@@ -479,7 +479,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             parser.error(f"expected one of {', '.join(known)}, got {word!r}")
     if given.data is None and not given.page and set(sets) != {"digits"}:
         parser.error("expected --data FOLDER for sets other than digits")
-    records = given.records or given.out / "records.json"
+    records = given.records or given.to.with_suffix(".json")
     for name in [] if given.page else sets:
         images = cut(SETS[name].read(given.data), given.train, given.test)
         for model in models:
