@@ -102,6 +102,8 @@ def summary_of(report: Report) -> str:
     each = f"{counts.get('claims', 0)} claims at {counts.get('points', 0)} points"
     rest = "".join(f", {counts[name]} {name}" for name in ("boxes", "witnesses", UNTIED) if counts.get(name))
     head = f"Checked again by code that shares nothing with the prover: {each}{rest}"
+    if report.ok and not counts.get("claims") and not rest:
+        return "Nothing was shown or refuted, so there was nothing to check again."
     if report.ok:
         return f"{head}; nothing wrong."
     return "\n".join(
