@@ -33,7 +33,7 @@ def test_a_loss_that_does_not_hold_fails_with_its_witness():
 
 
 def test_an_unknown_fails_with_its_reason():
-    with pytest.raises(AssertionError, match=r"(?s)minimum: unknown - .*time limit of 5 s"):
+    with pytest.raises(AssertionError, match=r"(?s)minimum: unknown - .*(time limit of 5 s|is not shown)"):
         # far too much to prove in this time, and true
         assert_certified("+".join(f"(y - p)**{2 * i}*exp(-{i}*p*y)" for i in range(1, 60)), budget=5)
 

@@ -75,8 +75,8 @@ def test_gradients_against_finite_differences(kind, a, b):
 @EACH
 def test_bad_parameters_and_values_are_refused(kind, a, b):
     with pytest.raises(ValueError, match="Expected parameter"):
-        kind(torch.tensor(a), torch.tensor(-b))
-    law = kind(torch.tensor(a), torch.tensor(b), levels=3)
+        kind(torch.tensor(a), torch.tensor(-b), validate_args=True)  # Lightning switches the default off
+    law = kind(torch.tensor(a), torch.tensor(b), levels=3, validate_args=True)
     with pytest.raises(ValueError, match="Expected value argument"):
         law.log_prob(torch.tensor(0.3))
     with pytest.raises(ValueError, match="Expected value argument"):
