@@ -4,12 +4,11 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib import resources
-from pathlib import Path
 from typing import Any
 
 from lossproof.formula import Loss
 from lossproof.prove import Certificate, certify
+from lossproof.prove.committed import committed as committed_text
 
 LINES = ("minimum", "mean", "median", "convex_logits", "lipschitz", "lipschitz_logits", "saturation")
 SECONDS = 10.0  # for a certificate made on the spot
@@ -34,15 +33,8 @@ def committed(loss: Loss) -> Certificate | None:
 
 @cache
 def _stored(name: str) -> Certificate | None:
-    if not name.isidentifier():
-        return None
-    package = resources.files("lossproof")
-    # in the installed package, or beside src/ in a checkout
-    for folder in (package.joinpath("certificates"), Path(str(package)).parent.parent / "certificates"):
-        path = folder.joinpath(f"{name}.json")
-        if path.is_file():
-            return Certificate.from_json(path.read_text(encoding="utf-8"))
-    return None
+    text = committed_text(name)
+    return None if text is None else Certificate.from_json(text)
 
 
 @cache

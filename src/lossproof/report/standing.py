@@ -7,10 +7,9 @@ import math
 import re
 from collections.abc import Mapping
 from functools import cache
-from importlib import resources
-from importlib.resources.abc import Traversable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from lossproof.prove.committed import committed
 
 if TYPE_CHECKING:
     from lossproof.formula import Loss
@@ -76,22 +75,9 @@ def lines_of(name: str, formula: str, values: Mapping[str, Any]) -> Mapping[str,
 
 @cache
 def _stored(name: str) -> dict[str, Any]:
-    for folder in _folders() if name.isidentifier() else ():
-        path = folder.joinpath(f"{name}.json")
-        if path.is_file():
-            record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-            return record
-    return {}
-
-
-def _folders() -> list[Traversable]:
-    """Where certificates may lie: in the installed package, or beside src/ in a checkout."""
-    package = resources.files("lossproof")
-    found = [package.joinpath("certificates")]
-    source = Path(str(package)).parent
-    if source.name == "src" and (source.parent / "pyproject.toml").is_file():
-        found.append(source.parent / "certificates")
-    return found
+    text = committed(name)
+    record: dict[str, Any] = {} if text is None else json.loads(text)
+    return record
 
 
 def _inside(value: float, span: str) -> bool:

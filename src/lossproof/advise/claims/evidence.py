@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from fractions import Fraction
 from functools import cache
-from importlib import resources
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +13,7 @@ from lossproof.formula.symbols import P, Y
 from lossproof.lower import LossFunction, function
 from lossproof.prove import Certificate, certify
 from lossproof.prove.certificate import requirement_line
+from lossproof.prove.committed import committed
 
 Expr = Any  # sympy is untyped
 WORDS = {
@@ -33,14 +32,11 @@ GRID = np.linspace(0.0005, 0.9995, 1999)
 def certificate(loss: str) -> Certificate:
     """The committed certificate of a catalogue loss; proved anew where there is none or it is of another formula."""
     known = function(loss).definition
-    package = resources.files("lossproof")
-    folders = [package.joinpath("certificates"), Path(str(package)).parent.parent / "certificates"]
-    for folder in folders:
-        path = folder.joinpath(f"{loss}.json")
-        if path.is_file():
-            found = Certificate.from_json(path.read_text(encoding="utf-8"))
-            if found.formula == known.formula and dict(found.params) == dict(known.values):
-                return found
+    text = committed(loss)
+    if text is not None:
+        found = Certificate.from_json(text)
+        if found.formula == known.formula and dict(found.params) == dict(known.values):
+            return found
     return certify(loss)
 
 
