@@ -130,6 +130,13 @@ def _dtype(kinds: set[str], resized: bool, where: str) -> "np.dtype[Any]":
 
 
 def _notes(headers: list[Header], out: Array, grey: bool, size: int | None) -> tuple[str, ...]:
+    notes = _header_notes(headers, grey, size)
+    if not grey and bool((out[:, 0] == out[:, 1]).all() and (out[:, 0] == out[:, 2]).all()):
+        notes += ("the three channels are equal everywhere: --grey would store one",)
+    return notes
+
+
+def _header_notes(headers: Sequence[Header], grey: bool, size: int | None) -> tuple[str, ...]:
     notes = []
     if size is not None:
         notes.append(
@@ -143,8 +150,6 @@ def _notes(headers: list[Header], out: Array, grey: bool, size: int | None) -> t
         notes.append(f"{n} of {len(headers)} pictures have 16 bits a channel in colour: read with 8 bits")
     if grey and not all(h.grey for h in headers):
         notes.append("colour was turned into grey (ITU-R BT.601 weights)")
-    if not grey and bool((out[:, 0] == out[:, 1]).all() and (out[:, 0] == out[:, 2]).all()):
-        notes.append("the three channels are equal everywhere: --grey would store one")
     return tuple(notes)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from lossproof.data.folder import TESTS
 from lossproof.data.images import Array, Labels
-from lossproof.data.pictures import Header, Source, _decode, _dtype, header
+from lossproof.data.pictures import Header, Source, _decode, _dtype, _header_notes, header
 from lossproof.data.stream_arrays import Numbers, Part
 from lossproof.formula.errors import LossproofError
 
@@ -102,7 +102,7 @@ def open_folder(
         read = partial(_read, sources, places, start, shape, dtype, decode, refuse)
         parts.append(Part(name, (count, *shape), dtype, read))
         start += count
-    return Folder(shape, dtype, tuple(parts), _notes(known, is_grey, size if resized else None))
+    return Folder(shape, dtype, tuple(parts), _header_notes(known, is_grey, size if resized else None))
 
 
 def _read(
@@ -129,21 +129,3 @@ def _read(
             kept.append(place - first)
         if kept:
             yield out[: len(kept)], np.array(kept, np.int64)
-
-
-def _notes(headers: Sequence[Header], grey: bool, size: int | None) -> tuple[str, ...]:
-    notes = []
-    total = len(headers)
-    if size is not None:
-        notes.append(
-            f"pictures were scaled to {size} pixels on the shorter side and cut to the centre square"
-        )
-    if n := sum(h.alpha for h in headers):
-        notes.append(f"{n} of {total} pictures have an alpha channel: laid on white")
-    if n := sum(h.frames > 1 for h in headers):
-        notes.append(f"{n} of {total} pictures have several frames: the first was taken")
-    if n := sum(h.reduced for h in headers):
-        notes.append(f"{n} of {total} pictures have 16 bits a channel in colour: read with 8 bits")
-    if grey and not all(h.grey for h in headers):
-        notes.append("colour was turned into grey (ITU-R BT.601 weights)")
-    return tuple(notes)
