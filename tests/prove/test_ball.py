@@ -22,6 +22,9 @@ FORMULAS = {
         (y - p) ** 2 / 2 if abs(y - p) <= 0.25 else abs(y - p) / 4 - mpmath.mpf(1) / 32
     ),
     "gammaln(p) + digamma(y)": lambda y, p: mpmath.loggamma(p) + mpmath.digamma(y),
+    "polygamma(1, p) - polygamma(2, y) + y*polygamma(2, 1) - polygamma(4, 1)": lambda y, p: (  # zeta(3), zeta(5)
+        mpmath.psi(1, p) - mpmath.psi(2, y) - 2 * y * mpmath.zeta(3) + 24 * mpmath.zeta(5)
+    ),
     "maximum(y, p)*minimum(y, 1 - p)": lambda y, p: max(y, p) * min(y, 1 - p),
     "softplus(p) + sigmoid(y) + logaddexp(y, p)": lambda y, p: (
         mpmath.log1p(mpmath.exp(p)) + 1 / (1 + mpmath.exp(-y)) + mpmath.log(mpmath.exp(y) + mpmath.exp(p))

@@ -27,6 +27,7 @@ LOSSES = {
     "spherical": "1 - (y*p + (1 - y)*(1 - p))/sqrt(p**2 + (1 - p)**2)",
     "pinball": "3/10*maximum(y - p, 0) + 7/10*maximum(p - y, 0)",
     "gamma": "gammaln(10*p) + gammaln(10 - 10*p) - digamma(1 + y)",
+    "zeta": "polygamma(1, 1 + p) + y*polygamma(2, 1) - polygamma(2, 1 + y)",
     "waves": "sin(7*p)*cos(y) + tan(p/2) + p**y",
     "barron": "((16*(y - p)**2/3 + 1)**(-1/2) - 1)*(-3)",
 }

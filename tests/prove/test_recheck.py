@@ -304,6 +304,9 @@ def test_values_agree_with_mpmath():
         "gammaln(y + 1) + digamma(p) - erf(y)*arctan(p)": lambda y, p: (
             mpmath.loggamma(y + 1) + mpmath.digamma(p) - mpmath.erf(y) * mpmath.atan(p)
         ),
+        "polygamma(0, y) + polygamma(1, p) - polygamma(2, y + p)": lambda y, p: (
+            mpmath.psi(0, y) + mpmath.psi(1, p) - mpmath.psi(2, y + p)
+        ),
         "p**(3/2)/y**2 + sqrt(y)**3 - logaddexp(y, p)": lambda y, p: (
             p ** mpmath.mpf(1.5) / y**2 + y ** mpmath.mpf(1.5) - mpmath.log(mpmath.exp(y) + mpmath.exp(p))
         ),
@@ -327,7 +330,8 @@ FUNCTIONS = [
     "abs(y - p)", "sign(y - p)", "sin(9*y)*cos(5*p)", "arctan(y - p)", "sinh(y - p)", "cosh(y - p)", "tanh(3*(y - p))",
     "arcsinh(y - p)", "arctanh(y/2 - p/3)", "maximum(y, p) - minimum(y, 1/3)", "clip(p, 1/4, 3/4)",
     "where(y > p, y**3, -p**3)", "where(p == 1/2, 1, p)", "xlogy(y, p)", "xlog1py(y, -p)", "sigmoid(y - p)",
-    "softplus(5*(y - p))", "logaddexp(y, p)", "logcosh(y - p)", "gammaln(1 + y - p/2)", "digamma(1/2 + y)", "erf(y - p)",
+    "softplus(5*(y - p))", "logaddexp(y, p)", "logcosh(y - p)", "gammaln(1 + y - p/2)", "digamma(1/2 + y)",
+    "polygamma(0, 1/2 + y)", "polygamma(1, 1/2 + y)", "polygamma(2, 1/2 + p)", "erf(y - p)",
     "(y + 1/10)**(1/3)*p**3", "2**(y - p)", "(1/2 + y)**(-2)", "log2(1 + p)", "y/y + p", "pi*y - 1/3", "(y - p)*(y - p)",
 ]  # fmt: skip
 

@@ -345,6 +345,15 @@ def log2(x: Expr) -> Expr:
     return sympy.log(x) / sympy.log(2)
 
 
+def polygamma(order: Expr, x: Expr) -> Expr:
+    """The derivative of digamma of this order, a whole number of at most 50."""
+    if not (order.is_Integer and 0 <= order <= 50):
+        raise LossproofError(
+            f"formula: expected a whole number from 0 to 50 as polygamma's order, got {order}."
+        )
+    return sympy.polygamma(order, x)
+
+
 #: name in a formula string -> (callable on SymPy expressions, number of arguments)
 NAMES: dict[str, tuple[Callable[..., Expr], int]] = {
     "log": (sympy.log, 1),
@@ -376,6 +385,7 @@ NAMES: dict[str, tuple[Callable[..., Expr], int]] = {
     "logcosh": (logcosh, 1),
     "gammaln": (sympy.loggamma, 1),
     "digamma": (sympy.digamma, 1),
+    "polygamma": (polygamma, 2),
     "erf": (sympy.erf, 1),
 }
 

@@ -39,7 +39,13 @@ class _FormulaPrinter(StrPrinter):
     def _print_polygamma(self, expr: Any) -> str:
         if expr.args[0] == 0:
             return f"digamma({self._print(expr.args[1])})"
-        raise LossproofError(f"formula: expected a function that has a name in formulas, got {expr}.")
+        return f"polygamma({expr.args[0]}, {self._print(expr.args[1])})"
+
+    def _print_zeta(self, expr: Any) -> str:
+        n, *shift = expr.args
+        if shift or not (n.is_Integer and n > 1):
+            raise LossproofError(f"formula: expected a function that has a name in formulas, got {expr}.")
+        return f"(polygamma({n - 1}, 1)/({sympy.polygamma(n - 1, 1) / expr}))"
 
     def _print_Function(self, expr: Any) -> str:
         name = type(expr).__name__

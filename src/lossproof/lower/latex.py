@@ -17,6 +17,11 @@ _OPERATORS = {
 
 
 class _Printer(LatexPrinter):
+    def _print_polygamma(self, expr: Any, exp: Any = None) -> str:
+        order, x = expr.args
+        text = rf"\psi{f'^{{({order})}}' if order else ''}\left({self._print(x)}\right)"
+        return rf"\left({text}\right)^{{{exp}}}" if exp is not None else text
+
     def _print_Function(self, expr: Any, exp: Any = None) -> str:
         name = type(expr).__name__
         args = [self._print(a) for a in expr.args]

@@ -370,6 +370,8 @@ def _constant(expr: Expr) -> Value:
         return _arb.const_e()
     if expr is sympy.EulerGamma:
         return _arb.const_euler()
+    if isinstance(expr, sympy.zeta) and len(expr.args) == 1 and expr.args[0].is_Integer:  # polygamma(2, 1)
+        return _arb(int(expr.args[0])).zeta()
     if expr is sympy.oo or expr == -sympy.oo:
         return _PLUS if expr is sympy.oo else _MINUS
     if expr is sympy.nan or expr is sympy.zoo:

@@ -192,6 +192,8 @@ class _Compiler:
             return self.constant(functions.E)
         if expr is sympy.EulerGamma:
             return self.constant(functions.EULER)
+        if isinstance(expr, sympy.zeta) and len(expr.args) == 1 and expr.args[0].is_Integer:
+            return self.constant(functions.zeta(int(expr.args[0])))
         if expr is sympy.oo or expr is sympy.S.NegativeInfinity:
             return self.constant((math.inf, math.inf) if expr is sympy.oo else (-math.inf, -math.inf))
         if expr is sympy.nan or expr is sympy.zoo:

@@ -113,6 +113,10 @@ def _reason(error: BaseException) -> str:
 
 
 def _said(error: BaseException) -> str:
+    from lossproof.formula import LossproofError
+
+    if isinstance(error, LossproofError):
+        return f"no answer: {error}"
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text[:200]}" if text else type(error).__name__
 

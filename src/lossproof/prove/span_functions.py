@@ -75,6 +75,12 @@ def _constant(f: Callable[[], Any]) -> Span:
 PI, E, EULER = _constant(_arb.pi), _constant(_arb.const_e), _constant(_arb.const_euler)
 
 
+@cache
+def zeta(n: int) -> Span:
+    """Riemann's zeta at a whole number above 1."""
+    return _constant(lambda: _arb(n).zeta())
+
+
 def _point(x: float) -> Span:
     return x, x
 

@@ -339,6 +339,18 @@ def _plus_one(a: Span) -> Span:
     return _add((1.0, 1.0), a)
 
 
+def _polygamma(order: Span, a: Span) -> Span:
+    """Rises from -inf for even orders, falls from inf for odd ones."""
+    n, sign = int(order[0]), -1 if order[0] % 2 else 1
+    rise = _rising(
+        (lambda x: x.digamma()) if n == 0 else (lambda x: -arb(n + 1).gamma() * arb(n + 1).zeta(x)),
+        {0.0: -INF, INF: INF if n == 0 else 0.0},
+        low=0.0,
+    )
+    low, high = rise(a)
+    return (low, high) if sign > 0 or _is_nan((low, high)) else (-high, -low)
+
+
 _FUNCTIONS: dict[str, Callable[..., Span]] = {
     "log": _log, "log1p": lambda a: _log(_plus_one(a)), "exp": _exp, "softplus": _softplus, "gammaln": _gammaln,
     "log2": _rising(lambda x: x.log() / arb(2).log(), {0.0: -INF, INF: INF}, low=0.0),
@@ -352,7 +364,7 @@ _FUNCTIONS: dict[str, Callable[..., Span]] = {
     "arctanh": _rising(lambda x: x.atanh(), {-1.0: -INF, 0.0: 0.0, 1.0: INF}, -1.0, 1.0),
     "erf": _rising(lambda x: x.erf(), {-INF: -1.0, 0.0: 0.0, INF: 1.0}),
     "sigmoid": _rising(lambda x: 1 / (1 + (-x).exp()), {-INF: 0.0, 0.0: 0.5, INF: 1.0}),
-    "digamma": _rising(lambda x: x.digamma(), {0.0: -INF, INF: INF}, low=0.0),
+    "digamma": _rising(lambda x: x.digamma(), {0.0: -INF, INF: INF}, low=0.0), "polygamma": _polygamma,
     "maximum": _larger, "minimum": _smaller, "clip": lambda x, a, b: _smaller(_larger(x, a), b),
     "xlogy": _times_log, "xlog1py": lambda x, y: _times_log(x, _plus_one(y)), "xdivy": _xdivy,
     "logaddexp": lambda a, b: _both(_add(b, _softplus(_add(a, (-b[1], -b[0])))),

@@ -199,6 +199,15 @@ def _logcosh(x: Value) -> Value:
     return a + (-2 * a).exp().log1p() - arb(2).log()
 
 
+def _polygamma(n: Value, x: Value) -> Value:
+    if n == 0:
+        return ball(x).digamma()
+    # (-1)**(n + 1) n! zeta(n + 1, x), for x > 0
+    return (
+        (-1) ** (int(n.p) + 1) * ball(n + 1).gamma() * ball(n + 1).zeta(ball(x)) if ball(x) > 0 else nothing()
+    )
+
+
 FUNCTIONS: dict[str, Callable[..., Value]] = {
     "log": _log, "log1p": lambda x: _log(1 + x), "log2": lambda x: _log(x) / arb(2).log(),
     "exp": lambda x: fmpq(1) if x == 0 else ball(x).exp(), "expm1": _of("expm1"), "sqrt": _sqrt, "abs": abs,
@@ -209,7 +218,7 @@ FUNCTIONS: dict[str, Callable[..., Value]] = {
     "xdivy": lambda x, y: _times(x, lambda: nothing() if y == 0 else 1 / y),
     "sigmoid": lambda x: 1 / (1 + (-ball(x)).exp()), "softplus": _softplus,
     "logaddexp": lambda a, b: ball(b) + _softplus(a - b), "logcosh": _logcosh, "gammaln": _of("lgamma"),
-    "digamma": _of("digamma"), "erf": _of("erf"),
+    "digamma": _of("digamma"), "polygamma": _polygamma, "erf": _of("erf"),
 }  # fmt: skip
 
 

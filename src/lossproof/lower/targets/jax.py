@@ -27,6 +27,7 @@ JAX = Target(
         "loggamma": "jax.scipy.special.gammaln({0})",
         "digamma": "jax.scipy.special.digamma({0})",
         "trigamma": "jax.scipy.special.polygamma(1, {0})",
+        "polygamma": "jax.scipy.special.polygamma({args})",
     },
     where="jnp.where({0}, {1}, {2})",
     fill="jnp.full_like({1}, {0})",

@@ -11,6 +11,7 @@ _FUNCTIONS = {name: f"mp.{name}({{0}})" for name in _SAME} | {
     "loggamma": "mp.loggamma({0})",
     "digamma": "mp.psi(0, {0})",
     "trigamma": "mp.psi(1, {0})",
+    "polygamma": "mp.psi({args})",
 }
 
 MPMATH = Target(

@@ -17,6 +17,7 @@ NUMPY = Target(
         "loggamma": "special.gammaln({0})",
         "digamma": "special.digamma({0})",
         "trigamma": "special.polygamma(1, {0})",
+        "polygamma": "special.polygamma({args})",
     },
     where="np.where({0}, {1}, {2})",
     fill="np.full_like({1}, {0})",

@@ -17,6 +17,7 @@ TORCH = Target(
         "logaddexp": "torch.logaddexp({args})",
         "loggamma": "torch.lgamma({0})",
         "trigamma": "torch.polygamma(1, {0})",
+        "polygamma": "torch.polygamma({args})",
         "xlogy": "torch.xlogy({args})",
         "xlog1py": "torch.special.xlog1py({args})",
         # log1p(exp(x)) up to 40, x above: in float64 the rest is below half a unit in the last place
