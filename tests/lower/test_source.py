@@ -196,7 +196,7 @@ def test_show_prints_every_target(target, options):
 def test_formulas_that_would_explode_when_multiplied_out_are_not(formula):
     began = time.monotonic()
     assert np.isfinite(function(formula).value_logits(0.01, 0.2))
-    assert time.monotonic() - began < 30
+    assert time.monotonic() - began < 90
 
 
 @pytest.mark.parametrize("formula", ["(y-p)**2", "abs(y-p)**1.5", "log(cosh(3*(y-p)))", "(y-p)**2/(p*(1-p))"])
