@@ -102,8 +102,8 @@ def test_a_swallowed_alarm_rings_again(sections):
         """,
     )
     start = time.monotonic()
-    assert reason(lossproof.certify("(y - p)**2", budget=4), "minimum") == "time limit of 4 s"
-    assert time.monotonic() - start < 4 + LATE
+    assert reason(lossproof.certify("(y - p)**2", budget=10), "minimum") == "time limit of 10 s"
+    assert time.monotonic() - start < 10 + LATE
 
 
 def test_the_memory_limit(sections):
