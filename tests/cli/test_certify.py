@@ -53,7 +53,7 @@ def test_the_table_in_80_plain_columns():
 def test_parameters_are_given_left_open_and_read_as_decimals():
     text = run("charbonnier", "--param", "delta=0.5", "--only", "minimum")
     assert "with: delta = 0.5" in text
-    text = run("charbonnier", "--symbolic", "delta", "--only", "minimum")
+    text = run("charbonnier", "--symbolic", "delta", "--only", "minimum", "--budget", "60")
     assert "delta in (0, inf)" in text
     assert row(text, "is p = y a minimum?") == "Proved"
     assert "k in (-inf, inf)" in run("(y - p)**2 + k**2", "--symbolic", "all", "--only", "minimum")
@@ -98,7 +98,7 @@ def test_json_and_latex_go_to_files_or_to_the_output(tmp_path: Path):
 
 def test_the_page_is_written(tmp_path: Path):
     page = tmp_path / "page.html"
-    run("charbonnier", "--symbolic", "all", "--only", "minimum", "--html", page, "--beside", "mse")
+    run("charbonnier", "--symbolic", "all", "--only", "minimum", "--budget", "60", "--html", page, "--beside", "mse")
     text = page.read_text(encoding="utf-8")
     assert text.startswith("<!DOCTYPE html>")
     assert "at delta = 1" in text

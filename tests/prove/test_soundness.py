@@ -311,7 +311,7 @@ def test_a_prover_that_hangs_is_ended(fuzz, monkeypatch):
 @pytest.fixture(scope="module")
 def rows(fuzz):
     """200 losses, the oracle's short search, in a process that is ended where the prover hangs."""
-    found = fuzz.run(200, seed=1, jobs=1, budget=5.0, limit=8.0, thorough=False, every=10)
+    found = fuzz.run(200, seed=1, jobs=1, budget=5.0, limit=60.0, thorough=False, every=10)
     return sorted(found, key=lambda r: r.index)
 
 

@@ -290,8 +290,10 @@ def test_channels_come_after_outputs(text):
     graded = law.grade(y, raw)
     for c in range(3):
         alone = single.grade(y[:, c : c + 1], raw[:, c::3])
-        torch.testing.assert_close(graded.values[:, c : c + 1], alone.values)
-        torch.testing.assert_close(graded.slopes[:, c::3], alone.slopes)
+        # a narrow law makes much of the last bit of a sigmoid, which hangs on the place in the vector
+        close = {"rtol": 1e-5, "atol": 1e-5}
+        torch.testing.assert_close(graded.values[:, c : c + 1], alone.values, **close)
+        torch.testing.assert_close(graded.slopes[:, c::3], alone.slopes, **close)
         torch.testing.assert_close(law.picture(raw)[:, c : c + 1], single.picture(raw[:, c::3]))
 
 

@@ -59,7 +59,7 @@ def lower(loss: Loss, link: Link = SIGMOID, *, bound: bool = False) -> Lowered:
 @lru_cache(maxsize=256)
 def _in_time(loss: Loss, link: Link, bound: bool) -> Lowered | None:
     try:
-        return _rewritten(loss, link, bound, time.monotonic() + BUDGET)
+        return _rewritten(loss, link, bound, time.thread_time() + BUDGET)
     except (TooSlow, MemoryError, RecursionError):
         return None
 

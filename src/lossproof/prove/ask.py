@@ -42,8 +42,8 @@ def certify(
 
     The prover runs in a process of its own, ended after ``budget`` seconds (wall clock) or at ``memory_mb`` megabytes;
     lines that it did not reach are Unknown. A function that is passed itself is run once in this process to read
-    its formula, under the same time limit; ``in_process`` runs everything here, where only time is limited, and only
-    between steps. Raises ``LossproofError`` for a loss that cannot be read.
+    its formula, under the same time limit; ``in_process`` runs everything here, where only time is limited (seconds of
+    this thread's work), and only between steps. Raises ``LossproofError`` for a loss that cannot be read.
 
     >>> certificate = certify("(y - p)**2", only="minimum")
     >>> certificate.formula, certificate.domain

@@ -56,7 +56,7 @@ def cell(low: Expr, high: Expr, parameters: tuple[tuple[Expr, Expr], ...] = ()) 
 def sign_within(expr: Expr, clock: Clock, seconds: float) -> Signed:
     """The sign that is found within some seconds, else "?"; raises OutOfTime only where the clock itself is out."""
     try:
-        return sign(expr, clock=Clock(min(seconds, clock.left())))
+        return sign(expr, clock=clock.within(seconds))
     except OutOfTime:
         clock.check()
         return Signed("?")

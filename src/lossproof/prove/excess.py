@@ -34,7 +34,7 @@ def excess_sign(problem: Problem, region: Region, loss: Expr, clock: Clock) -> S
     if floor.has(sympy.nan, sympy.zoo, sympy.oo) or excess.count_ops() > 150:
         return NOTHING
     try:
-        found = _positive(problem, excess, region, Clock(min(4.0, clock.left() / 4)), 3)
+        found = _positive(problem, excess, region, clock.within(min(4.0, clock.left() / 4)), 3)
     except (OutOfTime, Stuck):
         clock.check()
         return NOTHING
@@ -98,7 +98,7 @@ def _itself(expr: Expr, region: Region, clock: Clock) -> Signed:
 
 def _try(expr: Expr, region: Region, clock: Clock) -> Signed:
     try:
-        return sign_on(expr, region, Clock(min(1.2, clock.left())))
+        return sign_on(expr, region, clock.within(1.2))
     except OutOfTime:
         clock.check()
         return NOTHING

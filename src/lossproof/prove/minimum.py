@@ -127,7 +127,7 @@ def side_of(problem: Problem, region: Region, clock: Clock) -> Side:
 def _within(slope: Expr, region: Region, clock: Clock) -> Signed:
     """The sign of the derivative, looked for in a share of the time."""
     try:
-        return sign_on(slope, region, Clock(min(3.0, clock.left() / 5)))
+        return sign_on(slope, region, clock.within(min(3.0, clock.left() / 5)))
     except OutOfTime:
         clock.check()
         return Signed("?", ())

@@ -5,6 +5,7 @@ from fractions import Fraction
 from itertools import pairwise
 from typing import Any
 
+import mpmath
 import numpy as np
 import sympy
 
@@ -147,26 +148,27 @@ def special_places(loss: Expr) -> list[Expr]:
     for condition in loss.atoms(sympy.core.relational.Relational):
         g = condition.lhs - condition.rhs
         for u in [g, *(g.replace(sympy.Abs, lambda a: a), g.replace(sympy.Abs, lambda a: -a))]:
-            places += _linear_root(u)
+            places += _linear_roots(u)
     for kink in loss.atoms(sympy.Abs, sympy.sign):
-        places += _linear_root(kink.args[0])
+        places += _linear_roots(kink.args[0])
     for kink in loss.atoms(maximum, minimum, sympy.Max, sympy.Min):
-        places += _linear_root(kink.args[0] - kink.args[1])
+        places += _linear_roots(kink.args[0] - kink.args[1])
     for power in loss.atoms(sympy.Pow):  # the centre of a bump such as exp(-(p - c)**2/w)
         if power.exp.is_Integer and power.exp % 2 == 0:
-            places += _linear_root(power.base)
+            places += _linear_roots(power.base)
     return list(dict.fromkeys(places))[:20]
 
 
-def _linear_root(u: Expr) -> list[Expr]:
+def _linear_roots(u: Expr) -> list[Expr]:
+    """Zeros in p of the factors that are linear in p."""
     try:
         poly = sympy.Poly(u, P)
+        if not 1 <= poly.degree() <= 8:
+            return []
+        factors = [poly] if poly.degree() == 1 else [f for f, _ in poly.factor_list()[1]]
     except sympy.PolynomialError:
         return []
-    if poly.degree() != 1:
-        return []
-    a, b = poly.all_coeffs()
-    return [-b / a]
+    return [-b / a for a, b in (f.all_coeffs() for f in factors if f.degree() == 1)]
 
 
 def grid(problem: Problem, y: float) -> np.ndarray[Any, Any]:
@@ -219,10 +221,12 @@ def _crossings(loss: Expr) -> list[Fraction]:
     for condition in sorted(loss.atoms(sympy.core.relational.Relational), key=str)[:8]:
         g = (condition.lhs - condition.rhs).xreplace({P: Y})
         try:
-            roots = sympy.Poly(g, Y).nroots(n=60, maxsteps=60) if g.has(Y) else []
+            # without its repeated roots, at which the iteration would not end
+            roots = sympy.Poly(g, Y).sqf_part().nroots(n=60, maxsteps=60) if g.has(Y) else []
         except (
             sympy.PolynomialError,
             sympy.polys.polyerrors.BasePolynomialError,
+            mpmath.libmp.NoConvergence,
             ValueError,
             ArithmeticError,
         ):

@@ -8,6 +8,7 @@ why it was not begun}, {"error": message of a LossproofError}, {"broken": any ot
 import contextlib
 import importlib.metadata
 import json
+import math
 import os
 import platform
 import signal
@@ -29,11 +30,15 @@ class _SectionLate(BaseException):
 
 
 def messages(request: Mapping[str, Any], *, alarm: bool = False) -> Iterator[Message]:
-    """Read the loss, run the sections; ``alarm`` interrupts one that overruns (this process's signals are ours)."""
+    """Read the loss, run the sections within so many seconds of this thread's work.
+
+    ``alarm``, where this process's signals are ours: seconds on the wall, and a section that overruns is interrupted.
+    """
     from lossproof.formula import LossproofError
     from lossproof.prove.regions import parameter_cases
 
-    budget, began = float(request["seconds"]), time.monotonic()
+    now = time.monotonic if alarm else time.thread_time
+    budget, began = float(request["seconds"]), now()
     try:
         reading = _reading(request)
         problem = reading.problem
@@ -55,16 +60,16 @@ def messages(request: Mapping[str, Any], *, alarm: bool = False) -> Iterator[Mes
     known = {key: line_of(key, record) for key, record in request["known"].items()}
     unvalued = without_value(problem) or forgotten(problem)
     for section in request["sections"] if unvalued is None else ():
-        left = budget - (time.monotonic() - began)
+        left = budget - (now() - began)
         share = SHARE * left
         yield {"begin": section, "seconds": share}
         try:
             with _interrupted_after(share + _GRACE, alarm):
+                clock = Clock(share, until=time.monotonic() + share if alarm else math.inf)
                 last = time.monotonic()
-                for line in import_module(section).lines(problem, dict(known), Clock(share)):
-                    now = time.monotonic()
-                    timed = replace(line, seconds=line.seconds or now - last)
-                    known[line.key], last = timed, now
+                for line in import_module(section).lines(problem, dict(known), clock):
+                    timed = replace(line, seconds=line.seconds or time.monotonic() - last)
+                    known[line.key], last = timed, time.monotonic()
                     yield {"line": line.key, "record": line_record(timed, seconds=True)}
         except (Exception, _SectionLate) as error:
             yield {"failed": section, "reason": _reason(error)}

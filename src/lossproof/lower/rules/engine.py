@@ -100,7 +100,7 @@ def rewrite(
 ) -> tuple[Expr, list[Step]]:
     """Apply rules (all by default) bottom-up until none applies; returns the expression and the steps taken.
 
-    Raises ``TooSlow`` past ``deadline`` (a ``time.monotonic()``), or after more than ``limit`` steps.
+    Raises ``TooSlow`` past ``deadline`` (of ``time.thread_time()``), or after more than ``limit`` steps.
 
     >>> from lossproof.formula.functions import softplus
     >>> from lossproof.formula.symbols import Y, Z
@@ -120,7 +120,7 @@ def rewrite(
             if any(new is not old for new, old in zip(args, node.args, strict=True)):
                 node = node.func(*args)
         for one in active:
-            if deadline is not None and time.monotonic() > deadline:
+            if deadline is not None and time.thread_time() > deadline:
                 raise TooSlow
             new = one.apply(node)
             if new is not None and new != node:

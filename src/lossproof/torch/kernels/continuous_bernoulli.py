@@ -10,7 +10,7 @@ import torch
 
 def scaled(x, factor, out):
     """factor times x, into out, or over x where there is none."""
-    return torch.mul(x, factor, out=x if out is None else out)
+    return x.mul_(factor) if out is None or out is x else torch.mul(x, factor, out=out)
 
 
 def logexprel(x):

@@ -8,16 +8,21 @@ d/dz = -sigmoid(z)*sigmoid(-z)*sign(y - sigmoid(z))
 import torch
 
 
+# looked up once: the way to an operator through torch.ops costs as much as a small one
+small_slope = torch.ops.aten.sigmoid_backward.grad_input
+large_slope = torch.ops.aten.softplus_backward.grad_input
+
+
 def slope(x, p, z):
     """x p (1 - p), written over p = sigmoid(z); for large z without the cancellation in 1 - p."""
-    if z.is_cpu and z.numel() and z.amax().item() < 12:
-        return torch.ops.aten.sigmoid_backward.grad_input(x, p, grad_input=p)
-    return torch.ops.aten.softplus_backward.grad_input(p.mul_(x), z, -1, 40, grad_input=p)
+    if z.is_cpu and z.numel() and z.max().item() < 12:
+        return small_slope(x, p, grad_input=p)
+    return large_slope(p.mul_(x), z, -1, 40, grad_input=p)
 
 
 def scaled(x, factor, out):
     """factor times x, into out, or over x where there is none."""
-    return torch.mul(x, factor, out=x if out is None else out)
+    return x.mul_(factor) if out is None or out is x else torch.mul(x, factor, out=out)
 
 
 def value(y, p):
