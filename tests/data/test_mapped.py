@@ -215,6 +215,10 @@ def test_floats_next_to_a_level_are_counted_by_themselves():
     values, counts = counted(x, 4)
     assert values.tolist() == sorted(set(x.ravel().tolist()))
     assert counts.tolist() == [1, 2, 1]
+    values, counts = counted(np.array([[-1.0, 0, 1, 300, 1]], np.float32), 2)
+    assert (values.tolist(), counts.tolist()) == ([-1, 0, 1, 300], [1, 1, 2, 1])
+    values, counts = counted(np.array([[np.nan, 0]], np.float32), 2)
+    assert (values[0], np.isnan(values[1]), counts.tolist()) == (0, True, [1, 1])
 
 
 def test_more_distinct_values_than_are_kept(tmp_path, monkeypatch):

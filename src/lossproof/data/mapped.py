@@ -143,7 +143,9 @@ def counted(images: Array | Mapped, levels: int | None) -> tuple[Array, Array]:
         counts = np.zeros(levels, np.int64)
         others: list[Array] = []  # stored as floats, and rounded another way than here
         for block in blocks(images):
-            place = np.rint(block * np.float32(levels - 1)).astype(np.int64)
+            # what is no number, or outside, is on no level
+            near = np.fmin(np.fmax(np.rint(block * np.float32(levels - 1)), 0), levels - 1)
+            place = near.astype(np.int64)
             exact = table[place] == block
             counts += np.bincount(place[exact], minlength=levels)
             others += [] if exact.all() else [block[~exact]]
