@@ -98,7 +98,19 @@ def test_json_and_latex_go_to_files_or_to_the_output(tmp_path: Path):
 
 def test_the_page_is_written(tmp_path: Path):
     page = tmp_path / "page.html"
-    run("charbonnier", "--symbolic", "all", "--only", "minimum", "--budget", "60", "--html", page, "--beside", "mse")
+    run(
+        "charbonnier",
+        "--symbolic",
+        "all",
+        "--only",
+        "minimum",
+        "--budget",
+        "60",
+        "--html",
+        page,
+        "--beside",
+        "mse",
+    )
     text = page.read_text(encoding="utf-8")
     assert text.startswith("<!DOCTYPE html>")
     assert "at delta = 1" in text
