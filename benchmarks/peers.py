@@ -1,33 +1,101 @@
-"""The same VAE in other libraries, each in turns with the bare loop of training.py, in a process of its own.
+"""The same VAE in other libraries: what an epoch costs, where the test loss stands after each, how much memory it takes.
 
-Keras reads its backend once, from the environment, and libraries differ in the threads they start: hence a
-process each. Absent libraries are named, with the command that installs them.
+    python benchmarks/peers.py --data FOLDER         writes the section of docs/performance.md, and its plot
+
+Each peer has a process of its own: Keras reads its backend once, from the environment, and libraries differ in the threads
+they start. There it takes turns with a member of lossproof and with the bare loop of training.py. Then all of them train
+the same epochs from scratch and are judged by one function on the same test images. Memory is that of one more process
+each. Absent libraries are named, with the command that installs them.
 """
 
 from __future__ import annotations
 
+import argparse
 import importlib.util
 import json
 import os
+import resource
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
-from lossproof.train.comparison import intra_op_threads, useful_threads
-from training import FUNCTIONALS, Bare, Loop, Member, Plan, against_bare, arguments, in_turns, kl, plans
+import pages
+from lossproof.train.comparison import intra_op_threads
+from training import FUNCTIONALS, Bare, Loop, Member, Plan, Sizes, images_of, kl
 
-Epoch = Callable[[int], None]  # one epoch by its number
+NAME = "peers"
+MODELS = ("784-400-20", "conv-784-32-64-128-20")
+OURS, BARE = "lossproof member", "bare torch loop"
+#: how many times as fast as a peer a member shall be
+GOALS = {"Keras on JAX": 1.0, "pythae": 2.0, "DataLoader loop": 2.5}
+Array = npt.NDArray[np.float32]
 
 
-def dataloader(plan: Plan, images: Tensor) -> tuple[str, Epoch]:
+@dataclass
+class Trained:
+    """A library's VAE: an epoch, and means, log-variances and logits of flat images (n, pixels) as it is now."""
+
+    title: str
+    epoch: Callable[[int], object]
+    encode: Callable[[Array], tuple[Array, Array]]
+    decode: Callable[[Array], Array]
+
+
+def lossproof_member(plan: Plan, images: Tensor) -> Trained:
+    """What `compare` trains."""
+    member = Member(plan, "bce")
+    model, shape = member.member.model, images.shape[1:]
+
+    def encode(x: Array) -> tuple[Array, Array]:
+        mean, logvar = model.encode(torch.from_numpy(x).view(-1, *shape))
+        assert logvar is not None
+        return mean.numpy(), logvar.numpy()
+
+    return Trained(
+        f"lossproof {version('lossproof')}",
+        member.epoch,
+        encode,
+        lambda code: model.decode(torch.from_numpy(code)).flatten(1).numpy(),
+    )
+
+
+def of_bare(
+    model: Bare, plan: Plan
+) -> tuple[Callable[[Array], tuple[Array, Array]], Callable[[Array], Array]]:
+    """How the VAE written by hand encodes and decodes."""
+    shape = (1, plan.sizes.side, plan.sizes.side) if plan.sizes.conv else (plan.sizes.pixels,)
+
+    def encode(x: Array) -> tuple[Array, Array]:
+        mean, logvar = model.encoder(torch.from_numpy(x).view(-1, *shape)).chunk(2, 1)
+        return mean.numpy(), logvar.numpy()
+
+    return encode, lambda code: model.decoder(torch.from_numpy(code)).flatten(1).numpy()
+
+
+def bare(plan: Plan, images: Tensor) -> Trained:
+    """Tensors in memory, autograd, fused Adam."""
+    loop = Loop(plan, "bce", Member(plan, "bce"))
+    return Trained(f"torch {torch.__version__} tensors", loop.epoch, *of_bare(loop.model, plan))
+
+
+def dataloader(plan: Plan, images: Tensor) -> Trained:
     """The textbook loop, as in pytorch/examples: shuffling DataLoader, Adam by default, a look at every loss."""
-    loader = DataLoader(TensorDataset(images.flatten(1)), batch_size=plan.sizes.batch, shuffle=True)
+    rows = images if plan.sizes.conv else images.flatten(1)
+    loader = DataLoader(TensorDataset(rows), batch_size=plan.sizes.batch, shuffle=True)
+    torch.manual_seed(0)
     model = Bare(plan.sizes)
     optimiser = torch.optim.Adam(model.parameters(), lr=1e-3)
     functional = FUNCTIONALS["bce"]
@@ -42,29 +110,26 @@ def dataloader(plan: Plan, images: Tensor) -> tuple[str, Epoch]:
             total += objective.item()
             optimiser.step()
 
-    return f"torch {torch.__version__} DataLoader loop", epoch
+    return Trained(f"torch {torch.__version__} DataLoader loop", epoch, *of_bare(model, plan))
 
 
-def pythae(plan: Plan, images: Tensor) -> tuple[str, Epoch]:
+def pythae(plan: Plan, images: Tensor) -> Trained:
     """`BaseTrainer.train_step` is pythae's epoch; encoder and decoder are given, so that the sizes are equal."""
-    from importlib.metadata import version
-
     from pythae.data.datasets import DatasetOutput
     from pythae.models import VAE, VAEConfig
     from pythae.models.base.base_utils import ModelOutput
     from pythae.models.nn import BaseDecoder, BaseEncoder
     from pythae.trainers import BaseTrainer, BaseTrainerConfig
-    from torch import nn
     from torch.utils.data import Dataset
 
     sizes = plan.sizes
+    torch.manual_seed(0)
+    net = Bare(sizes)
 
     class Encoder(BaseEncoder):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
-            self.layers = nn.Sequential(
-                nn.Linear(sizes.pixels, sizes.hidden), nn.ReLU(), nn.Linear(sizes.hidden, 2 * sizes.latent)
-            )
+            self.layers = net.encoder
 
         def forward(self, x: Tensor) -> Any:
             mean, logvar = self.layers(x).chunk(2, dim=1)
@@ -73,9 +138,7 @@ def pythae(plan: Plan, images: Tensor) -> tuple[str, Epoch]:
     class Decoder(BaseDecoder):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
-            self.layers = nn.Sequential(
-                nn.Linear(sizes.latent, sizes.hidden), nn.ReLU(), nn.Linear(sizes.hidden, sizes.pixels)
-            )
+            self.layers = net.decoder
 
         def forward(self, code: Tensor) -> Any:
             return ModelOutput(reconstruction=self.layers(code).sigmoid())  # pythae's bce takes probabilities
@@ -85,18 +148,18 @@ def pythae(plan: Plan, images: Tensor) -> tuple[str, Epoch]:
             return len(images)
 
         def __getitem__(self, index: int) -> Any:
-            return DatasetOutput(data=images[index].flatten())
+            return DatasetOutput(data=images[index] if sizes.conv else images[index].flatten())
 
-    folder = tempfile.mkdtemp()
+    shape = tuple(images.shape[1:]) if sizes.conv else (sizes.pixels,)
     trainer = BaseTrainer(
         VAE(
-            VAEConfig(input_dim=(sizes.pixels,), latent_dim=sizes.latent, reconstruction_loss="bce"),
+            VAEConfig(input_dim=shape, latent_dim=sizes.latent, reconstruction_loss="bce"),
             encoder=Encoder(),
             decoder=Decoder(),
         ),
         Rows(),
         training_config=BaseTrainerConfig(
-            output_dir=folder,
+            output_dir=tempfile.mkdtemp(),
             per_device_train_batch_size=sizes.batch,
             learning_rate=1e-3,
             no_cuda=True,
@@ -106,26 +169,54 @@ def pythae(plan: Plan, images: Tensor) -> tuple[str, Epoch]:
     trainer.prepare_training()
     # its progress bar would be timed too
     trainer.callback_handler.callbacks = []
-    return f"pythae {version('pythae')}", lambda number: trainer.train_step(number) and None
+    return Trained(
+        f"pythae {version('pythae')}", lambda number: trainer.train_step(number) and None, *of_bare(net, plan)
+    )
 
 
-def keras(plan: Plan, images: Tensor) -> tuple[str, Epoch]:
+def keras(plan: Plan, images: Tensor) -> Trained:
     """`fit` of a Keras 3 model with a sampling step and the KL added to the loss, on the backend chosen."""
     import keras
-    from keras import ops
+    from keras import layers, ops
 
     sizes = plan.sizes
+    keras.utils.set_random_seed(0)
     x = images.flatten(1).numpy()
+    side = sizes.side
+
+    def chains() -> tuple[list[Any], list[Any]]:
+        if not sizes.conv:
+            up = [layers.Dense(width, activation="relu") for width in reversed(sizes.hidden)]
+            return [layers.Dense(width, activation="relu") for width in sizes.hidden], [
+                *up,
+                layers.Dense(sizes.pixels),
+            ]
+        down = [layers.Reshape((side, side, 1))]
+        sides = [side]
+        for width in sizes.hidden:
+            down.append(layers.Conv2D(width, 3, strides=2, padding="same", activation="relu"))
+            sides.append(-(-sides[-1] // 2))
+        up = [
+            layers.Dense(sizes.hidden[-1] * sides[-1] ** 2, activation="relu"),
+            layers.Reshape((sides[-1], sides[-1], sizes.hidden[-1])),
+        ]
+        for width, rows in zip((*sizes.hidden[-2::-1], 1), sides[-2::-1], strict=True):
+            up.append(
+                layers.Conv2DTranspose(
+                    width, 3, strides=2, padding="same", activation=None if width == 1 else "relu"
+                )
+            )
+            if rows % 2:  # a transposed convolution here always doubles
+                up.append(layers.Cropping2D(((0, 1), (0, 1))))
+        return [*down, layers.Flatten()], [*up, layers.Flatten()]
+
+    down, up = chains()
 
     class Vae(keras.Model):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
-            self.encoder = keras.Sequential(
-                [keras.layers.Dense(sizes.hidden, activation="relu"), keras.layers.Dense(2 * sizes.latent)]
-            )
-            self.decoder = keras.Sequential(
-                [keras.layers.Dense(sizes.hidden, activation="relu"), keras.layers.Dense(sizes.pixels)]
-            )
+            self.encoder = keras.Sequential([*down, layers.Dense(2 * sizes.latent)])
+            self.decoder = keras.Sequential(up)
             self.draws = keras.random.SeedGenerator(0)
 
         def call(self, inputs: Any) -> Any:
@@ -140,72 +231,257 @@ def keras(plan: Plan, images: Tensor) -> tuple[str, Epoch]:
 
     model = Vae()
     model.compile(optimizer=keras.optimizers.Adam(1e-3), loss=nats)
-    name = f"Keras {keras.__version__} on {keras.backend.backend()}"
-    return name, lambda number: model.fit(x, x, batch_size=sizes.batch, verbose=0) and None
+    name = (
+        f"Keras {keras.__version__} on {keras.backend.backend()} {version(BACKENDS[keras.backend.backend()])}"
+    )
+
+    def encode(part: Array) -> tuple[Array, Array]:
+        both = np.asarray(model.encoder.predict(part, verbose=0, batch_size=500))
+        return both[:, : sizes.latent], both[:, sizes.latent :]
+
+    return Trained(
+        name,
+        lambda number: model.fit(x, x, batch_size=sizes.batch, verbose=0) and None,
+        encode,
+        lambda code: np.asarray(model.decoder.predict(code, verbose=0, batch_size=500)),
+    )
 
 
-#: what --peers shows: its maker, the modules it needs, what installs it, the Keras backend
-PEERS: dict[str, tuple[Callable[[Plan, Tensor], tuple[str, Epoch]], tuple[str, ...], str, str]] = {
-    "DataLoader loop": (dataloader, ("torch",), "torch", ""),
-    "pythae": (pythae, ("pythae",), "pythae", ""),
-    "Keras on torch": (keras, ("keras", "torch"), "keras torch", "torch"),
+BACKENDS = {"torch": "torch", "jax": "jax", "tensorflow": "tensorflow-cpu"}
+Maker = Callable[[Plan, Tensor], Trained]
+#: what is shown: its maker, the modules it needs, what installs it, the Keras backend
+PEERS: dict[str, tuple[Maker, tuple[str, ...], str, str]] = {
+    OURS: (lossproof_member, ("torch",), "torch", ""),
+    BARE: (bare, ("torch",), "torch", ""),
     "Keras on JAX": (keras, ("keras", "jax"), "keras jax", "jax"),
-    "Keras on TensorFlow": (keras, ("keras", "tensorflow"), "keras tensorflow", "tensorflow"),
+    "pythae": (pythae, ("pythae",), "pythae", ""),
+    "DataLoader loop": (dataloader, ("torch",), "torch", ""),
+    "Keras on TensorFlow": (keras, ("keras", "tensorflow"), "keras tensorflow-cpu", "tensorflow"),
+    "Keras on torch": (keras, ("keras", "torch"), "keras torch", "torch"),
 }
 
 
-def measure_all(plan: Plan, argv: Sequence[str]) -> list[dict[str, Any]]:
-    """A row for each peer: its times, or under "missing" why there are none. On the CPU, in turns with B.
+def test_loss(made: Trained, images: Array) -> float:
+    """BCE + KL in nats per image, one draw of the code each, the same noise for all: computed here, in float64."""
+    noise = np.random.default_rng(1).standard_normal((len(images), 1), dtype=np.float32)
+    total = 0.0
+    with torch.no_grad():
+        for start in range(0, len(images), 500):
+            x = images[start : start + 500]
+            mean, logvar = (np.asarray(part) for part in made.encode(x))
+            drawn = np.random.default_rng(start).standard_normal(mean.shape, dtype=np.float32)
+            logits = torch.from_numpy(np.array(made.decode(mean + drawn * np.exp(0.5 * logvar)))).double()
+            bce = F.binary_cross_entropy_with_logits(logits, torch.from_numpy(x).double(), reduction="sum")
+            total += float(bce) + float(
+                kl(torch.from_numpy(mean).double(), torch.from_numpy(logvar).double())
+            )
+    del noise
+    return total / len(images)
 
-    `argv` is what `training.py` was called with; each peer's process makes the same plan from it.
-    """
-    rows = []
-    for name, (_, modules, packages, backend) in PEERS.items():
-        row: dict[str, Any] = {"name": name, "model": str(plan.sizes)}
-        if plan.device != "cpu":
-            row["missing"] = "measured on the CPU only"
-        elif any(importlib.util.find_spec(module) is None for module in modules):
-            row["missing"] = f"not installed; python -m pip install {packages}"
-        else:
-            row |= in_its_own_process(name, argv, backend)
-        rows.append(row)
-    return rows
+
+def costs_of(name: str, plan: Plan) -> dict[str, Any]:
+    """A peer, a member and the bare loop in turns."""
+    images = torch.from_numpy(np.ascontiguousarray(plan.images.train))
+    threads = plan.threads or 1
+    if hasattr(os, "sched_setaffinity"):  # JAX and TensorFlow do not ask torch how many threads to start
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
+    with intra_op_threads(threads):
+        ways = dict.fromkeys((name, OURS, BARE))
+        made = {way: PEERS[way][0](plan, images) for way in ways}
+        for one in made.values():
+            one.epoch(1)
+        costs = pages.in_turns({way: one.epoch for way, one in made.items()}, plan.rounds, first=2)
+    return {"title": made[name].title, "threads": threads, "steps": plan.steps, "costs": costs}
 
 
-def in_its_own_process(name: str, argv: Sequence[str], backend: str) -> dict[str, Any]:
-    """Run this file for one peer; its last line is the row."""
+def curve_of(name: str, plan: Plan) -> dict[str, Any]:
+    """Where the test loss stands after each epoch, and when."""
+    images = torch.from_numpy(np.ascontiguousarray(plan.images.train))
+    test = plan.images.test.reshape(len(plan.images.test), -1)
+    with intra_op_threads(plan.threads or 1):
+        made = PEERS[name][0](plan, images)
+        losses, seconds = [test_loss(made, test)], [0.0]
+        for number in range(1, plan.rounds + 1):
+            began = time.perf_counter()
+            made.epoch(number)
+            seconds.append(seconds[-1] + time.perf_counter() - began)
+            losses.append(test_loss(made, test))
+    return {"losses": losses, "seconds": seconds}
+
+
+def memory_of(name: str, plan: Plan) -> dict[str, Any]:
+    """Peak resident MiB after two epochs, and before anything of the model was made."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    made = PEERS[name][0](plan, torch.from_numpy(np.ascontiguousarray(plan.images.train)))
+    made.epoch(1)
+    made.epoch(2)
+    return {"before": before, "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+
+
+KINDS = {"costs": costs_of, "curve": curve_of, "memory": memory_of}
+
+
+def in_its_own_process(kind: str, name: str, told: dict[str, Any]) -> dict[str, Any]:
+    """Run this file for one peer; its last line is what it found, or under "missing" why there is nothing."""
+    _, modules, packages, backend = PEERS[name]
+    if any(importlib.util.find_spec(module) is None for module in modules):
+        return {"missing": f"not installed; python -m pip install {packages}"}
+    threads = str(told["threads"])
     environment = os.environ | {
         "TF_CPP_MIN_LOG_LEVEL": "3",
         "JAX_PLATFORMS": "cpu",
         "CUDA_VISIBLE_DEVICES": "",
+        "OMP_NUM_THREADS": threads,
     }
     if backend:
         environment["KERAS_BACKEND"] = backend
     done = subprocess.run(
-        [sys.executable, __file__, name, *argv], env=environment, capture_output=True, text=True, check=False
-    )
+        [sys.executable, __file__, "--one", json.dumps({"kind": kind, "name": name} | told)],
+        env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
     try:
-        row: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+        found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     except (IndexError, ValueError):
         last = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
         return {"missing": f"failed: {last[:200]}"}
-    return row
+    return found
 
 
-def measure(name: str, plan: Plan) -> dict[str, Any]:
-    """One peer in turns with the bare loop, after an epoch of each that is not counted."""
-    member = Member(plan, "bce")
-    threads = plan.threads or useful_threads(member.parameters, plan.sizes.batch)
-    if hasattr(os, "sched_setaffinity"):  # JAX and TensorFlow do not ask torch how many threads to start
-        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
-    with intra_op_threads(threads):
-        loop = Loop(plan, "bce", member)
-        title, epoch = PEERS[name][0](plan, member.images)
-        epoch(1)
-        loop.epoch(1)
-        seconds, bare = in_turns(epoch, loop.epoch, plan)
-    return against_bare(title, seconds, bare) | {"threads": threads}
+def one(told: dict[str, Any]) -> dict[str, Any]:
+    """What a peer's process does."""
+    sizes = Sizes.parse(told["model"])
+    plan = Plan(images_of(sizes, told["images"], told["data"]), sizes, told["rounds"], told["threads"])
+    return KINDS[told["kind"]](told["name"], plan)
+
+
+def measure(given: argparse.Namespace) -> dict[str, Any]:
+    """All peers and both models; what a process found is kept, so that a run that was ended goes on."""
+    kept = Kept(given.keep)
+    found: dict[str, Any] = {"models": {}, "peers": [n for n in PEERS if not given.only or n in given.only]}
+    for model in given.model or MODELS:
+        conv = model.startswith("conv-")
+        base: dict[str, Any] = {"model": model, "data": given.data}
+        turn = base | {"images": 256 if given.quick else 1024 if conv else 12_800}
+        whole = base | {"images": 256 if given.quick else 2_048 if conv else 60_000}
+        entry: dict[str, Any] = {"costs": {}, "curves": {}, "memory": {}}
+        for name in found["peers"]:
+            rounds = 2 if given.quick else given.rounds
+            for threads in given.threads.split(","):
+                if name not in (OURS, BARE):
+                    key = f"{name}|{threads}"
+                    entry["costs"][key] = kept(
+                        "costs", name, turn | {"rounds": rounds, "threads": int(threads)}
+                    )
+            epochs = 1 if given.quick else 5
+            entry["curves"][name] = kept("curve", name, whole | {"rounds": epochs, "threads": 1})
+            entry["memory"][name] = kept("memory", name, turn | {"rounds": 1, "threads": 1})
+        found["models"][model] = entry | {"images": whole["images"], "turn": turn["images"]}
+    return found
+
+
+class Kept:
+    """Results of single processes, in a folder by what they were asked."""
+
+    def __init__(self, folder: Path | None) -> None:
+        self.folder = folder
+
+    def __call__(self, kind: str, name: str, told: dict[str, Any]) -> dict[str, Any]:
+        words = "-".join(str(told[key]) for key in ("model", "images", "rounds", "threads"))
+        path = None if self.folder is None else self.folder / f"{kind}-{name.replace(' ', '-')}-{words}.json"
+        if path is not None and path.is_file():
+            return dict(json.loads(path.read_text()))
+        found = in_its_own_process(kind, name, told)
+        print(f"{kind} of {name}, {words}: {found.get('missing', 'done')}", file=sys.stderr, flush=True)
+        if path is not None and "missing" not in found:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(found) + "\n")
+        return found
+
+
+def section(found: dict[str, Any]) -> str:
+    """The text between the markers."""
+    lines = [
+        "## The same VAE in other libraries",
+        "",
+        INTRODUCTION,
+        "",
+        pages.words(found["before"], found["after"]),
+    ]
+    titles: dict[str, str] = {}
+    for model, entry in found["models"].items():
+        rows = []
+        for key, row in entry["costs"].items():
+            name, _, threads = key.partition("|")
+            if "missing" in row:
+                rows.append([name, threads, row["missing"], "", "", "", ""])
+                continue
+            titles[name] = row["title"]
+            costs = row["costs"]
+            times = {way: 1e3 * pages.median(costs[way]).wall / row["steps"] for way in costs}
+            faster = pages.ratio(costs[name], costs[OURS])
+            goal = pages.met(faster.wall, GOALS[name], least=True) if name in GOALS else ""
+            rows.append(
+                [name, threads, f"{times[name]:.2f}", f"{times[OURS]:.2f}", f"{times[BARE]:.2f}",
+                 f"{faster.wall:.2f} ({faster.cpu:.2f})", goal]
+            )  # fmt: skip
+        head = ["library", "threads", "its step, ms", "member", "bare loop", "member is faster by", "goal"]
+        lines += ["", f"### {model}", "", *pages.table(head, rows, left=1)]
+        epochs = max((len(c["losses"]) for c in entry["curves"].values() if "losses" in c), default=1)
+        curves = [
+            [name, *(f"{loss:.2f}" for loss in c["losses"]), f"{c['seconds'][-1]:.1f}"]
+            for name, c in entry["curves"].items()
+            if "losses" in c
+        ]
+        lines += [
+            "",
+            f"Test loss, nats per image, after so many epochs of {entry['images']:,} images at most:",
+            "",
+        ]
+        lines += pages.table(["library", *map(str, range(epochs)), "seconds"], curves)
+        memory = [
+            [name, f"{m['peak']:.0f}", f"{m['peak'] - m['before']:.0f}"]
+            for name, m in entry["memory"].items()
+            if "peak" in m
+        ]
+        lines += [
+            "",
+            f"Peak resident memory with {entry['turn']:,} images, MiB, and what the library added of it:",
+            "",
+        ]
+        lines += pages.table(["library", "peak", "added"], memory)
+        if plot := drawn(model, entry):
+            lines += ["", f"![Test loss over training time, {model}]({plot})"]
+    named = "; ".join(f"{name}: {title}" for name, title in titles.items())
+    return "\n".join([*lines, "", f"Versions: {named}."])
+
+
+INTRODUCTION = """Written by `benchmarks/peers.py` (`make bench-peers`). Every library has a process of its own, in which it takes turns
+with a member of lossproof and with the bare torch loop; a process is held to as many cores as threads. Times are medians on
+the wall, ratios are taken within a round, in brackets those of CPU time. Test losses are computed by one function from each
+library's codes and logits. What is measured of memory is the whole process, the libraries' own code included."""
+
+
+def drawn(model: str, entry: dict[str, Any]) -> str | None:
+    """Test loss over seconds, as a picture beside the page."""
+    from plots import curves_figure
+
+    curves = {name: c for name, c in entry["curves"].items() if "losses" in c}
+    return curves_figure(f"performance-peers-{model}", curves) if curves else None
+
+
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made.add_argument("--data", help="data for lossproof.load; images made here when left out")
+    made.add_argument("--model", action="append", help=f"default {', '.join(MODELS)}")
+    made.add_argument("--only", action="append", help=f"of {', '.join(PEERS)}")
+    made.add_argument("--rounds", type=int, default=9, help="turns of each that count (9)")
+    made.add_argument("--threads", default="1,2", help="numbers of threads (1,2)")
+    made.add_argument("--keep", type=Path, help="folder for what single processes found, to go on from")
+    return made
 
 
 if __name__ == "__main__":
-    print(json.dumps(measure(sys.argv[1], plans(arguments(sys.argv[2:]))[0])))
+    if sys.argv[1:2] == ["--one"]:
+        print(json.dumps(one(json.loads(sys.argv[2]))))
+        sys.exit(0)
+    sys.exit(pages.run(NAME, measure, section, parser()))

@@ -1,25 +1,19 @@
-"""What a member of a comparison costs beside a bare torch loop, and beside other libraries.
+"""What a member of a comparison costs beside a bare torch loop, and beside its matrix products alone.
 
-    python benchmarks/training.py                        a member against the bare loop, on images made here
-    python benchmarks/training.py --data PATH            the same on real images
-    python benchmarks/training.py --peers                also pythae, Keras 3 and a DataLoader loop
+    python benchmarks/training.py                        writes the section of docs/performance.md
+    python benchmarks/training.py --model 64-128-8 --losses bce --threads 1 --data PATH
 
-A, the member, is trained by `train_epoch`, which `compare` calls for every epoch: batch order, noise, the
-objective, the backward pass, fused Adam, the look at whether all stayed finite and the copy of the state to go
-back to if not. B, the bare loop, is below in `Bare` and `bare_epoch`. Both start from the same weights and see
-the same batches and noise in one process, in turns: A B A B ... after an epoch each that is not counted; their
-weights after that epoch say whether they did the same work. Times on a shared machine drift; the ratio of a
-turn of A to the turn of B right after it drifts less, the more so the shorter the turns.
+A, the member, is trained as `compare` trains it by itself: batch order, noise, all steps, the look at whether all stayed
+finite and the copy of the state to go back to if not. B, the bare loop, is below in `Bare` and `bare_epoch`: torch tensors,
+autograd and fused Adam, as one writes it. C are the matrix products of A's steps and nothing else. A and B start from the
+same weights and see the same batches and noise in one process, in turns, after an epoch each that is not counted; their
+weights after that epoch say whether they did the same work.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import math
-import os
-import platform
-import statistics
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -31,21 +25,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+import pages
 from lossproof.data import Images, load
 from lossproof.formula.errors import LossproofError
-from lossproof.train.comparison import (
-    choose_device,
-    intra_op_threads,
-    make_members,
-    resolve_all,
-    useful_threads,
-)
-from lossproof.train.loop import Course, clock, train_epoch
-from lossproof.train.randomness import batch_order, training_noise
+from lossproof.train.comparison import intra_op_threads, make_members, resolve_all, useful_threads
+from lossproof.train.loop import Course, draw
 from lossproof.train.settings import DEFAULT_LOSSES, settle
+from lossproof.train.stack import Stack
+from lossproof.train.stack_choose import make_stacks
+from products import Bound
 
-LIMIT = 1.25  # what a member may cost, in bare loops
-MODELS = ("784-400-20", "64-128-8")
+NAME = "training"
+GOALS = {"bare loop": 1.0, "products": 1.3}  # what a member may cost, in each
+MODELS = ("784-400-20", "64-128-8", "conv-784-32-64-128-20")
+STEPS = {"784-400-20": 100, "64-128-8": 230, "conv-784-32-64-128-20": 8}  # of a turn
 
 
 def log_cosh(z: Tensor, y: Tensor) -> Tensor:
@@ -64,42 +57,74 @@ FUNCTIONALS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 
 @dataclass(frozen=True)
 class Sizes:
-    """A dense VAE pixels-hidden-latent and its batches."""
+    """A VAE pixels-hidden-...-latent, dense or convolutional, and its batches."""
 
     pixels: int
-    hidden: int
+    hidden: tuple[int, ...]
     latent: int
     batch: int
+    conv: bool = False
 
     @classmethod
     def parse(cls, text: str) -> Sizes:
-        """From "784-400-20"; batches of 128, of 64 for images below 400 pixels, as `compare` has them."""
+        """From "784-400-20" or "conv-784-32-64-20"; batches of 128, of 64 below 400 pixels, as `compare` has them."""
+        conv = text.startswith("conv-")
         try:
-            pixels, hidden, latent = (int(part) for part in text.split("-"))
+            pixels, *hidden, latent = (int(part) for part in text.removeprefix("conv-").split("-"))
         except ValueError:
+            hidden = []
+        if not hidden:
             raise LossproofError(
-                f"--model: expected PIXELS-HIDDEN-LATENT as 784-400-20, got {text!r}."
+                f"--model: expected PIXELS-HIDDEN-LATENT as 784-400-20 or conv-784-32-64-20, got {text!r}."
             ) from None
-        return cls(pixels, hidden, latent, 128 if pixels >= 400 else 64)
+        return cls(pixels, tuple(hidden), latent, 128 if pixels >= 400 else 64, conv)
+
+    @property
+    def side(self) -> int:
+        """Rows and columns of an image."""
+        return math.isqrt(self.pixels)
+
+    @property
+    def model(self) -> str:
+        """What `compare` calls it."""
+        return "conv-vae" if self.conv else "vae"
 
     def __str__(self) -> str:
-        return f"{self.pixels}-{self.hidden}-{self.latent}"
+        numbers = "-".join(str(n) for n in (self.pixels, *self.hidden, self.latent))
+        return f"conv-{numbers}" if self.conv else numbers
 
 
 class Bare(nn.Module):
-    """The VAE as one writes it in twenty lines: flat images in, logits and the code's law out."""
+    """The VAE as one writes it in twenty lines: images in, logits and the code's law out."""
 
     def __init__(self, sizes: Sizes) -> None:
         super().__init__()
-        self.fc1 = nn.Linear(sizes.pixels, sizes.hidden)
-        self.fc2 = nn.Linear(sizes.hidden, 2 * sizes.latent)
-        self.fc3 = nn.Linear(sizes.latent, sizes.hidden)
-        self.fc4 = nn.Linear(sizes.hidden, sizes.pixels)
+        widths = (sizes.pixels, *sizes.hidden)
+        down: list[nn.Module] = []
+        up: list[nn.Module] = []
+        if sizes.conv:
+            channels, sides = (1, *sizes.hidden), [sizes.side]
+            for a, b in zip(channels, channels[1:], strict=False):
+                down += [nn.Conv2d(a, b, 3, stride=2, padding=1), nn.ReLU()]
+                sides.append(-(-sides[-1] // 2))
+            features = channels[-1] * sides[-1] ** 2
+            back = zip(channels[:0:-1], channels[-2::-1], sides[-2::-1], strict=True)
+            for a, b, side in back:
+                up += [nn.ReLU(), nn.ConvTranspose2d(a, b, 3, 2, padding=1, output_padding=1 - side % 2)]
+            self.shape: tuple[int, ...] = (channels[-1], sides[-1], sides[-1])
+            self.encoder = nn.Sequential(*down, nn.Flatten(), nn.Linear(features, 2 * sizes.latent))
+            self.decoder = nn.Sequential(nn.Linear(sizes.latent, features), nn.Unflatten(1, self.shape), *up)
+            return
+        for a, b in zip(widths, widths[1:], strict=False):
+            down += [nn.Linear(a, b), nn.ReLU()]
+            up = [nn.ReLU(), nn.Linear(b, a), *up]
+        self.encoder = nn.Sequential(*down, nn.Linear(widths[-1], 2 * sizes.latent))
+        self.decoder = nn.Sequential(nn.Linear(sizes.latent, widths[-1]), *up)
 
     def forward(self, x: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        mean, logvar = self.fc2(F.relu(self.fc1(x))).chunk(2, dim=1)
+        mean, logvar = self.encoder(x).chunk(2, dim=1)
         code = mean + noise * torch.exp(0.5 * logvar)
-        return self.fc4(F.relu(self.fc3(code))), mean, logvar
+        return self.decoder(code), mean, logvar
 
 
 def kl(mean: Tensor, logvar: Tensor) -> Tensor:
@@ -107,7 +132,7 @@ def kl(mean: Tensor, logvar: Tensor) -> Tensor:
 
 
 def bare_epoch(loop: Loop, order: Tensor, noise: Tensor) -> None:
-    """One epoch over flat in-memory images (n, pixels), shuffled by indexing."""
+    """One epoch over in-memory images, (n, pixels) or (n, 1, h, w), shuffled by indexing."""
     for start in range(0, len(order), loop.size):
         x = loop.images[order[start : start + loop.size]]
         logits, mean, logvar = loop.model(x, noise[start : start + loop.size])
@@ -142,52 +167,54 @@ def synthetic(pixels: int, count: int, seed: int = 0) -> Images:
 
 @dataclass(frozen=True)
 class Plan:
-    """One measurement: which data and sizes, how many turns, how long a turn."""
+    """One measurement: which data and sizes, how many turns, with how many threads (None: as `compare` has them)."""
 
     images: Images
     sizes: Sizes
-    epochs: int  # a turn
-    pairs: int
-    device: str
-    threads: int | None
+    rounds: int
+    threads: int | None = None
 
-    def settings(self) -> Any:
+    def settings(self, epochs: int | None = None) -> Any:
         return settle(
             self.images,
-            model="vae",
+            model=self.sizes.model,
             latent=self.sizes.latent,
-            hidden=(self.sizes.hidden,),
-            epochs=1 + self.epochs * self.pairs,
+            hidden=self.sizes.hidden,
+            epochs=epochs or 2 + self.rounds,
             batch_size=self.sizes.batch,
             lr=1e-3,
             beta=1.0,
             seeds=1,
-            device=self.device,
+            device="cpu",
             threads=torch.get_num_threads(),
         )
 
+    @property
+    def steps(self) -> int:
+        """Of an epoch."""
+        return math.ceil(len(self.images.train) / self.sizes.batch)
+
 
 class Member:
-    """A: a member as `compare` makes and trains it, without the measuring between epochs."""
+    """A: a member as `compare` makes and trains it by itself, without the measuring between epochs."""
 
     def __init__(self, plan: Plan, loss: str) -> None:
         self.settings = plan.settings()
         (self.member,) = make_members(resolve_all([loss], plan.images), plan.images, self.settings)
-        self.images = torch.from_numpy(np.ascontiguousarray(plan.images.train)).to(plan.device)
+        self.images = torch.from_numpy(np.ascontiguousarray(plan.images.train))
+        self.stack: Stack
+        (self.stack,) = make_stacks([self.member], self.settings)
 
     @property
     def parameters(self) -> int:
         return sum(parameter.numel() for parameter in self.member.model.parameters())
 
+    def course(self, number: int) -> Course:
+        return draw(self.images, self.settings, number, 0)
+
     def epoch(self, number: int) -> None:
-        count, device = len(self.images), self.images.device
-        course = Course(
-            self.images,
-            batch_order(0, number, count).to(device),
-            training_noise(0, number, count, self.settings.latent).to(device),
-            self.settings,
-        )
-        train_epoch(self.member, number, course)
+        self.member.epoch = number - 1
+        self.stack.train(number, lambda seed: self.course(number))
         if self.member.event is not None:
             raise LossproofError(self.member.event["message"])
 
@@ -196,52 +223,25 @@ class Loop:
     """B: the bare loop, from the weights of a member that is not trained yet."""
 
     def __init__(self, plan: Plan, loss: str, member: Member) -> None:
-        self.images = member.images.flatten(1)
-        self.size, self.latent, self.functional = plan.sizes.batch, plan.sizes.latent, FUNCTIONALS[loss]
-        self.model = Bare(plan.sizes).to(plan.device)
-        # the same four layers in the same order, under other names
+        self.images = member.images if plan.sizes.conv else member.images.flatten(1)
+        self.size, self.functional = plan.sizes.batch, FUNCTIONALS[loss]
+        self.member, self.model = member, Bare(plan.sizes)
+        # the same layers in the same order, under other names
         values = member.member.model.state_dict().values()
         self.model.load_state_dict(dict(zip(self.model.state_dict(), values, strict=True)))
         self.optimiser = torch.optim.Adam(self.model.parameters(), lr=1e-3, fused=True)
 
     def epoch(self, number: int) -> None:
-        count, device = len(self.images), self.images.device
-        order = batch_order(0, number, count).to(device)
-        noise = training_noise(0, number, count, self.latent).to(device)
-        bare_epoch(self, order, noise)
+        course = self.member.course(number)
+        bare_epoch(self, course.order, course.noise)
 
 
-def in_turns(
-    a: Callable[[int], None], b: Callable[[int], None], plan: Plan
-) -> tuple[list[float], list[float]]:
-    """Seconds of an epoch, turn by turn: A B A B ..., each turn `epochs` long, from epoch 2 on."""
-    device = torch.device(plan.device)
-    seconds: tuple[list[float], list[float]] = ([], [])
-    for turn in range(plan.pairs):
-        for run, kept in zip((a, b), seconds, strict=True):
-            started = clock(device)
-            for epoch in range(plan.epochs):
-                run(2 + turn * plan.epochs + epoch)
-            kept.append((clock(device) - started) / plan.epochs)
-    return seconds
+def flat_weights(model: nn.Module) -> Tensor:
+    return torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
 
 
-def spread(numbers: Sequence[float]) -> dict[str, float]:
-    return {"median": statistics.median(numbers), "min": min(numbers), "max": max(numbers)}
-
-
-def against_bare(name: str, seconds: Sequence[float], bare: Sequence[float]) -> dict[str, Any]:
-    """A row of the result: both times and the ratio, pair by pair."""
-    return {
-        "name": name,
-        "seconds": list(seconds),
-        "bare_seconds": list(bare),
-        "ratio": spread([one / other for one, other in zip(seconds, bare, strict=True)]),
-    }
-
-
-def measure(plan: Plan, loss: str) -> dict[str, Any]:
-    """Train member and bare loop in turns, and see how far apart their weights are after the first epoch."""
+def measure_one(plan: Plan, loss: str) -> dict[str, Any]:
+    """Member, bare loop and products in turns, and how far apart the weights of the first two are after an epoch."""
     member = Member(plan, loss)
     threads = plan.threads or useful_threads(member.parameters, plan.sizes.batch)
     with intra_op_threads(threads):
@@ -249,173 +249,133 @@ def measure(plan: Plan, loss: str) -> dict[str, Any]:
         member.epoch(1)
         loop.epoch(1)
         ours, theirs = (flat_weights(model) for model in (member.member.model, loop.model))
-        seconds, bare = in_turns(member.epoch, loop.epoch, plan)
-    return against_bare(loss, seconds, bare) | {
-        "model": str(plan.sizes),
-        "batch": plan.sizes.batch,
-        "images": len(plan.images.train),
-        "data": plan.images.name,
-        "epochs": plan.epochs,
-        "threads": threads,
-        "weights_apart": float((ours - theirs).norm() / theirs.norm()),
-    }
-
-
-def flat_weights(model: nn.Module) -> Tensor:
-    return torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
-
-
-def machine(device: str) -> dict[str, Any]:
-    """What the figures were measured on."""
-    name = platform.processor() or platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.is_file():
-        lines = [line for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
-        name = lines[0].partition(":")[2].strip() if lines else name
-    found = {
-        "cpu": name,
-        "cores": os.cpu_count(),
-        "system": platform.platform(),
-        "python": platform.python_version(),
-        "torch": str(torch.__version__),
-        "threads": torch.get_num_threads(),
-        "device": torch.cuda.get_device_name() if device == "cuda" else device,
-    }
-    if hasattr(os, "getloadavg"):
-        found["load"] = round(os.getloadavg()[0], 2)  # others at work on the machine show here
-    return found
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Plain text, first column to the left, the others to the right."""
-    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
-    lines = []
-    for first, *others in (head, *rows):
-        cells = [cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True)]
-        lines.append("  ".join([first.ljust(widths[0]), *cells]))
-    return "\n".join(lines)
-
-
-def ratio(row: dict[str, Any]) -> str:
-    return "{median:.3f} ({min:.3f} to {max:.3f})".format(**row["ratio"])
-
-
-def milliseconds(numbers: Sequence[float]) -> str:
-    return f"{1000 * statistics.median(numbers):.1f}"
-
-
-def text(result: dict[str, Any]) -> str:
-    """The result as it is printed."""
-    here = result["machine"]
-    lines = [
-        f"{here['cpu']}, {here['cores']} cores, torch {here['torch']}, {here['threads']} threads by default, "
-        f"Python {here['python']}, {here['device']}, load {here.get('load', 'unknown')}",
-        "milliseconds of an epoch, medians; ratio to the bare loop pair by pair, median (least to largest)",
-        "",
-        table(
-            ("model", "loss", "batch", "images", "threads", "member", "bare loop", "ratio", f"<= {LIMIT}"),
-            [
-                (
-                    row["model"],
-                    row["name"],
-                    str(row["batch"]),
-                    str(row["images"]),
-                    str(row["threads"]),
-                    milliseconds(row["seconds"]),
-                    milliseconds(row["bare_seconds"]),
-                    ratio(row),
-                    "yes" if row["ratio"]["median"] <= LIMIT else "NO",
-                )
-                for row in result["members"]
-            ],
-        ),
-    ]
-    if result["peers"]:
-        lines += ["", f"the same VAE, bce, {result['peers'][0]['model']}, in other libraries", ""]
-        lines.append(
-            table(
-                ("library", "epoch", "bare loop", "ratio"),
-                [
-                    (row["name"], milliseconds(row["seconds"]), milliseconds(row["bare_seconds"]), ratio(row))
-                    for row in result["peers"]
-                    if "seconds" in row
-                ],
-            )
-        )
-        lines += [f"{row['name']}: {row['missing']}" for row in result["peers"] if "missing" in row]
-    return "\n".join(lines)
-
-
-def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="The cost of a lossproof member beside a bare torch loop.")
-    parser.add_argument("--data", default="synthetic", help="synthetic (default), or data for lossproof.load")
-    parser.add_argument("--model", help=f"pixels-hidden-latent; default {' and '.join(MODELS)}")
-    parser.add_argument("--losses", default=",".join(DEFAULT_LOSSES), help="of " + ",".join(FUNCTIONALS))
-    parser.add_argument("--pairs", type=int, default=15, help="turns of each that count (15)")
-    parser.add_argument("--epochs", type=int, help="epochs of a turn; default 1, 10 for small models")
-    parser.add_argument(
-        "--images", type=int, help="at most this many; default 6400 synthetic, 1437 small, all real ones"
-    )
-    parser.add_argument("--threads", type=int, help="torch threads of both; default as compare chooses them")
-    parser.add_argument("--device", default="cpu", help="cpu (default), cuda, mps or auto")
-    parser.add_argument("--peers", action="store_true", help="also other libraries, where installed")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there too")
-    options = parser.parse_args(argv)
-    options.losses = options.losses.split(",")
-    if unknown := sorted(set(options.losses) - set(FUNCTIONALS)):
-        parser.error(f"--losses: expected some of {','.join(FUNCTIONALS)}, got {','.join(unknown)}")
-    if (
-        min(n for n in (options.pairs, options.epochs, options.images, options.threads, 1) if n is not None)
-        < 1
-    ):
-        parser.error("--pairs, --epochs, --images and --threads: expected at least 1")
-    return options
-
-
-def plans(options: argparse.Namespace) -> list[Plan]:
-    """What is measured: the models asked for, on images of their size."""
-    device = choose_device(options.device)
-    real = None if options.data == "synthetic" else load(options.data)
-    names = [options.model] if options.model else list(MODELS)
-    if real is not None and not options.model:
-        pixels = math.prod(real.train.shape[1:])
-        names = [f"{pixels}-400-20" if pixels >= 400 else f"{pixels}-128-8"]
-    found = []
-    for sizes in map(Sizes.parse, names):
-        images = real or synthetic(sizes.pixels, options.images or (6_400 if sizes.pixels >= 400 else 1_437))
-        if (pixels := math.prod(images.train.shape[1:])) != sizes.pixels:
-            raise LossproofError(
-                f"--model: expected {pixels} pixels as in {images.name}, got {sizes.pixels}."
-            )
-        if options.images and options.images < len(images.train):
-            images = replace(images, train=images.train[: options.images], train_labels=None)
-        epochs = options.epochs or (1 if sizes.pixels >= 400 else 10)
-        found.append(Plan(images, sizes, epochs, options.pairs, device, options.threads))
-    return found
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    options = arguments(argv)
-    try:
-        planned = plans(options)
-        result: dict[str, Any] = {
-            "machine": machine(planned[0].device),
-            "limit": LIMIT,
-            "members": [measure(plan, loss) for plan in planned for loss in options.losses],
-            "peers": [],
+        again = Member(plan, loss)
+        bound = Bound(again.stack, [again.course(1)])
+        ways = {
+            "member": member.epoch,
+            "bare loop": loop.epoch,
+            "products": lambda number: bound.run(plan.steps),
         }
-        if options.peers:
-            import peers
+        costs = pages.in_turns(ways, plan.rounds, first=2)
+    return {
+        "model": str(plan.sizes),
+        "loss": loss,
+        "batch": plan.sizes.batch,
+        "steps": plan.steps,
+        "data": plan.images.name,
+        "threads": threads,
+        "flops": bound.flops,
+        "weights_apart": float((ours - theirs).norm() / theirs.norm()),
+        "costs": costs,
+    }
 
-            result["peers"] = peers.measure_all(planned[0], sys.argv[1:] if argv is None else argv)
+
+def measure(given: argparse.Namespace) -> dict[str, Any]:
+    """Every model, loss and number of threads."""
+    found = []
+    for model in given.model or MODELS:
+        sizes = Sizes.parse(model)
+        steps = 2 if given.quick else given.steps or STEPS.get(model, 50)
+        images = images_of(sizes, sizes.batch * steps, given.data)
+        threads = [int(n) for n in given.threads.split(",")] if given.threads else [None]
+        for count in threads:
+            for loss in given.losses.split(","):
+                plan = Plan(images, sizes, 2 if given.quick else given.rounds, count)
+                found.append(measure_one(plan, loss))
+                one = pages.ratio(found[-1]["costs"]["member"], found[-1]["costs"]["products"])
+                print(
+                    f"{model} {loss}: {one.wall:.2f} products (cpu {one.cpu:.2f})",
+                    file=sys.stderr,
+                    flush=True,
+                )
+    return {"rows": found}
+
+
+def images_of(sizes: Sizes, count: int, data: str | None) -> Images:
+    """So many images: those that were asked for, or made here."""
+    images = load(data) if data else synthetic(sizes.pixels, count)
+    if (pixels := math.prod(images.train.shape[1:])) != sizes.pixels:
+        raise LossproofError(f"--model: expected {pixels} pixels as in {images.name}, got {sizes.pixels}.")
+    return replace(images, train=images.train[:count], train_labels=None)
+
+
+def section(found: dict[str, Any]) -> str:
+    """The text between the markers."""
+    rows = []
+    for row in found["rows"]:
+        costs = {name: pages.median(costs) for name, costs in row["costs"].items()}
+        ratios = {
+            name: pages.ratio(row["costs"]["member"], row["costs"][name])
+            for name in ("bare loop", "products")
+        }
+        cells = [f"{1e3 * costs[name].wall / row['steps']:.2f}" for name in costs]
+        rows.append(
+            [
+                f"{row['model']}, {row['batch']}",
+                row["loss"],
+                row["threads"],
+                *cells,
+                *(f"{r.wall:.2f} ({r.cpu:.2f})" for r in ratios.values()),
+                *(pages.met(ratios[name].wall, goal) for name, goal in GOALS.items()),
+            ]
+        )
+    head = ["model, batch", "loss", "threads", "member", "bare loop", "products alone", "in bare loops"]
+    head += ["in products", "goal", "goal"]
+    apart = max(row["weights_apart"] for row in found["rows"])
+    rates = {row["threads"]: [] for row in found["rows"]}
+    for row in found["rows"]:
+        rates[row["threads"]].append(
+            row["flops"] * row["steps"] / pages.median(row["costs"]["products"]).wall / 1e9
+        )
+    speed = "; ".join(
+        f"{min(part):.0f} to {max(part):.0f} GFLOP/s with {count} thread{'s' * (count > 1)}"
+        for count, part in rates.items()
+    )
+    return "\n".join(
+        [
+            "## One member beside a bare torch loop, and beside its matrix products",
+            "",
+            INTRODUCTION,
+            "",
+            pages.words(found["before"], found["after"]),
+            "",
+            *pages.table(head, rows, left=2),
+            "",
+            f"Products: {speed}. Largest relative distance of the weights of member and bare loop after an epoch: "
+            f"{apart:.1e}.",
+        ]
+    )
+
+
+INTRODUCTION = """Written by `benchmarks/training.py` (`make bench`). Milliseconds of a training step on the wall, medians of rounds
+in which each takes its turn in one process; ratios are taken within a round, in brackets those of CPU time. The member is
+trained as `compare` trains it by itself; the bare loop is torch tensors, autograd and fused Adam; the products are the
+member's matrix products and nothing else (of a convolution: its windows laid out, times the weights)."""
+
+
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made.add_argument("--data", help="data for lossproof.load; images made here when left out")
+    made.add_argument("--model", action="append", help=f"default {', '.join(MODELS)}")
+    made.add_argument("--losses", default=",".join(DEFAULT_LOSSES), help="of " + ",".join(FUNCTIONALS))
+    made.add_argument("--rounds", type=int, default=15, help="turns of each that count (15)")
+    made.add_argument("--steps", type=int, help="of a turn; a tenth of a second or more by default")
+    made.add_argument("--threads", help="torch threads, as 1,2; as compare chooses them when left out")
+    return made
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    made = parser()
+    given, _ = made.parse_known_args(arguments)
+    if unknown := sorted(set(given.losses.split(",")) - set(FUNCTIONALS)):
+        made.error(f"--losses: expected some of {','.join(FUNCTIONALS)}, got {','.join(unknown)}")
+    try:
+        return pages.run(NAME, measure, section, made, arguments)
     except LossproofError as error:
         print(error, file=sys.stderr)
         return 2
-    print(text(result))
-    if options.json:
-        options.json.write_text(json.dumps(result, indent=1) + "\n")
-    return 0
 
 
 if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).parent))
     sys.exit(main())

@@ -78,10 +78,13 @@ def alone(out, monkeypatch=None, **options):
     members, pixels, settings, measure = prepared(out, **options)
     if monkeypatch:
 
-        def batches(course, sound=loop.Course.batches):
-            return ((indices.flip(0), noise.flip(0)) for indices, noise in sound(course))
+        def draw(*given, sound=loop.draw):
+            course = sound(*given)
+            places = torch.arange(len(course.order)).split(settings.batch_size)
+            turned = torch.cat([part.flip(0) for part in places])
+            return course._replace(order=course.order[turned], noise=course.noise[turned])
 
-        monkeypatch.setattr(loop.Course, "batches", batches)
+        monkeypatch.setattr(loop, "draw", draw)
     with intra_op_threads(1):
         loop.train(
             members, pixels, settings, measure=measure, checkpoint_seconds=99.0,

@@ -21,7 +21,7 @@ from safetensors.torch import load_file
 from lossproof.catalogue import CATALOGUE
 from lossproof.catalogue.decoders import DECODERS
 from lossproof.formula.errors import LossproofError
-from lossproof.train import compare, comparison, engines, interrupt, loop
+from lossproof.train import compare, comparison, engines, interrupt
 from lossproof.train.arm import plain as plain_arm
 from lossproof.train.comparison import make_members, resolve_all
 from lossproof.train.engines import coordinator
@@ -194,12 +194,12 @@ def test_ray_gives_the_same_table_though_a_worker_is_killed(
 
 
 def test_an_exception_in_a_worker_names_the_member(tiny, options, tmp_path, monkeypatch, whole):
-    sound = loop.train_epoch
+    sound = Stack.train
 
-    def train_epoch(member, epoch, course):
-        if (member.name, epoch) == ("mae-s1", 2):
+    def train_epoch(stack, epoch, course):
+        if ([member.name for member in stack.members], epoch) == (["mae-s1"], 2):
             raise MemoryError("no room for the slopes")
-        sound(member, epoch, course)
+        return sound(stack, epoch, course)
 
     with_crew(monkeypatch, Threads)
     message = (
@@ -207,7 +207,7 @@ def test_an_exception_in_a_worker_names_the_member(tiny, options, tmp_path, monk
         r"\(test_engines.py:\d+\)\. .*--resume goes on"
     )
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "train_epoch", train_epoch)
+        patch.setattr(Stack, "train", train_epoch)
         with pytest.raises(LossproofError, match=message):
             compare(tiny, LOSSES, out=tmp_path / "run", workers=2, **options)
     assert not compare(tiny, LOSSES, out=tmp_path / "run", resume=True, **options).interrupted

@@ -123,7 +123,9 @@ def test_dead_pixels(run, loss):
 
 def test_dead_pixels_are_counted_where_a_loss_saturates(tiny, small, tmp_path, monkeypatch):
     from lossproof.models.dense import Dense
+    from lossproof.train import stack_choose
 
+    monkeypatch.setattr(stack_choose, "by_hand", lambda member: False)  # a stack has layers of its own
     decode = Dense.decode
     # every pixel at p = 1 - 4.5e-5 whatever the target: flat for the squared error, not for BCE
     monkeypatch.setattr(Dense, "decode", lambda self, code: decode(self, code) * 0 + 10.0)
@@ -202,8 +204,9 @@ def test_an_unbounded_floor_among_many_values(monkeypatch):
 
 
 def test_larger_images_use_the_usual_window(tmp_path):
-    from lossproof.train.measure import ssim_function
-    from lossproof.train.settings import Evaluation
+    from torchmetrics.functional.image import structural_similarity_index_measure
+
+    from lossproof.train.similarity import Similarity
 
     rng = np.random.default_rng(0)
     p, y = rng.random((2, 1, 1, 20, 13))
@@ -218,10 +221,53 @@ def test_larger_images_use_the_usual_window(tmp_path):
     mp, my = blur(p), blur(y)
     vp, vy, cov = blur(p * p) - mp**2, blur(y * y) - my**2, blur(p * y) - mp * my
     expected = np.mean((2 * mp * my + 1e-4) * (2 * cov + 9e-4) / ((mp**2 + my**2 + 1e-4) * (vp + vy + 9e-4)))
-    evaluation = Evaluation(1, 1, ssim_window(20, 13), 1)
-    assert float(ssim_function(evaluation)(torch.from_numpy(p), torch.from_numpy(y))) == pytest.approx(
-        expected
+    one, other = torch.from_numpy(p), torch.from_numpy(y)
+    assert float(Similarity(ssim_window(20, 13), 20, 13)(one, other)) == pytest.approx(expected)
+    # and torchmetrics', of colour images, of several members against the same targets
+    for shape in ((11, 14), (8, 6), (2, 9), (4, 4)):
+        y = torch.from_numpy(rng.random((6, 3, *shape), dtype=np.float32))
+        p = (y + 0.2 * torch.from_numpy(rng.standard_normal((2, 6, 3, *shape), dtype=np.float32))).clamp(0, 1)
+        window = ssim_window(*shape)
+        uniform = window.startswith("uniform")
+        side = int(window.split("x")[-1]) if uniform else 11
+        found = Similarity(window, *shape)(p, y)
+        for mine, picture in zip(found, p, strict=True):
+            theirs = structural_similarity_index_measure(
+                picture, y, gaussian_kernel=not uniform, sigma=1.5, kernel_size=side, data_range=1.0,
+                reduction="none",
+            )  # fmt: skip
+            torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_a_window_that_is_none():
+    from lossproof.train.similarity import Similarity
+
+    with pytest.raises(ValueError, match=r"ssim: expected a window as .*, got 'round 5x5'"):
+        Similarity("round 5x5", 9, 9)
+
+
+def test_inner_points_of_a_curve_are_of_a_part_of_the_images(tiny, small, tmp_path, monkeypatch):
+    from lossproof.train import settings
+
+    options = small | {"seeds": 1, "epochs": 3}
+    whole = compare(tiny, ("bce", "mse"), out=tmp_path / "whole", **options).table
+    monkeypatch.setattr(settings, "BETWEEN", 6)
+    part = compare(tiny, ("bce", "mse"), out=tmp_path / "part", **options).table
+    kept = ["member", "epoch", "split", "measure"]
+    assert whole[kept].equals(part[kept])
+    other = ~(whole.value.eq(part.value) | whole.value.isna() | (whole.measure == "seconds"))
+    assert set(whole.epoch[other]) == {1, 2}  # the ends are of all images
+    places = np.linspace(0, 17, 6).round().astype(int)
+    floor = part.loc[(part.loss == "bce") & (part.measure == "floor") & (part.split == "test")]
+    y = tiny.test[places].astype(np.float64)
+    expected = LOSSES["bce"](y, y).sum() / 6
+    assert floor.value.iloc[1] == floor.value.iloc[2] == pytest.approx(expected, rel=1e-9)
+    assert floor.value.iloc[0] == floor.value.iloc[3] != pytest.approx(expected, rel=1e-3)
+    # training is the same, so the last epochs are
+    left, right = (
+        load_file(tmp_path / name / "checkpoints" / "bce-s0.safetensors") for name in ("whole", "part")
     )
+    assert all(np.array_equal(left[key], right[key]) for key in left)
 
 
 def test_autoencoder_has_no_rate(tiny, small, tmp_path):
@@ -265,7 +311,12 @@ def test_active_units_are_those_whose_codes_vary_over_these_images(tiny, small):
     assert (codes.double().var(0) > 0.01).tolist() == [True, True, False]
     measurer.gradient_norm = lambda member, data: 0.0
     member = SimpleNamespace(
-        model=lambda images, noise: (images * 0, codes, None), criterion=criterion(mse), loss=mse, beta=1.0
+        model=lambda images, noise: (images * 0, codes, None),
+        criterion=criterion(mse),
+        loss=mse,
+        beta=1.0,
+        epoch=-1,
+        arm=None,
     )
     assert measurer.measure(member, "test")["active_units"] == 1
 
@@ -287,6 +338,7 @@ def test_an_empty_cell_calls_its_measure_by_its_title(tiny, small):
 
     measurer = Measurer.__new__(Measurer)
     measurer.baselines = {"bce": Baseline({"train": 1.0, "test": 1.0}, 2.0)}
+    measurer.whole = lambda epoch: True
     reasons = [
         measurer.row(1, "test", name, np.nan, "bce").reason
         for name in ("mean_image_loss", "excess:bce", "gradient_norm")

@@ -1,25 +1,36 @@
 """Members of one seed share weights, batches and noise, bit for bit; other seeds do not."""
 
 import numpy as np
+import pytest
 import torch
 
-from lossproof.train import compare, loop, measure
+from lossproof.train import compare, measure
+from lossproof.train.stack import Stack
 
 
 def recorded(monkeypatch):
-    """All that reaches each member: its weights at its first batch, and every target and noise after."""
-    seen = {}
-    original = loop.forward
+    """All that reaches each member in training: its weights at its first batch, and every target and noise after."""
+    seen, training = {}, []
+    run, pass_batch = Stack.run, Stack.pass_batch
 
-    def forward(member, target, noise):
-        if member.name not in seen:
+    def running(stack, *given):
+        training.append(stack)
+        try:
+            return run(stack, *given)
+        finally:
+            training.pop()
+
+    def passing(stack, net, target, noise, *rest):
+        parts = target.view(len(stack.seeds), -1, *target.shape[1:])
+        for slot, member in enumerate(stack.members if training else []):
             weights = torch.cat([p.detach().flatten().clone() for p in member.model.parameters()])
-            seen[member.name] = {"weights": weights, "targets": [], "noise": []}
-        seen[member.name]["targets"].append(target.clone())
-        seen[member.name]["noise"].append(noise.clone())
-        return original(member, target, noise)
+            mine = seen.setdefault(member.name, {"weights": weights, "targets": [], "noise": []})
+            mine["targets"].append(parts[slot % len(parts)].clone())
+            mine["noise"].append(noise[slot % len(parts)].clone())
+        return pass_batch(stack, net, target, noise, *rest)
 
-    monkeypatch.setattr(loop, "forward", forward)
+    monkeypatch.setattr(Stack, "run", running)
+    monkeypatch.setattr(Stack, "pass_batch", passing)
     return seen
 
 
@@ -30,10 +41,11 @@ def same(one, other):
     )
 
 
-def test_members_of_a_seed_are_paired(tiny, small, tmp_path, monkeypatch):
+@pytest.mark.parametrize("stack", ["on", "off"])
+def test_members_of_a_seed_are_paired(tiny, small, tmp_path, monkeypatch, stack):
     seen = recorded(monkeypatch)
     before = torch.get_rng_state()
-    compare(tiny, ("bce", "mse", "mae"), out=tmp_path / "run", **small)
+    compare(tiny, ("bce", "mse", "mae"), out=tmp_path / "run", stack=stack, **small)
     assert torch.equal(before, torch.get_rng_state()), "torch's global generator was used"
     for seed in (0, 1):
         first = seen[f"bce-s{seed}"]

@@ -1,6 +1,7 @@
 """Members trained side by side end where members trained one by one do: to rounding, or bit for bit by slices."""
 
 import copy
+import math
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ import torch
 from lossproof.models import build
 from lossproof.torch.criterion import Graded, LossCriterion
 from lossproof.torch.kernel import kernel
+from lossproof.train import stack_convolutions
 from lossproof.train.arm import Arm
 from lossproof.train.comparison import make_members, resolve_all
 from lossproof.train.loop import draw, train_epoch
@@ -104,8 +106,10 @@ def in_float64(member):
         {"model": "ae", "hidden": (12, 7)},
         {"hidden": (), "latent": 1, "beta": (0.5, 4.0)},
         {"hidden": (40,), "latent": 20, "batch_size": 42},
+        {"model": "conv-vae", "hidden": (4, 7)},
+        {"model": "conv-ae", "hidden": (3,), "seeds": 1},
     ],
-    ids=["vae", "ae, deep", "no hidden layer, betas", "one batch"],
+    ids=["vae", "ae, deep", "no hidden layer, betas", "one batch", "convolutions", "one convolution"],
 )
 def test_stacked_and_one_by_one_differ_by_rounding(tiny, small, options):
     losses = ["bce", "logcosh", TEMPERED]
@@ -145,47 +149,60 @@ def test_by_slices_every_bit_is_the_same(tiny, small):
         assert all(torch.equal(left[key], right[key]) for key in left), one.name
 
 
-def test_all_gradients_of_a_batch_are_autograds(tiny):
+def layers_of(models):
+    """Stacked weights and room for gradients of each layer of the models, as a stack has them, and what they are."""
+    names = {id(module): name for name, module in models[0].named_modules()}
+    made = {}
+    for module in models[0].modules():
+        if own := list(module.named_parameters(recurse=False)):
+            parts = [f"{names[id(module)]}.{part}" for part, _ in own]
+            values = [torch.stack([m.get_parameter(name).detach() for m in models]) for name in parts]
+            made[id(module)] = (parts, values, [torch.full_like(v, torch.nan) for v in values])
+    return made
+
+
+@pytest.mark.parametrize("piece", [1 << 18, 100], ids=["whole", "in pieces"])
+@pytest.mark.parametrize(
+    ("name", "shape", "hidden"),
+    [
+        ("vae", (2, 3, 4), (17, 9)),
+        ("conv-vae", (2, 9, 6), (3, 5)),
+        ("conv-ae", (1, 8, 8), (4,)),
+        ("conv-vae", (3, 7, 13), (4, 3, 6)),
+    ],
+)
+def test_all_gradients_of_a_batch_are_autograds(name, shape, hidden, piece, monkeypatch):
+    monkeypatch.setattr(stack_convolutions, "PIECE", piece)
     models = [
-        build(
-            "vae",
-            (2, 3, 4),
-            hidden=(17, 9),
-            latent=5,
-            outputs=2,
-            generator=torch.Generator().manual_seed(seed),
-        )
+        build(name, shape, hidden=hidden, latent=5, outputs=2, generator=torch.Generator().manual_seed(seed))
         for seed in range(3)
     ]
-    generator = torch.Generator().manual_seed(9)
-    x, noise = torch.rand(3, 18, 24, generator=generator), torch.randn(3, 18, 5, generator=generator)
-    slopes = torch.randn(3, 18, 48, generator=generator)
-    named = {
-        id(layer): (
-            [torch.stack([dict(m.named_parameters())[f"{name}.{part}"].detach() for m in models]) for part in parts],
-            [torch.empty(3, *getattr(layer, part).shape) for part in parts],
-        )
-        for name, layer in models[0].named_modules()
-        if isinstance(layer, torch.nn.Linear)
-        for parts in [("weight", "bias")]
-    }  # fmt: skip
-    net = network(models[0], lambda layer: named[id(layer)], Buffers(torch.device("cpu")))
+    generator, pixels = torch.Generator().manual_seed(9), math.prod(shape)
+    made = layers_of(models)
+    net = network(models[0], lambda layer: made[id(layer)][1:], Buffers(torch.device("cpu")))
     weight = torch.tensor([0.5, 1.0, 2.0]) / 18
-    raw = net.forward(x, noise)
-    rates = torch.empty(3)
-    net.rates(rates)
-    net.backward(slopes.clone(), weight.view(-1, 1, 1))
+    for _ in range(2):  # the second batch finds the buffers of the first
+        x, noise = torch.rand(3, 18, pixels, generator=generator), torch.randn(3, 18, 5, generator=generator)
+        slopes = torch.randn(3, 18, 2 * pixels, generator=generator)
+        raw = net.forward(x, noise)
+        rates = torch.empty(3)
+        net.rates(rates)
+        net.backward(slopes.clone(), weight.view(-1, 1, 1))
     for slot, model in enumerate(models):
-        out, mean, logvar = model(x[slot].view(18, 2, 3, 4), noise[slot])
-        rate = 0.5 * (mean**2 + logvar.exp() - 1 - logvar).sum()
+        out, mean, logvar = model(x[slot].view(18, *shape), noise[slot])
+        rate = torch.zeros(())
+        if logvar is not None:
+            rate = 0.5 * (mean**2 + logvar.exp() - 1 - logvar).sum()
+            torch.testing.assert_close(net.logvar[slot], logvar.detach(), rtol=1e-5, atol=1e-6)
         ((out.flatten(1) * slopes[slot]).sum() + weight[slot] * rate).backward()
+        torch.testing.assert_close(net.mean[slot], mean.detach(), rtol=1e-5, atol=1e-6)
         torch.testing.assert_close(raw[slot], out.flatten(1).detach(), rtol=1e-5, atol=1e-6)
         torch.testing.assert_close(0.5 * rates[slot], rate.detach(), rtol=1e-5, atol=1e-5)
-        for name, layer in model.named_modules():
-            if isinstance(layer, torch.nn.Linear):
-                _, made = named[id(dict(models[0].named_modules())[name])]
-                torch.testing.assert_close(made[0][slot], layer.weight.grad, rtol=2e-5, atol=1e-5)
-                torch.testing.assert_close(made[1][slot], layer.bias.grad, rtol=2e-5, atol=1e-5)
+        for parts, _, gradients in made.values():
+            for part, gradient in zip(parts, gradients, strict=True):
+                torch.testing.assert_close(
+                    gradient[slot], model.get_parameter(part).grad, rtol=2e-5, atol=2e-5, msg=part
+                )
 
 
 # finite while p > 1/10, which the black pixels leave after a while
@@ -302,9 +319,11 @@ def test_time_is_shared_out(tiny, small):
     assert len({member.seconds for member in members}) == 1
 
 
-def test_a_conv_model_has_no_stacked_layers(tiny, small):
-    members, settings = make(tiny, ["bce"], small, model="conv-vae", hidden=(4,))
-    others, _ = make(tiny, ["bce"], small, model="conv-vae", hidden=(4,))
+def test_a_model_without_stacked_layers_is_trained_by_its_own(tiny, small):
+    members, settings = make(tiny, ["bce"], small)
+    others, _ = make(tiny, ["bce"], small)
+    for member in (*members, *others):
+        member.model.encoder[1] = torch.nn.Tanh()
     stack = Stack(members)
     assert stack.network is None
     stacked(stack, tiny, settings, 1)

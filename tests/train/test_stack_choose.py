@@ -1,6 +1,7 @@
 """Which members stack, which way is taken, and what a run says of it."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from lossproof.train import compare, stack_choose
 from lossproof.train.comparison import make_members, resolve_all
 from lossproof.train.loop import draw, train_epoch
 from lossproof.train.settings import settle
-from lossproof.train.stack_choose import choose, make_stacks
+from lossproof.train.stack_choose import by_hand, choose, make_stacks, together
 
 
 def members_of(images, small, losses=("bce", "mse"), **options):
@@ -25,7 +26,7 @@ def test_members_of_other_sizes_or_rates_stack_among_themselves(tiny, small):
     members, _, _ = members_of(tiny, small)
     others, _, _ = members_of(tiny, small | {"hidden": (5,)})
     faster, _, _ = members_of(tiny, small | {"lr": 0.1})
-    stacks = make_stacks([*members, *others, *faster])
+    stacks = together([*members, *others, *faster])
     assert [stack.members for stack in stacks] == [members, others, faster]
 
 
@@ -79,8 +80,25 @@ def test_a_short_run_is_not_measured(tiny, small):
     assert told == {"asked": "auto", "used": "off", "reason": "9 steps are too few to measure"}
 
 
+def test_each_member_is_in_one_stack(tiny, small):
+    members, _, settings = members_of(tiny, small)
+    alone = make_stacks(members, settings)
+    assert [stack.members for stack in alone] == [[member] for member in members]
+    more, _, _ = members_of(tiny, small | {"hidden": (5,)})
+    odd = make_stacks(
+        [*members, *more[:3]], replace(settings, stack="on")
+    )  # bce-s0, bce-s1, mse-s0: no block
+    assert [stack.members for stack in odd] == [members, *([member] for member in more[:3])]
+    more[1].model.encoder[1] = torch.nn.Tanh()
+    assert not by_hand(more[1])
+    assert by_hand(more[0])
+    assert [stack.members[0] for stack in make_stacks(more[:2], settings)] == more[:1]
+
+
 def test_what_cannot_be_stacked_or_read_is_said(tiny, small):
     members, pixels, settings = members_of(tiny, small | {"epochs": 200}, model="conv-vae", hidden=(4,))
+    for member in members:
+        member.model.encoder[1] = torch.nn.Tanh()
     told, _ = choose("auto", members, pixels, settings, threads=[1])
     assert told == {"asked": "auto", "used": "off", "reason": "no stacked layers for Conv"}
     with pytest.raises(LossproofError, match=r"stack: expected a model whose members .*conv-vae \(Conv\)"):

@@ -152,14 +152,16 @@ def test_what_does_not_happen_again_is_said_so(tiny, small, tmp_path, monkeypatc
 
 
 def spoil(monkeypatch, value, what="gradient_logits"):
-    """Give every pixel this derivative, or this loss."""
+    """Give every pixel this derivative, or this loss; no call gives both, so that there is one place of them."""
     from lossproof.torch import criterion
 
     original = criterion.kernel
     monkeypatch.setattr(
         criterion,
         "kernel",
-        lambda loss: replace(original(loss), **{what: lambda y, z: torch.full_like(z, value)}),
+        lambda loss: replace(
+            original(loss), both_logits=None, **{what: lambda y, z: torch.full_like(z, value)}
+        ),
     )
 
 

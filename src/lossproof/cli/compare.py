@@ -107,6 +107,19 @@ def command(
             help="auto, on or off: train the members side by side as one model, or one by one; auto takes the faster."
         ),
     ] = "auto",
+    precision: Annotated[
+        str,
+        typer.Option(
+            help="float32 or bfloat16: of matrix products in training; weights and losses are float32 either way."
+        ),
+    ] = "float32",
+    stream: Annotated[
+        str,
+        typer.Option(
+            help="on leaves the images on disk and reads each batch ahead; auto does so where they would take more than "
+            "half of the free memory, off never."
+        ),
+    ] = "auto",
     size: Annotated[int | None, typer.Option(help="Resize an image folder's images to SIZE x SIZE.")] = None,
     grey: Annotated[
         bool | None,
@@ -142,6 +155,7 @@ def command(
         device=device,
         resume=resume,
         stack=stack,
+        precision=precision,
         calibrate=calibrate,
         measure=measure,
         of=of,
@@ -150,7 +164,7 @@ def command(
         samples=samples,
         engine=engine,
         workers=workers,
-        load_options={"size": size, "grey": grey, "key": key},
+        load_options={"size": size, "grey": grey, "key": key, "stream": stream},
     )
     if interrupted:
         raise typer.Exit(INTERRUPTED)

@@ -28,6 +28,11 @@ def refuse_pickle(path: Path, what: str) -> LossproofError:
 
 def read_npy(path: Path) -> Array:
     """Read a ``.npy`` file. Raises ``LossproofError`` for pickled (object) arrays and damaged files."""
+    return open_npy(path, mapped=False)
+
+
+def open_npy(path: Path, *, mapped: bool = True) -> Array:
+    """Open a ``.npy`` file memory-mapped, or read it. Raises ``LossproofError`` as ``read_npy`` does."""
     try:
         with path.open("rb") as f:
             magic = f.read(len(MAGIC))
@@ -38,7 +43,7 @@ def read_npy(path: Path) -> Array:
                 f"{path}: expected a .npy file, got first bytes 0x{magic.hex() or ' (empty)'}. "
                 "Save it with np.save."
             )
-        array: Array = np.load(path, allow_pickle=False)
+        array: Array = np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
     except LossproofError:
         raise
     except (OSError, ValueError, EOFError) as e:
@@ -47,7 +52,7 @@ def read_npy(path: Path) -> Array:
 
 
 def _damaged(path: Path, error: Exception) -> LossproofError:
-    if "pickle" in str(error).lower():
+    if "pickle" in str(error).lower() or "Python objects" in str(error):
         return refuse_pickle(path, "an array of Python objects (pickled inside the file)")
     return LossproofError(
         f"{path}: expected a whole NumPy file, got damaged data ({error}). Save or download it again."

@@ -25,6 +25,26 @@ def read_hub(name: str, *, key: str | None, size: int | None, grey: bool | None)
     set is run. Raises ``LossproofError`` when ``datasets`` is not installed, the data set is not found
     or no column holds images.
     """
+    datasets, (train, test), column, notes, labels = open_sets(name, key)
+    with quiet(datasets):
+        parts = [part for part in (train, test) if part is not None]
+        images, more = _images(name, parts, column, datasets, size=size, grey=grey)
+    n = len(train)
+    return Raw(
+        f"hub:{name}",
+        images[:n],
+        f"Hugging Face data set {name}, column {column!r}",
+        images[n:] if test is not None else None,
+        labels[0],
+        labels[1] if test is not None else None,
+        notes=more + notes,
+    )
+
+
+def open_sets(
+    name: str, key: str | None
+) -> tuple[Any, tuple[Any, Any], str, tuple[str, ...], list[Array | None]]:
+    """The library, train and test parts (None where there is none), the column of images, notes and labels."""
     try:
         import datasets
     except ImportError as e:
@@ -34,7 +54,7 @@ def read_hub(name: str, *, key: str | None, size: int | None, grey: bool | None)
     path, config = name, None
     if not Path(name).exists() and ":" in name:
         path, config = name.rsplit(":", 1)
-    with _quiet(datasets):
+    with quiet(datasets):
         cut_off = not Path(path).exists() and _unreachable(path)
         try:
             with _cache_alone(datasets) if cut_off else contextlib.nullcontext():
@@ -53,22 +73,10 @@ def read_hub(name: str, *, key: str | None, size: int | None, grey: bool | None)
         train = next(splits[s] for s in ("train", *splits) if s in splits)
         test = next((splits[s] for s in TESTS if s in splits and splits[s] is not train), None)
         column = _image_column(name, train, datasets, key)
-        parts = [part for part in (train, test) if part is not None]
-        images, notes = _images(name, parts, column, datasets, size=size, grey=grey)
-        labels = [_labels(part, column) for part in parts]
+        labels = [_labels(part, column) for part in (train, test) if part is not None]
     unused = [s for s in splits if splits[s] is not train and splits[s] is not test]
-    if unused:
-        notes += (f"splits left out: {', '.join(unused)}",)
-    n = len(train)
-    return Raw(
-        f"hub:{name}",
-        images[:n],
-        f"Hugging Face data set {name}, column {column!r}",
-        images[n:] if test is not None else None,
-        labels[0],
-        labels[1] if test is not None else None,
-        notes=notes,
-    )
+    notes = (f"splits left out: {', '.join(unused)}",) if unused else ()
+    return datasets, (train, test), column, notes, labels
 
 
 def _unreachable(name: str) -> bool:
@@ -96,7 +104,7 @@ def _cache_alone(datasets: Any) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _quiet(datasets: Any) -> Iterator[None]:
+def quiet(datasets: Any) -> Iterator[None]:
     """Switch progress bars off for a while; leave the setting as it was."""
     on = datasets.is_progress_bar_enabled()
     datasets.disable_progress_bars()
@@ -141,34 +149,41 @@ def _images(
         for part in parts:
             for i, cell in enumerate(part.cast_column(column, datasets.Image(decode=False))[column]):
                 where = f"hub:{name}[{i}]"
-                if not cell or (cell["bytes"] is None and cell["path"] is None):
-                    raise LossproofError(
-                        f"{where}: expected a picture, got an empty cell. Filter the data set first."
-                    )
-                sources.append(
-                    Source(where, cell["bytes"] if cell["bytes"] is not None else Path(cell["path"]))
-                )
+                sources.append(Source(where, content(cell, where)))
         return stack(sources, size=size, grey=grey, where=f"hub:{name}")
-    arrays = []
-    for part in parts:
-        try:
-            values = np.asarray(part.with_format("numpy")[column][:])
-        except ValueError as e:
-            raise LossproofError(
-                f"hub:{name}: expected rows of one shape in column {column!r}, got several ({e})."
-            ) from e
-        if values.dtype == object:
-            raise LossproofError(
-                f"hub:{name}: expected rows of one shape in column {column!r}, got several. Resize them."
-            )
-        arrays.append(values)
-    images = np.concatenate(arrays)
+    images = np.concatenate([rows(name, part, column, slice(None)) for part in parts])
     if images.dtype.kind == "i" and images.min() >= 0 and images.max() <= 255:
         # The library hands out every whole number as int64, also where the files hold bytes.
-        return images.astype(np.uint8), (
-            f"column {column!r} holds whole numbers 0..{images.max()}: taken as uint8",
-        )
+        return images.astype(np.uint8), (as_bytes(column, int(images.max())),)
     return images, ()
+
+
+def content(cell: dict[str, Any] | None, where: str) -> bytes | Path:
+    """The bytes or the path of one picture. Raises ``LossproofError`` for an empty cell."""
+    if not cell or (cell["bytes"] is None and cell["path"] is None):
+        raise LossproofError(f"{where}: expected a picture, got an empty cell. Filter the data set first.")
+    found: bytes | Path = cell["bytes"] if cell["bytes"] is not None else Path(cell["path"])
+    return found
+
+
+def rows(name: str, part: Any, column: str, which: slice) -> Array:
+    """Arrays of a column. Raises ``LossproofError`` where they differ in shape."""
+    try:
+        values = np.asarray(part.with_format("numpy")[which][column])
+    except ValueError as e:
+        raise LossproofError(
+            f"hub:{name}: expected rows of one shape in column {column!r}, got several ({e})."
+        ) from e
+    if values.dtype == object:
+        raise LossproofError(
+            f"hub:{name}: expected rows of one shape in column {column!r}, got several. Resize them."
+        )
+    return values
+
+
+def as_bytes(column: str, top: int) -> str:
+    """The note on whole numbers that are taken as bytes."""
+    return f"column {column!r} holds whole numbers 0..{top}: taken as uint8"
 
 
 def _labels(part: Any, image_column: str) -> Array | None:

@@ -11,9 +11,10 @@ from lossproof.data.arrays import read_npy, read_npz, refuse_pickle
 from lossproof.data.folder import SUFFIXES, read_folder
 from lossproof.data.hub import read_hub
 from lossproof.data.images import Array, Images, Raw
+from lossproof.data.mapped import load_mapped, streamed
 from lossproof.data.scale import scaling_of
 from lossproof.data.shape import as_channels, as_labels, as_nchw
-from lossproof.data.split import Split, split_indices
+from lossproof.data.split import Split, how_split, split_indices
 from lossproof.formula.errors import LossproofError, nearest
 
 NAMES = ("digits",)
@@ -40,6 +41,7 @@ def load(
     split: Split = "random",
     seed: int = 0,
     key: str | None = None,
+    stream: str = "off",
 ) -> Images:
     """Load images as float32 (n, c, h, w) in [0, 1], split into train and test.
 
@@ -48,6 +50,10 @@ def load(
     ``size`` resizes pictures to size x size, ``grey`` forces one or three channels, ``key`` names the array
     of a ``.npz`` file or the column of a hub data set. The source's own split is used where it has one; else
     ``test_fraction`` of the images, drawn with ``seed`` or taken from the end (``split="tail"``).
+
+    ``stream`` "on" leaves the images on disk: ``Images.train`` and ``test`` are then indexed like arrays, and read what is
+    asked for (``lossproof.data.mapped``). A ``.npy`` file is mapped as it is, all else unpacked once into a temporary one.
+    "auto" does so with data that would take more than half of the free memory.
 
     Integers are divided by their dtype's largest value or the data set's own; ``Images.scaling`` says so.
     Floats are never rescaled. Raises ``LossproofError`` for values outside [0, 1], NaN, empty or single
@@ -63,6 +69,10 @@ def load(
     """
     if isinstance(name_or_path, Images):
         return name_or_path
+    if streamed(stream, name_or_path, size=size, grey=grey, key=key):
+        return load_mapped(
+            name_or_path, size=size, grey=grey, key=key, test_fraction=test_fraction, split=split, seed=seed
+        )
     raw = read(name_or_path, size=size, grey=grey, key=key)
     scaling = scaling_of(raw)
     if scaling.problem is not None:
@@ -87,7 +97,6 @@ def divide(raw: Raw, *, test_fraction: float, split: Split, seed: int) -> Raw:
     if raw.test is not None:
         return raw
     train, test = split_indices(len(raw.train), test_fraction, split, seed, raw.name)
-    how = f"drawn with seed {seed}" if split == "random" else "taken from the end"
     labels = raw.train_labels
     return replace(
         raw,
@@ -95,7 +104,7 @@ def divide(raw: Raw, *, test_fraction: float, split: Split, seed: int) -> Raw:
         test=raw.train[test],
         train_labels=None if labels is None else labels[train],
         test_labels=None if labels is None else labels[test],
-        notes=(*raw.notes, f"split: {len(test)} of {len(train) + len(test)} images for the test, {how}"),
+        notes=(*raw.notes, how_split(train, test, split, seed)),
     )
 
 
@@ -103,7 +112,11 @@ def read(
     data: "str | Path | Array", *, size: int | None = None, grey: bool | None = None, key: str | None = None
 ) -> Raw:
     """Read images as they are stored, as (n, c, h, w): not scaled, and split only by the source itself."""
-    raw = _open(data, size=size, grey=grey, key=key)
+    return finish(_open(data, size=size, grey=grey, key=key), size=size, grey=grey)
+
+
+def finish(raw: Raw, *, size: int | None, grey: bool | None) -> Raw:
+    """What a reader found, checked and as (n, c, h, w)."""
     for part in (raw.train, raw.test):
         if part is not None and part.dtype.kind not in "buif":
             raise LossproofError(

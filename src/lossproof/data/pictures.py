@@ -24,10 +24,10 @@ ORIENTATION = 0x0112
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One picture, not yet read: its name for messages and its path or bytes."""
+    """One picture, not yet read: its name for messages and its path or bytes, or what fetches them."""
 
     name: str
-    data: Path | bytes
+    data: "Path | bytes | Callable[[], Path | bytes]"
 
     def read(self, use: "Callable[[Picture], T]") -> T:
         """Open the picture and hand it to a function; ``LossproofError`` for a damaged or huge file."""
@@ -37,9 +37,8 @@ class Source:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # PIL warns of odd metadata; the pixels are checked below
                 warnings.simplefilter("error", Image.DecompressionBombWarning)
-                with Image.open(
-                    io.BytesIO(self.data) if isinstance(self.data, bytes) else self.data
-                ) as picture:
+                data = self.data() if callable(self.data) else self.data
+                with Image.open(io.BytesIO(data) if isinstance(data, bytes) else data) as picture:
                     return use(picture)
         except (Image.DecompressionBombError, Image.DecompressionBombWarning) as e:
             raise LossproofError(

@@ -104,10 +104,10 @@ def lattice(values: Array) -> int | None:
     >>> lattice(np.arange(256, dtype=np.float32) / np.float32(255)), lattice(np.array([0.1, 0.7345]))
     (256, None)
     """
-    flat = values.reshape(-1)
+    step = max(1, BLOCK // max(1, int(np.prod(values.shape[1:]))))
     candidates = [1, 16, 255, 65535]
-    for start in range(0, flat.size, BLOCK):
-        block = flat[start : start + BLOCK].astype(np.float64)
+    for start in range(0, len(values), step):  # along the first axis: what lies on disk is not copied whole
+        block = values[start : start + step].astype(np.float64)
         kept = []
         for k in candidates:
             scaled = block * k

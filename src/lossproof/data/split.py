@@ -36,3 +36,13 @@ def split_indices(
     tests = min(max(1, round(count * test_fraction)), count - 1)
     order = np.arange(count) if split == "tail" else np.random.default_rng(seed).permutation(count)
     return np.sort(order[: count - tests]), np.sort(order[count - tests :])
+
+
+def how_split(train: Indices, test: Indices, split: str, seed: int) -> str:
+    """Say how images were split.
+
+    >>> how_split(*split_indices(5, 0.4, "tail", 0, "x"), "tail", 0)
+    'split: 2 of 5 images for the test, taken from the end'
+    """
+    how = f"drawn with seed {seed}" if split == "random" else "taken from the end"
+    return f"split: {len(test)} of {len(train) + len(test)} images for the test, {how}"

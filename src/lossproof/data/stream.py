@@ -98,7 +98,7 @@ def open_stream(
     (1797, (1, 8, 8), 1797)
     """
     if isinstance(data, np.ndarray):
-        return _of_parts("array", "an array in memory", [array_part("train", data)], None, grey, size)
+        return of_parts("array", "an array in memory", [array_part("train", data)], None, grey, size)
     if isinstance(data, Raw):
         return _of_raw(data)
     if not isinstance(data, str | Path):
@@ -116,14 +116,14 @@ def open_stream(
         return _of_folder(path, size=size, grey=grey, strict=strict)
     suffix = path.suffix.lower()
     if suffix == ".npy":
-        return _of_parts(path.name, str(path), [npy_part(path)], None, grey, size)
+        return of_parts(path.name, str(path), [npy_part(path)], None, grey, size)
     if suffix == ".npz":
         parts, labels = npz_parts(path, key)
-        return _of_parts(path.name, str(path), parts, labels, grey, size)
+        return of_parts(path.name, str(path), parts, labels, grey, size)
     if idx.looks_like_idx(path):
         beside = idx.labels_beside(path)
         found = None if beside is None else idx.read_idx(beside)
-        return _of_parts(path.name, str(path), [idx_part("train", path)], found, grey, size)
+        return of_parts(path.name, str(path), [idx_part("train", path)], found, grey, size)
     return _of_raw(read(path, size=size, grey=grey, key=key))  # its message says what to do instead
 
 
@@ -140,7 +140,7 @@ def _of_raw(raw: Raw) -> Stream:
     )
 
 
-def _of_parts(
+def of_parts(
     name: str,
     source: str,
     parts: Sequence[Part],
@@ -148,6 +148,7 @@ def _of_parts(
     grey: bool | None,
     size: int | None,
 ) -> Stream:
+    """A stream of arrays, its shape known from their headers. Raises ``LossproofError`` for other shapes and dtypes."""
     shapes = []
     notes: list[str] = []
     for part in parts:
@@ -188,7 +189,7 @@ def _of_idx(folder: Path, files: dict[tuple[str, str], Path], grey: bool | None,
     if all(path is not None for path in found):
         labels = np.concatenate([idx.read_idx(path) for path in found if path is not None])
     name = folder.name or str(folder)
-    return _of_parts(name, f"MNIST-format files in {folder}", parts, labels, grey, size)
+    return of_parts(name, f"MNIST-format files in {folder}", parts, labels, grey, size)
 
 
 def _of_folder(folder: Path, *, size: int | None, grey: bool | None, strict: bool) -> Stream:

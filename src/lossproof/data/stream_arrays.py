@@ -11,7 +11,7 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
-from lossproof.data.arrays import MAGIC, _choose, _damaged, refuse_pickle
+from lossproof.data.arrays import _choose, _damaged, open_npy, refuse_pickle
 from lossproof.data.idx import DTYPES, GZIP
 from lossproof.data.images import Array
 from lossproof.formula.errors import LossproofError
@@ -51,23 +51,7 @@ def array_part(name: str, array: Array) -> Part:
 
 def npy_part(path: Path) -> Part:
     """A ``.npy`` file, memory-mapped. Raises ``LossproofError`` for pickled arrays and damaged files."""
-    try:
-        with path.open("rb") as f:
-            magic = f.read(len(MAGIC))
-        if magic[:1] == b"\x80":
-            raise refuse_pickle(path, "a pickle with the name of an array")
-        if magic != MAGIC:
-            raise LossproofError(
-                f"{path}: expected a .npy file, got first bytes 0x{magic.hex() or ' (empty)'}. Save it with np.save."
-            )
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except LossproofError:
-        raise
-    except (OSError, ValueError, EOFError) as e:
-        if "Python objects" in str(e):
-            raise refuse_pickle(path, "an array of Python objects (pickled inside the file)") from e
-        raise _damaged(path, e) from e
-    return array_part("train", array)
+    return array_part("train", open_npy(path))
 
 
 def npz_parts(path: Path, key: str | None) -> tuple[list[Part], Array | None]:

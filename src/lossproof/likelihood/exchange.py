@@ -214,9 +214,7 @@ def spectrum(images: npt.ArrayLike) -> Spectrum:
             f"spectrum: expected at least 2 images of shape (images, ...), got {given.shape}."
         )
     pixels = given[0].size
-    most = _MOST_IMAGES if pixels <= _WIDE else _FEW_IMAGES
-    if len(given) > most:
-        given = given[np.linspace(0, len(given) - 1, most).round().astype(np.int64)]
+    given = given[thinned(len(given), pixels)]
     flat, count = given.reshape(len(given), -1), len(given)
     mean = flat.mean(axis=0, dtype=np.float64)
     if not np.isfinite(mean).all():
@@ -231,6 +229,19 @@ def spectrum(images: npt.ArrayLike) -> Spectrum:
             product += centred.T @ centred
     found = np.maximum(np.linalg.eigvalsh(product)[::-1] / count, 0.0)
     return Spectrum(np.concatenate([found, np.zeros(max(0, pixels - found.size))])[:pixels], count, pixels)
+
+
+def thinned(count: int, pixels: int) -> npt.NDArray[np.int64] | slice:
+    """Which of so many images, of so many values each, ``spectrum`` looks at.
+
+    >>> thinned(3, 4), len(thinned(70_000, 784)), len(thinned(70_000, 3072))
+    (slice(None, None, None), 65536, 4096)
+    """
+    most = _MOST_IMAGES if pixels <= _WIDE else _FEW_IMAGES
+    if count <= most:
+        return slice(None)
+    places: npt.NDArray[np.int64] = np.linspace(0, count - 1, most).round().astype(np.int64)
+    return places
 
 
 def effective(
@@ -270,18 +281,25 @@ def effective(
     )
 
 
-def record(losses: Sequence[object], images: npt.ArrayLike, *, error: float = ERROR) -> dict[str, Any]:
+def record(
+    losses: Sequence[object],
+    images: npt.ArrayLike,
+    *,
+    error: float = ERROR,
+    levels: tuple[npt.ArrayLike, npt.ArrayLike] | None = None,
+) -> dict[str, Any]:
     """Weights, rates and spectrum on these images (n, ...) as plain values for a run's files; ``restore`` reads them.
 
-    Numbers that are not finite become strings.
+    ``levels`` are the distinct values of all images and their counts, where they are known already or ``images`` are
+    those that ``thinned`` chose of more. Numbers that are not finite become strings.
 
     >>> made = record(["mse", "mae"], [[0.0, 0.5], [1.0, 0.5]])
     >>> round(restore(made)[0].rate("mse", "mae"), 9), made["weights"][1]["curvature"]
     (0.1, 'inf')
     """
     given = np.asarray(images)
-    levels, counts = np.unique(given, return_counts=True)
-    rates, data = exchange(losses, levels, counts, error=error), spectrum(given)
+    values, counts = np.unique(given, return_counts=True) if levels is None else levels
+    rates, data = exchange(losses, values, counts, error=error), spectrum(given)
     plain = [{key: _plain(value) for key, value in vars(weight).items()} for weight in rates.weights]
     return {
         "error": rates.error,

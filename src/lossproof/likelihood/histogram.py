@@ -1,6 +1,7 @@
 """Two yardsticks that use no network: the histogram of all values, and one histogram for each pixel."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -38,7 +39,7 @@ def histogram_bits(
         raise LossproofError(
             f"histogram: expected a smoothing above 0, got {smoothing:g}: a level not seen in training would cost inf bits."
         )
-    seen, asked = np.asarray(train), np.asarray(test)
+    seen, asked = _indexed(train), _indexed(test)
     if seen.ndim < 2 or asked.ndim < 2 or seen.shape[1:] != asked.shape[1:] or not (seen.size and asked.size):
         raise LossproofError(
             "histogram: expected images of shape (images, ...) with equal pixels, at least one each, got "
@@ -53,14 +54,18 @@ def histogram_bits(
     return Yardsticks(bits(counts.sum(axis=0), wanted.sum(axis=0)), bits(counts, wanted))
 
 
-def _counts(images: npt.NDArray[np.generic], levels: Levels) -> npt.NDArray[np.int64]:
+def _indexed(images: Any) -> Any:
+    """Images as something that is indexed like an array; what is one already, on disk, is not read whole."""
+    return images if hasattr(images, "shape") else np.asarray(images)
+
+
+def _counts(images: Any, levels: Levels) -> npt.NDArray[np.int64]:
     """How often each level occurs at each pixel, shape (pixels, levels)."""
     pixels = int(np.prod(images.shape[1:]))
-    flat = images.reshape(images.shape[0], pixels)
     counts = np.zeros(pixels * levels.count, dtype=np.int64)
     step = max(1, _BLOCK // pixels)
-    for start in range(0, flat.shape[0], step):
-        index = levels.index(flat[start : start + step], "histogram")
+    for start in range(0, len(images), step):
+        index = levels.index(np.asarray(images[start : start + step]).reshape(-1, pixels), "histogram")
         places = index + levels.count * np.arange(pixels)
         counts += np.bincount(places.ravel(), minlength=counts.size)
     return counts.reshape(pixels, levels.count)

@@ -86,10 +86,10 @@ class InPlaceEmitter(Emitter):
         self.ending: set[Expr] = set()  # those that its slope, and nothing after, uses
 
     def pair(self, name: str, signature: str, value: Expr, gradient: Expr) -> str:
-        """Source of a function that returns value and gradient, what they share computed once."""
+        """Source of a function that returns value and gradient, what they share computed once, or the gradient alone."""
         lines = [
-            f"def {name}({signature}, scale=1.0, out=None):",
-            '    """Loss, and scale times its derivative with respect to z (into out, if given), together."""',
+            f"def {name}({signature}, scale=1.0, out=None, valued=True):",
+            '    """Loss (None unless valued), and scale times its derivative with respect to z (into out, if given)."""',
         ]
         return "\n".join([*lines, *self._pair(value, share_slope(gradient), 1)]) + "\n"
 
@@ -153,6 +153,7 @@ class InPlaceEmitter(Emitter):
                 if text.startswith("torch.sigmoid(z)."):
                     text = text.replace("torch.sigmoid(z)", "torch.sigmoid(z, out=out)", 1)
                 lines += wrapped("gradient = {}", self._scaled(rest, text, factor, owned), pad)
+                lines += [f"{pad}if not valued:", f"{pad}    return None, gradient"]
             elif name == "value":
                 text = self._last_use(plain, owned)
                 text = f"torch.full_like(z, {text})" if self.is_scalar(plain) else text

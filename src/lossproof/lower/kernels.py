@@ -17,8 +17,8 @@ class Kernel:
     """Functions of a loss at its parameter values for one framework; all take the target first.
 
     ``floor`` is None where the place of the minimum has no closed form. ``both_logits`` (torch only) gives value
-    and gradient together, with what they share computed once; it is for eager use without a graph. ``source`` is
-    the text the functions were made from, or the module they were committed in.
+    and gradient together, with what they share computed once, or the gradient alone (``valued=False``); it is for eager
+    use without a graph. ``source`` is the text the functions were made from, or the module they were committed in.
     """
 
     loss: Loss

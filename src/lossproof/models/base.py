@@ -30,8 +30,11 @@ class AutoEncoder(nn.Module, ABC):
         The reparametrisation is that of Kingma and Welling, arXiv 1312.6114, section 2.4.
         """
         mean, logvar = self.encode(x)
+        if mean.dtype is torch.bfloat16:  # under autocast: a code and its law are float32
+            mean, logvar = mean.float(), None if logvar is None else logvar.float()
         code = mean if logvar is None or noise is None else mean + noise * (0.5 * logvar).exp()
-        return self.decode(code), mean, logvar
+        raw = self.decode(code)
+        return raw.float() if raw.dtype is torch.bfloat16 else raw, mean, logvar
 
     def split(self, code: Tensor) -> tuple[Tensor, Tensor | None]:
         """The encoder's last layer, (n, latent) or (n, 2 latent), as mean and log-variance."""

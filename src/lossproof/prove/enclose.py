@@ -64,11 +64,14 @@ class Enclosure:
         out: Span = self._run(box)[self._out]
         return out
 
-    def steady(self, box: Sequence[Span]) -> tuple[Span, bool]:
-        """Enclose, and tell whether the expression is surely defined, finite and continuous on the box."""
+    def steady(self, box: Sequence[Span], below: float = math.inf) -> tuple[Span, bool]:
+        """Enclose, and tell whether the expression is surely defined, finite and continuous on the box.
+
+        With ``below`` every part of it must be smaller than that in size, too.
+        """
         values = self._run(box)
         for value in values:
-            if type(value) is tuple and not (-math.inf < value[0] and value[1] < math.inf):
+            if type(value) is tuple and not (-below < value[0] and value[1] < below):
                 return values[self._out], False
         for k in self._jumps:
             value = values[k]

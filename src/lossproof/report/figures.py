@@ -8,12 +8,15 @@ page's script. Text that came from outside is escaped here, because plotly reads
 from __future__ import annotations
 
 import html
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
+from lossproof.report.lookup import lookup, spread
 from lossproof.report.paired import why_empty
 from lossproof.report.readable import number
 from lossproof.report.run import Run, brief
@@ -62,13 +65,8 @@ def safe(text: object) -> str:
 
 def series(table: pd.DataFrame, measure: str, split: str = "test") -> dict[str, pd.DataFrame]:
     """Per loss: one row an epoch, one column a seed."""
-    rows = table[(table["measure"] == measure) & (table["split"] == split)]
-    return {
-        str(label): part.pivot_table(
-            index="epoch", columns="seed", values="value", aggfunc="last", dropna=False
-        )
-        for label, part in rows.groupby("loss", sort=False)
-    }
+    rows = lookup(table).rows(measure, split)
+    return {str(label): spread(part, "epoch", "seed") for label, part in rows.groupby("loss", sort=False)}
 
 
 def curve(
@@ -76,15 +74,16 @@ def curve(
 ) -> list[Trace]:
     """Seeds as thin lines and their mean (over the seeds that have a value) as a thick one."""
     epochs = [int(epoch) for epoch in frame.index]
+    values = frame.to_numpy(dtype="float64") * scale
     traces: list[Trace] = []
     common = {"type": "scatter", "mode": "lines", "name": safe(label), "legendgroup": f"g{index}"}
     if frame.shape[1] > 1:
-        for seed in frame.columns:
+        for column in values.T:
             traces.append(
                 {
                     **common,
                     "x": epochs,
-                    "y": clean(frame[seed] * scale),
+                    "y": clean(column),
                     "showlegend": False,
                     "opacity": 0.45,
                     "hoverinfo": "skip",
@@ -92,7 +91,9 @@ def curve(
                     "meta": {"tone": tone(index)},
                 }
             )
-    mean = frame.where(np.isfinite(frame)).mean(axis=1, skipna=True) * scale
+    shown = np.isfinite(values)
+    with np.errstate(invalid="ignore"):  # an epoch at which no seed has a value: a gap
+        mean = np.where(shown, values, 0.0).sum(1) / shown.sum(1)
     traces.append(
         {
             **common,
@@ -108,9 +109,10 @@ def curve(
     return traces
 
 
-def clean(values: pd.Series) -> list[float | None]:
+def clean(values: npt.ArrayLike) -> list[float | None]:
     """Values for JSON: what is not finite becomes a gap."""
-    return [float(value) if np.isfinite(value) else None for value in values.to_numpy(dtype="float64")]
+    numbers = np.asarray(values, dtype=np.float64).tolist()
+    return [number if math.isfinite(number) else None for number in numbers]
 
 
 def progress(run: Run) -> Figure | None:

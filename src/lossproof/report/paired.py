@@ -6,13 +6,17 @@ what the seeds have in common drops out of it. `table` is the long results table
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
+from functools import cache
+from itertools import combinations
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
 from lossproof.formula.errors import LossproofError
+from lossproof.report.lookup import lookup, spread
 
 NEEDED = ("member", "loss", "seed", "epoch", "split", "measure", "value", "reason")
 ONE_SEED = "no interval: one seed"
@@ -38,7 +42,7 @@ def check_table(table: pd.DataFrame, where: str = "results table") -> None:
 
 def losses(table: pd.DataFrame) -> list[str]:
     """Loss labels in order of appearance."""
-    return [str(label) for label in table["loss"].drop_duplicates()]
+    return list(lookup(table).losses)
 
 
 def last_epoch(table: pd.DataFrame, split: str = "test") -> int:
@@ -48,7 +52,15 @@ def last_epoch(table: pd.DataFrame, split: str = "test") -> int:
     interrupted run is thus read at the last epoch that all of its losses reached.
     """
     check_table(table)
-    rows = table[(table["split"] == split) & (table["measure"] == "loss")]
+    known = lookup(table).known
+    if ("last", split) not in known:
+        known["last", split] = _last_epoch(table, split)
+    found: int = known["last", split]
+    return found
+
+
+def _last_epoch(table: pd.DataFrame, split: str) -> int:
+    rows = lookup(table).rows("loss", split)
     if rows.empty:
         return int(table["epoch"].max())
     stopped_members = set(rows.loc[rows["reason"].fillna("") != "", "member"])
@@ -65,15 +77,14 @@ def last_epoch(table: pd.DataFrame, split: str = "test") -> int:
 def at(table: pd.DataFrame, measure: str, *, split: str = "test", epoch: int | None = None) -> pd.DataFrame:
     """One measure at one epoch (the last by default): a row a seed, a column a loss, NaN where empty."""
     check_table(table)
-    if "beta" in table.columns and table["beta"].nunique() > 1:
+    found = lookup(table)
+    if found.betas > 1:
         raise LossproofError(
-            f"paired: expected the rows of one beta, got {table['beta'].nunique()} betas, whose members would be mixed. "
+            f"paired: expected the rows of one beta, got {found.betas} betas, whose members would be mixed. "
             "Use lossproof.train.table.at_base(table, config), or table[table.beta == 1]."
         )
     when = last_epoch(table, split) if epoch is None else epoch
-    rows = table[(table["measure"] == measure) & (table["split"] == split) & (table["epoch"] == when)]
-    wide = rows.pivot_table(index="seed", columns="loss", values="value", aggfunc="last", dropna=False)
-    return wide.reindex(columns=losses(table)).astype("float64")
+    return spread(found.rows(measure, split, when), "seed", "loss", found.losses)
 
 
 def t_interval(values: Sequence[float] | np.ndarray, level: float = 0.95) -> tuple[float, float, float]:
@@ -94,8 +105,14 @@ def t_interval(values: Sequence[float] | np.ndarray, level: float = 0.95) -> tup
         mean = float(sample.mean())
     if sample.size == 1 or not np.isfinite(sample).all():
         return mean, float("nan"), float("nan")
-    half = float(stats.t.ppf((1 + level) / 2, sample.size - 1) * sample.std(ddof=1) / np.sqrt(sample.size))
+    half = quantile(level, sample.size - 1) * float(sample.std(ddof=1)) / math.sqrt(sample.size)
     return mean, mean - half, mean + half
+
+
+@cache
+def quantile(level: float, freedom: int) -> float:
+    """Student's t quantile that leaves half of 1 - level above it."""
+    return float(stats.t.ppf((1 + level) / 2, freedom))
 
 
 def intervals(
@@ -107,10 +124,18 @@ def intervals(
     mean or no interval, else "").
     """
     when = last_epoch(table, split) if epoch is None else epoch
+    known, key = lookup(table).known, ("intervals", measure, split, when, level)
+    if key not in known:
+        known[key] = list(_means(table, measure, split, when, level))
+    return pd.DataFrame(known[key], columns=list(INTERVAL))
+
+
+def _means(
+    table: pd.DataFrame, measure: str, split: str, when: int, level: float
+) -> Iterator[tuple[object, ...]]:
     wide = at(table, measure, split=split, epoch=when)
-    rows = []
-    for label in wide.columns:
-        sample = wide[label].dropna().to_numpy()
+    for label, column in zip(wide.columns, wide.to_numpy().T, strict=True):
+        sample = column[~np.isnan(column)]
         mean, low, high = t_interval(sample, level)
         reason = (
             why_empty(table, label, measure, split)
@@ -119,8 +144,7 @@ def intervals(
             if sample.size == 1
             else ""
         )
-        rows.append((label, measure, when, int(sample.size), mean, low, high, reason))
-    return pd.DataFrame(rows, columns=list(INTERVAL))
+        yield (label, measure, when, int(sample.size), mean, low, high, reason)
 
 
 def why_empty(table: pd.DataFrame, label: str, measure: str, split: str = "test") -> str:
@@ -155,30 +179,34 @@ def differences(
     """
     check_table(table)
     names = [measures] if isinstance(measures, str) else list(measures)
-    known = list(table["measure"].drop_duplicates())
+    found = lookup(table)
     when = last_epoch(table, split) if epoch is None else epoch
     rows = []
     for measure in names:
-        if measure not in known:
-            raise LossproofError(
-                f"differences: expected a measure of the table ({', '.join(map(str, known))}), got "
-                f"{measure!r}."
-            )
-        wide = at(table, measure, split=split, epoch=when)
-        labels = list(wide.columns)
-        for index, first in enumerate(labels):
-            for second in labels[index + 1 :]:
-                numbers = _pair(wide, first, second, level)
-                reason = ONE_SEED if numbers[0] == 1 else ""
-                if numbers[0] == 0:
-                    empty = first if wide[first].dropna().empty else second
-                    reason = why_empty(table, empty, measure, split)
-                rows.append((first, second, measure, when, *numbers, reason))
+        key = ("differences", measure, split, when, level)
+        if key not in found.known:
+            known = dict.fromkeys(name for name, _ in found.parts)
+            if measure not in known:
+                raise LossproofError(
+                    f"differences: expected a measure of the table ({', '.join(map(str, known))}), got "
+                    f"{measure!r}."
+                )
+            found.known[key] = list(_pairs(table, measure, split, when, level))
+        rows += found.known[key]
     return pd.DataFrame(rows, columns=list(DIFFERENCE))
 
 
-def _pair(wide: pd.DataFrame, first: str, second: str, level: float) -> tuple[int, float, float, float, bool]:
-    both = wide[[first, second]].dropna()
-    delta = (both[first] - both[second]).to_numpy()
-    mean, low, high = t_interval(delta, level)
-    return len(delta), mean, low, high, bool(low > 0 or high < 0)
+def _pairs(
+    table: pd.DataFrame, measure: str, split: str, when: int, level: float
+) -> Iterator[tuple[object, ...]]:
+    wide = at(table, measure, split=split, epoch=when)
+    columns = list(zip(wide.columns, wide.to_numpy().T, strict=True))
+    for (first, one), (second, other) in combinations(columns, 2):
+        with np.errstate(invalid="ignore"):
+            delta = (one - other)[~(np.isnan(one) | np.isnan(other))]
+        mean, low, high = t_interval(delta, level)
+        reason = ONE_SEED if len(delta) == 1 else ""
+        if len(delta) == 0:
+            reason = why_empty(table, first if np.isnan(one).all() else second, measure, split)
+        apart = bool(low > 0 or high < 0)
+        yield (first, second, measure, when, len(delta), mean, low, high, apart, reason)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import math
 import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,11 +19,13 @@ import numpy as np
 import torch
 
 from lossproof.data import Images, load
+from lossproof.data.mapped import blocks, counted
 from lossproof.formula.errors import LossproofError
-from lossproof.likelihood.exchange import record as exchange_rates
+from lossproof.likelihood.exchange import record, thinned
 from lossproof.models import build
 from lossproof.train.arm import Arm, arm_of, reference
 from lossproof.train.engines import engine_of, train_elsewhere
+from lossproof.train.feed import pixels_of
 from lossproof.train.interrupt import Interrupt
 from lossproof.train.likelihood import describe as describe_likelihood
 from lossproof.train.likelihood import likelihood_rows
@@ -98,6 +101,7 @@ def compare(
     engine: str = "local",
     workers: int | None = None,
     stack: str = "auto",
+    precision: str = "float32",
     progress: bool | None = None,
     report: Callable[[Path], Path] | None = None,
     checkpoint_seconds: float = 5.0,
@@ -133,6 +137,9 @@ def compare(
     together. "auto" takes the faster after a few steps of both, and "off" where the run is short; `config.json` says
     which was taken, and a resumed run keeps to it.
 
+    `precision` "bfloat16" rounds what goes into matrix products and convolutions in training; weights, their averages
+    in Adam, losses, rates and all that is measured stay float32. It is for devices that compute in bfloat16.
+
     A first SIGINT ends the run after the current epoch with `interrupted` true; a loss that stops being
     finite stops its member alone, with an entry in `events`.
 
@@ -146,7 +153,7 @@ def compare(
     (['bce', 'mse'], np.True_, [])
     """
     chosen = engine_of(engine, workers)
-    images = data if isinstance(data, Images) else load(data, **(load_options or {}))
+    images = data if isinstance(data, Images) else load(data, **({"stream": "auto"} | (load_options or {})))
     settings = settle(
         images,
         model=model,
@@ -164,12 +171,12 @@ def compare(
         of=of,
         per=per,
         samples=samples_of(likelihood, samples),
+        precision=precision,
     )
     arms = resolve_all(losses, images, settings)
     members = make_members(arms, images, settings)
     directory = Path(out) if out is not None else fresh_directory(images.name)
     config = describe(images, arms, settings, members[0], command) | chosen.describe()
-    pixels = torch.from_numpy(np.ascontiguousarray(images.train))
     if open_directory(directory, resume=resume):
         earlier = read_config(directory)
         if differing := differences(earlier, config):
@@ -182,14 +189,16 @@ def compare(
     else:
         most = min(settings.threads, useful_threads(config["parameters"] * len(members), settings.batch_size))
         some = sorted({config["threads"], most})
+        pixels = pixels_of(images.train, settings.device)
         config["stack"], config["threads"] = choose(
-            stack, chosen.sample(members), pixels.to(settings.device), settings, threads=some
+            stack, chosen.sample(members), pixels, settings, threads=some
         )
+        del pixels  # where others train, it is of no more use here
         used = config["stack"]["used"]
         write_json(directory / CONFIG, config)
         plain = [arm.loss for arm in arms if arm.loss is not None]
         if members[0].model.variational and plain and len(images.train) > 1:
-            write_json(directory / EXCHANGE, exchange_rates(plain, images.train))
+            write_json(directory / EXCHANGE, exchange_rates(plain, images))
     settings = replace(settings, stack=used)
     (directory / CHECKPOINTS).mkdir(exist_ok=True)
     for member in members:
@@ -203,7 +212,7 @@ def compare(
                 if chosen.here:
                     done = train(
                         members,
-                        pixels.to(settings.device),
+                        pixels_of(images.train, settings.device),
                         settings,
                         measure=measurer,
                         checkpoint_seconds=checkpoint_seconds,
@@ -265,7 +274,8 @@ def resolve_all(
                 f"{images.name}: expected {split} images as float32 (n, c, h, w) with n >= 1, "
                 f"got {array.dtype} {array.shape}."
             )
-    distinct = {"train": np.unique(images.train), "test": np.unique(images.test)}
+    parts = {"train": images.train, "test": images.test}
+    distinct = {split: counted(part, images.levels)[0] for split, part in parts.items()}
     arms = [arm_of(loss, images, settings, distinct) for loss in losses]
     if settings is not None and settings.samples:
         reference(images, settings.measure, distinct)
@@ -375,7 +385,8 @@ def describe(
     digest = hashlib.sha256()
     for array in (images.train, images.test):
         digest.update(str(array.shape).encode())
-        digest.update(np.ascontiguousarray(array).data)
+        for block in blocks(array):
+            digest.update(np.ascontiguousarray(block).data)
     versions = {"python": platform.python_version(), "torch": str(torch.__version__), "numpy": np.__version__}
     try:
         versions["lossproof"] = version("lossproof")
@@ -406,6 +417,12 @@ def describe(
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": command or "",  # a caller of the library has none
     }
+
+
+def exchange_rates(losses: Sequence[Loss], images: Images) -> dict[str, Any]:
+    """The exchange rates of losses on the training images; of those that stay on disk, what is looked at is read."""
+    few = images.train[thinned(len(images.train), math.prod(images.train.shape[1:]))]
+    return record(losses, few, levels=counted(images.train, images.levels))
 
 
 def write_results(

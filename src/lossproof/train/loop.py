@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -22,6 +22,7 @@ from torch import Tensor
 from lossproof.formula.errors import LossproofError
 from lossproof.formula.unparse import unparse
 from lossproof.lower import autopsy, function
+from lossproof.train.feed import Pixels, Streamed, shown
 from lossproof.train.member import Member, Row
 from lossproof.train.randomness import batch_order, training_noise
 from lossproof.train.settings import Settings
@@ -35,7 +36,7 @@ SAMPLE = 512  # images that a criterion may look at before an epoch
 
 def train(
     members: Sequence[Member],
-    images: Tensor,
+    images: Pixels,
     settings: Settings,
     *,
     measure: Callable[[Member], list[Row]],
@@ -48,28 +49,40 @@ def train(
     `images` (n, c, h, w) is on the device. `measure` gives the rows of a member's present state; a checkpoint
     is written after an epoch when the last one is `checkpoint_seconds` old, and at the end. `stop` is asked
     after each round, so that an interrupted comparison still compares equal epochs. Where the settings say so,
-    members that can be stacked are trained side by side.
+    members that can be stacked are trained side by side; `train_epoch` is the plain way that all others come down to.
     """
     # built on this module, and so not known above
+    from lossproof.train.stack import walk_together
     from lossproof.train.stack_choose import make_stacks
     from lossproof.train.stack_measure import with_stacks
 
-    stacks = make_stacks(members) if settings.stack == "on" else []
+    stacks = make_stacks(members, settings)
     measure = with_stacks(measure, stacks)
+    side_by_side = [stack for stack in stacks if len(stack.members) > 1]
+    alone = {stack.members[0].name: stack for stack in stacks if len(stack.members) == 1}
     done = min(member.epoch for member in members)
     for epoch in range(max(done, 0), settings.epochs + 1):
         # drawn once, used by every member of the seed: that is what makes their differences paired
         course = cache(partial(draw, images, settings, epoch))
-        trained = {name for stack in stacks if epoch > 0 for name in stack.train(epoch, course)}
+        trained = {name for stack in side_by_side if epoch > 0 for name in stack.train(epoch, course)}
         for seed in settings.seeds:
             waiting = [member for member in members if member.seed == seed and member.epoch < epoch]
             if not waiting:
                 continue
+            if epoch > 0 and isinstance(
+                images, Streamed
+            ):  # each batch is read once, for all members of the seed
+                some = [alone[member.name] for member in waiting if member.name in alone]
+                walk_together(some, epoch, course(seed))
+                trained |= {member.name for stack in some for member in stack.members}
             for member in waiting:
                 if epoch == 0:
                     prepare(member, epoch, course(seed))
                 elif member.event is None and member.name not in trained:
-                    train_epoch(member, epoch, course(seed))
+                    if member.name in alone:
+                        alone[member.name].train(epoch, course)
+                    else:
+                        train_epoch(member, epoch, course(seed))
                 rows = measure(member) if member.event is None else stopped_rows(member, epoch)
                 member.rows += rows
                 member.epoch = epoch
@@ -88,7 +101,7 @@ def train(
 class Course(NamedTuple):
     """One epoch's way through the images: the same object serves every member of a seed."""
 
-    images: Tensor  # (n, c, h, w)
+    images: Pixels  # (n, c, h, w)
     order: Tensor  # (n,) int64
     noise: Tensor  # (n, latent), a row for each place in the order
     settings: Settings
@@ -98,8 +111,12 @@ class Course(NamedTuple):
         size = self.settings.batch_size
         return zip(torch.split(self.order, size), torch.split(self.noise, size), strict=True)
 
+    def targets(self) -> Iterator[Tensor]:
+        """The images of each batch, (n, c, h, w)."""
+        return shown(self.images, (indices for indices, _ in self.batches()))
 
-def draw(images: Tensor, settings: Settings, epoch: int, seed: int) -> Course:
+
+def draw(images: Pixels, settings: Settings, epoch: int, seed: int) -> Course:
     """A seed's way through the images in an epoch."""
     count = len(images)
     return Course(
@@ -118,8 +135,8 @@ def train_epoch(member: Member, epoch: int, course: Course) -> None:
     objectives = torch.empty(math.ceil(len(course.order) / course.settings.batch_size), device=device)
     member.model.train()
     prepare(member, epoch, course)
-    for step, (indices, noise) in enumerate(course.batches()):
-        passed = forward(member, course.images.index_select(0, indices), noise)
+    for step, ((_, noise), target) in enumerate(zip(course.batches(), course.targets(), strict=True)):
+        passed = forward(member, target, noise, course.settings.precision)
         objectives[step] = passed.objective(beta)
         descend(member, passed)
     looked_at = (objectives, *(parameter for _, parameter in member.learned()))
@@ -181,14 +198,25 @@ class Passed(NamedTuple):
         return [self.raw, self.rates], [self.slopes / count, torch.full_like(self.rates, beta / count)]
 
 
-def forward(member: Member, target: Tensor, noise: Tensor) -> Passed:
-    """Take a batch through the model and the criterion.
+def forward(member: Member, target: Tensor, noise: Tensor, precision: str = "float32") -> Passed:
+    """Take a batch through the model, its products in this precision, and through the criterion in float32.
 
     The criterion's derivative is derived, not traced: the way back starts at the raw output and costs no graph.
     """
-    raw, mean, logvar = member.model(target, noise)
+    with rounded(target.device, precision):
+        raw, mean, logvar = member.model(target, noise)
     graded = member.criterion.grade(target, raw.detach())
     return Passed(raw, mean, logvar, *graded, None if logvar is None else rate_per_image(mean, logvar))
+
+
+@contextmanager
+def rounded(device: torch.device, precision: str) -> Iterator[None]:
+    """Matrix products and convolutions in bfloat16 where that is the precision; what goes in and comes out is float32."""
+    if precision == "float32":
+        yield
+        return
+    with torch.autocast(device.type, torch.bfloat16):
+        yield
 
 
 def rate_per_image(mean: Tensor, logvar: Tensor) -> Tensor:
@@ -202,9 +230,9 @@ def rate_per_image(mean: Tensor, logvar: Tensor) -> Tensor:
 def replay(member: Member, epoch: int, course: Course) -> dict[str, Any]:
     """Train the same epoch again, looking at everything at every step; the first thing that is not finite."""
     prepare(member, epoch, course)
-    for step, (indices, batch_noise) in enumerate(course.batches(), start=1):
-        target = course.images.index_select(0, indices)
-        passed = forward(member, target, batch_noise)
+    batches = zip(course.batches(), course.targets(), strict=True)
+    for step, ((indices, batch_noise), target) in enumerate(batches, start=1):
+        passed = forward(member, target, batch_noise, course.settings.precision)
         # the code comes before the pixels: a lost code loses all of them
         if passed.rates is not None and passed.logvar is not None and not finite(passed.rates):
             (row,) = first(~passed.rates.isfinite())

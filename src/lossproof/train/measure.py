@@ -1,21 +1,22 @@
 """What is measured of a member after each epoch, on the test images and on as many training images.
 
-Every member sees the same images and the same noise, so that differences between members are paired.
+Every member sees the same images and the same noise, so that differences between members are paired. Before training
+and after its last epoch all of the images are measured, after the other epochs a part of them, for the curves.
 """
 
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor
-from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 
+from lossproof.data.mapped import blocks, counted
 from lossproof.lower import function
 from lossproof.lower.watch import largest_slope
 from lossproof.torch import kernel
@@ -25,7 +26,8 @@ from lossproof.train.arm import Arm
 from lossproof.train.loop import forward, rate_per_image
 from lossproof.train.member import Member, Row
 from lossproof.train.randomness import generator
-from lossproof.train.settings import Evaluation, Settings
+from lossproof.train.settings import Settings
+from lossproof.train.similarity import Similarity
 from lossproof.train.table import EXCESS_UNDER, SPLITS, describe
 
 if TYPE_CHECKING:
@@ -34,11 +36,18 @@ if TYPE_CHECKING:
     from lossproof.data import Images
     from lossproof.formula.loss import Loss
 
-CHUNK = 500  # images at a time: keeps the pixels of one loss in the cache
+CHUNK = 500  # images at a time
+VALUES = 1 << 18  # values of pictures at a time, which a CPU's caches hold
+RAW = 1 << 23  # and of all members' raw outputs
 KNOTS = 4097
 NO_FLOOR = "a decoder's law has no floor known beforehand"
 NO_LOGIT = "a decoder's law has no single logit a pixel"
 NOISE = 1e-12  # of the mean image's loss: a floor below it is what is left of a search for 0
+
+#: of images and noise: raw outputs (members, n, outputs * c, h, w), means and log-variances (members, n, latent)
+Outputs: TypeAlias = Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor | None]]
+#: of a split: each member's gradient norm
+Norms: TypeAlias = Callable[["Split"], list[float]]
 
 
 @dataclass(frozen=True)
@@ -48,13 +57,24 @@ class Split:
     images: Tensor  # (n, c, h, w) on the device
     noise: Tensor  # (n, latent)
 
+    def part(self, count: int) -> Split:
+        """So many of them, spread over all."""
+        if count >= len(self.images):
+            return self
+        places = torch.from_numpy(train_subset(len(self.images), count)).to(self.images.device)
+        return Split(self.images[places], self.noise[places])
+
 
 @dataclass(frozen=True)
 class Baseline:
-    """What the data alone says of a loss, nats per image: floors of each split, and the mean image's loss."""
+    """What the data alone says of a loss, nats per image: floors of each split, and the mean image's loss.
+
+    `between` are the floors of the part of each split that is measured between the first epoch and the last.
+    """
 
     floors: dict[str, float]
     mean_image: float
+    between: dict[str, float] = field(default_factory=dict)
 
 
 class Measurer:
@@ -73,22 +93,45 @@ class Measurer:
             )
             for split in SPLITS
         }
+        few = settings.evaluation.between or count
+        self.parts = {split: data.part(few) for split, data in self.splits.items()}
+        seen = {split: data.images.cpu().numpy() for split, data in self.parts.items()}
         mean = mean_image(images.train)
         losses = {arm.loss.label: arm.loss for arm in arms if arm.loss is not None}
-        self.baselines = {label: baseline(loss, arrays, mean) for label, loss in losses.items()}
+        self.baselines = {
+            label: baseline(loss, arrays, mean, between=seen, levels=images.levels)
+            for label, loss in losses.items()
+        }
         self.kernels = {label: kernel(loss) for label, loss in losses.items()}
         self.dead_below = {
             label: settings.evaluation.dead_gradient * largest_slope(loss) for label, loss in losses.items()
         }
-        self.ssim = ssim_function(settings.evaluation)
+        self.ssim = Similarity(settings.evaluation.ssim_window, *images.test.shape[2:])
 
     def __call__(self, member: Member) -> list[Row]:
         """The rows of a member's present state, and at epoch 0 those of the mean image too."""
+        member.model.eval()
+        return self.rows(member, {split: self.measure(member, split) for split in SPLITS})
+
+    def whole(self, epoch: int) -> bool:
+        """Whether all images are measured after this epoch."""
+        return epoch in (0, self.settings.epochs)
+
+    def data(self, split: str, epoch: int) -> Split:
+        """What is measured of a split after an epoch."""
+        return (self.splits if self.whole(epoch) else self.parts)[split]
+
+    def floor(self, label: str, split: str, epoch: int) -> float:
+        """The floor of a loss on what is measured of a split after an epoch."""
+        base = self.baselines[label]
+        return (base.floors if self.whole(epoch) else base.between)[split]
+
+    def rows(self, member: Member, found: dict[str, dict[str, float | str]]) -> list[Row]:
+        """The rows of what was measured of a member on each split."""
         epoch, label = member.epoch + 1, member.label if member.loss is None else member.loss.label
         rows: list[Row] = []
-        member.model.eval()
-        for split in SPLITS:
-            for name, value in self.measure(member, split).items():
+        for split, measures in found.items():
+            for name, value in measures.items():
                 if isinstance(value, str):
                     rows.append(Row(epoch, split, name, math.nan, value))
                 else:
@@ -108,7 +151,7 @@ class Measurer:
             return Row(epoch, split, name, value)
         under = name.removeprefix(EXCESS_UNDER)
         loss = under if under in self.baselines else label
-        floor = self.baselines[loss].floors[split] if loss in self.baselines else 0.0
+        floor = self.floor(loss, split, epoch) if loss in self.baselines else 0.0
         if ("floor" in name or "excess" in name) and not math.isfinite(floor):
             return Row(epoch, split, name, math.nan, f"the floor of {loss} on these images is {floor:g}")
         of = "" if name.startswith(EXCESS_UNDER) else f" ({loss})"
@@ -116,52 +159,109 @@ class Measurer:
 
     def measure(self, member: Member, split: str) -> dict[str, float | str]:
         """Every measure of one split, by name; infinite or NaN where it is, a reason where there is none."""
-        data, evaluation, trained = self.splits[split], self.settings.evaluation, member.criterion
-        label = None if member.loss is None else member.loss.label
-        plain = isinstance(trained, LossCriterion)
+
+        def outputs(images: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+            raw, mean, logvar = member.model(images, noise)
+            return raw.unsqueeze(0), mean.unsqueeze(0), None if logvar is None else logvar.unsqueeze(0)
+
+        norms = partial(self.own_norm, member)
+        return self.measure_all([member], split, member.epoch + 1, outputs, norms)[0]
+
+    def own_norm(self, member: Member, data: Split) -> list[float]:
+        """A member's gradient norm, by autograd."""
+        return [self.gradient_norm(member, data)]
+
+    def measure_all(
+        self, members: Sequence[Member], split: str, epoch: int, outputs: Outputs, norms: Norms
+    ) -> list[dict[str, float | str]]:
+        """Every measure of one split of members whose outputs come together. One wait for the device a split."""
+        data, evaluation = self.data(split, epoch), self.settings.evaluation
         count, pixels = len(data.images), data.images[0].numel()
-        sums: list[list[float]] = []
+        seen = min(evaluation.ssim_images, count)
+        sums: list[Tensor] = []
         means: list[Tensor] = []
-        ssim = 0.0
-        with torch.inference_mode():
-            for start in range(0, count, CHUNK):
-                target = data.images[start : start + CHUNK]
-                raw, mean, logvar = member.model(target, data.noise[start : start + CHUNK])
-                prediction = trained.picture(raw)
-                error = (prediction - target).abs()
-                if label is None:  # a law's head is no logit: no pixel of it is called dead
-                    totals = [k.value(target, prediction).sum() for k in self.kernels.values()]
-                    flat = torch.zeros_like(error, dtype=torch.bool)
-                else:
-                    totals = [k.value_logits(target, raw).sum() for k in self.kernels.values()]
-                    flat = trained.loss_slopes(target, raw).abs() < self.dead_below[label]
-                totals += [
-                    mean.new_zeros(()) if plain else trained.values(target, raw).sum(),
-                    mean.new_zeros(()) if logvar is None else rate_per_image(mean, logvar).sum(),
-                    error.square().sum(),
-                    error.sum(),
-                    peak_signal_noise_ratio(
-                        prediction, target, data_range=1.0, dim=(1, 2, 3), reduction="sum"
-                    ),
-                    (flat & (error > evaluation.dead_error)).sum().float(),
+        step = max(1, min(CHUNK, RAW // (len(members) * pixels)))
+        with torch.no_grad():
+            for start in range(0, count, step):
+                target = data.images[start : start + step]
+                raw, mean, logvar = outputs(target, data.noise[start : start + step])
+                means.append(mean.clone())
+                parts = [
+                    self.pictures(members[at], target, raw[at], max(0, min(seen - start, len(target))))
+                    for at in groups(members, max(1, VALUES // target.numel()))
                 ]
-                sums.append(torch.stack(totals).tolist())  # added up in float64, on the host
-                means.append(mean.cpu())
-                pictures = min(evaluation.ssim_images - start, len(target))
-                if pictures > 0:
-                    ssim += pictures * float(self.ssim(prediction[:pictures], target[:pictures]))
-        *losses, trained_on, rate, square, absolute, psnr, dead = (
-            math.fsum(column) / count for column in zip(*sums, strict=True)
+                rates = (
+                    mean.new_zeros(len(members))
+                    if logvar is None
+                    else rate_per_image(mean.flatten(0, 1), logvar.flatten(0, 1)).view(mean.shape[:2]).sum(1)
+                )
+                sums.append(torch.cat([torch.cat(parts), rates.unsqueeze(1)], 1))
+            found = torch.stack(sums).cpu().double()  # summed up in float64
+            spread = torch.cat(means, 1).cpu().double().var(1, correction=0)
+        totals = found.sum(0)
+        active = (spread > evaluation.active_variance).sum(1).tolist()
+        return [
+            self.named(member, split, epoch, count, pixels, seen, total, units, norm)
+            for member, total, units, norm in zip(members, totals.tolist(), active, norms(data), strict=True)
+        ]
+
+    def pictures(self, members: Sequence[Member], target: Tensor, raw: Tensor, seen: int) -> Tensor:
+        """Sums over a chunk's images of what is measured of pictures: (members, columns), as `named` has them.
+
+        All members under plain losses, or one.
+        """
+        evaluation, pixels = self.settings.evaluation, target[0].numel()
+        trained = members[0].criterion
+        plain = isinstance(trained, LossCriterion)
+        prediction = raw.sigmoid() if plain else trained.picture(raw[0]).unsqueeze(0)
+        y = target.expand_as(prediction)
+        error = (prediction - y).abs_()
+        columns = []
+        if members[0].loss is None:  # a law's head is no logit: no pixel of it is called dead
+            columns += [total(k.value(y, prediction)) for k in self.kernels.values()]
+            dead = error.new_zeros(len(members))
+        else:
+            columns += [total(k.value_logits(y, raw)) for k in self.kernels.values()]
+            wrong, dead = error > evaluation.dead_error, error.new_empty(len(members))
+            for at in runs(members):
+                one = members[at.start]
+                slopes = one.criterion.loss_slopes(y[at].flatten(0, 1), raw[at].flatten(0, 1))
+                flat = (
+                    slopes.abs().view_as(y[at]) < self.dead_below[one.loss.label if one.loss else one.label]
+                )
+                dead[at] = total(flat.logical_and_(wrong[at]))
+        columns.append(
+            error.new_zeros(len(members)) if plain else trained.values(target, raw[0]).sum().unsqueeze(0)
         )
+        square = error.square().flatten(2).sum(2)
+        columns += [square.sum(1), total(error), (square / pixels).log10_().sum(1).mul_(-10), dead]
+        alike = self.ssim(prediction[:, :seen], target[:seen]).sum(1) if seen else error.new_zeros(len(error))
+        return torch.stack([*columns, alike], 1)
+
+    def named(
+        self,
+        member: Member,
+        split: str,
+        epoch: int,
+        count: int,
+        pixels: int,
+        seen: int,
+        totals: Sequence[float],
+        active: int,
+        norm: float,
+    ) -> dict[str, float | str]:
+        """A member's measures by name, from its sums over the images."""
+        *losses, trained_on, square, absolute, psnr, dead, ssim, rate = (value / count for value in totals)
+        trained, label = member.criterion, None if member.loss is None else member.loss.label
         excesses = {
-            name: value - self.baselines[name].floors[split]
+            name: value - self.floor(name, split, epoch)
             for name, value in zip(self.kernels, losses, strict=True)
         }
         own = trained_on if label is None else losses[list(self.kernels).index(label)]
-        spread = torch.cat(means).double().var(0, correction=0)
+        plain = isinstance(trained, LossCriterion)
         return {
             "loss": own,
-            "floor": NO_FLOOR if label is None else self.baselines[label].floors[split],
+            "floor": NO_FLOOR if label is None else self.floor(label, split, epoch),
             "excess": NO_FLOOR if label is None else excesses[label],
             **({} if trained.unit is None else {"nats": trained_on}),
             **(
@@ -175,10 +275,10 @@ class Measurer:
             "mse": square / pixels,
             "mae": absolute / pixels,
             "psnr": psnr,
-            "ssim": ssim / evaluation.ssim_images,
+            "ssim": ssim * count / seen,
             "dead_pixels": NO_LOGIT if label is None else dead / pixels,
-            "gradient_norm": self.gradient_norm(member, data),
-            "active_units": float((spread > evaluation.active_variance).sum()),
+            "gradient_norm": norm,
+            "active_units": float(active),
         }
 
     def gradient_norm(self, member: Member, data: Split) -> float:
@@ -188,6 +288,33 @@ class Measurer:
         roots, known = passed.slopes_of_objective(member.beta)
         slopes = torch.autograd.grad(roots, list(member.model.parameters()), known)
         return float(torch.stack([slope.norm() for slope in slopes]).norm())
+
+
+def total(values: Tensor) -> Tensor:
+    """Sums of each member's numbers."""
+    return values.flatten(1).sum(1, dtype=torch.float32)
+
+
+def groups(members: Sequence[Member], most: int) -> Iterator[slice]:
+    """Members whose pictures are measured together: neighbours under plain losses, `most` of them; else one."""
+    start = 0
+    while start < len(members):
+        stop = start + 1
+        while stop < min(len(members), start + most) and all(
+            isinstance(member.criterion, LossCriterion) for member in (members[start], members[stop])
+        ):
+            stop += 1
+        yield slice(start, stop)
+        start = stop
+
+
+def runs(members: Sequence[Member]) -> Iterator[slice]:
+    """Neighbours of one arm."""
+    start = 0
+    for stop in range(1, len(members) + 1):
+        if stop == len(members) or members[stop].arm is not members[start].arm:
+            yield slice(start, stop)
+            start = stop
 
 
 def train_subset(available: int, count: int) -> NDArray[np.int64]:
@@ -201,27 +328,42 @@ def mean_image(train: NDArray[np.float32]) -> NDArray[np.float64]:
     A pixel that is 0 in every training image would otherwise cost an infinite BCE when one test image has it.
     """
     edge = 0.5 / len(train)
-    clipped: NDArray[np.float64] = np.clip(train.mean(0, dtype=np.float64), edge, 1 - edge)
+    summed = np.zeros(train.shape[1:])
+    for block in blocks(train):
+        summed += block.sum(0, dtype=np.float64)
+    clipped: NDArray[np.float64] = np.clip(summed / len(train), edge, 1 - edge)
     return clipped
 
 
-def baseline(loss: Loss, arrays: dict[str, NDArray[np.float32]], mean: NDArray[np.float64]) -> Baseline:
+def baseline(
+    loss: Loss,
+    arrays: dict[str, NDArray[np.float32]],
+    mean: NDArray[np.float64],
+    *,
+    between: dict[str, NDArray[np.float32]] | None = None,
+    levels: int | None = None,
+) -> Baseline:
     """Floors and the mean image's loss, in nats per image, each pixel computed in float64."""
     lowered = function(loss)
-    floors = {}
-    for split, array in arrays.items():
-        values, counts = np.unique(array, return_counts=True)
-        lowest = lowest_losses(loss, values.astype(np.float64))
-        floors[split] = float((lowest * counts).sum() / len(array))
     test = arrays["test"]
-    total = 0.0
+    summed = 0.0
     for start in range(0, len(test), CHUNK):
         target = test[start : start + CHUNK].astype(np.float64)
-        total += float(np.sum(lowered.value(target, np.broadcast_to(mean, target.shape).copy())))
-    mean_loss = total / len(test)
+        summed += float(np.sum(lowered.value(target, np.broadcast_to(mean, target.shape).copy())))
+    mean_loss = summed / len(test)
     # mean_loss may be inf or NaN: then every floor stays as it is
     scale = NOISE * abs(mean_loss) if math.isfinite(mean_loss) else 0.0
-    return Baseline({s: 0.0 if abs(f) < scale else f for s, f in floors.items()}, mean_loss)
+
+    def floors(some: dict[str, NDArray[np.float32]]) -> dict[str, float]:
+        found = {}
+        for split, array in some.items():
+            values, counts = counted(array, levels)
+            lowest = lowest_losses(loss, values.astype(np.float64))
+            floor = float((lowest * counts).sum() / len(array))
+            found[split] = 0.0 if abs(floor) < scale else floor
+        return found
+
+    return Baseline(floors(arrays), mean_loss, floors(between or {}))
 
 
 def lowest_losses(loss: Loss, values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -241,18 +383,3 @@ def lowest_losses(loss: Loss, values: NDArray[np.float64]) -> NDArray[np.float64
         return np.full_like(values, lowest.min())
     between: NDArray[np.float64] = np.interp(values, at, lowest)
     return between
-
-
-def ssim_function(evaluation: Evaluation) -> Callable[[Tensor, Tensor], Tensor]:
-    """Mean SSIM over images (Wang et al. 2004, DOI 10.1109/TIP.2003.819861), over the given window."""
-    uniform = re.fullmatch(r"uniform (\d+)x\1", evaluation.ssim_window)
-    size = int(uniform.group(1)) if uniform else 11
-
-    def ssim(prediction: Tensor, target: Tensor) -> Tensor:
-        value = structural_similarity_index_measure(
-            prediction, target, gaussian_kernel=uniform is None, sigma=1.5, kernel_size=size, data_range=1.0
-        )
-        assert isinstance(value, Tensor)
-        return value
-
-    return ssim

@@ -66,36 +66,45 @@ class Member:
         """The loss behind its criterion; None for a decoder's law."""
         return self.arm.loss
 
-    def learned(self) -> Iterator[tuple[str, Tensor]]:
-        """All that the optimiser moves, by name: weights, then the criterion's own parameters."""
-        yield from self.model.named_parameters()
+    def learned(self, *, own: bool = False) -> Iterator[tuple[str, Tensor]]:
+        """All that the optimiser moves, by name: weights (unless `own`), then the criterion's own parameters."""
+        if not own:
+            yield from self.model.named_parameters()
         for name, parameter in self.criterion.parameters.items():
             yield f"criterion.{name}", parameter
 
-    def state(self) -> dict[str, Tensor]:
-        """A copy of the weights, the criterion's parameters and buffers, and Adam's state, flat, by name."""
-        tensors = {f"model.{name}": value.detach().clone() for name, value in self.model.state_dict().items()}
+    def state(self, *, own: bool = False) -> dict[str, Tensor]:
+        """A copy of the weights, the criterion's parameters and buffers, and Adam's state, flat, by name.
+
+        With `own`, of the criterion's alone.
+        """
+        tensors = {}
+        if not own:
+            tensors = {
+                f"model.{name}": value.detach().clone() for name, value in self.model.state_dict().items()
+            }
         for name, value in (self.criterion.parameters | self.criterion.buffers).items():
             tensors[f"criterion.{name}"] = value.detach().clone()
-        for name, parameter in self.learned():
+        for name, parameter in self.learned(own=own):
             for key, value in self.optimiser.state.get(parameter, {}).items():
                 tensors[f"adam.{name}.{key}"] = value.detach().clone()
         return tensors
 
-    def restore(self, tensors: dict[str, Tensor]) -> None:
-        """Go back to a state taken by `state`."""
-        self.model.load_state_dict(
-            {
-                name.removeprefix("model."): value
-                for name, value in tensors.items()
-                if name.startswith("model.")
-            }
-        )
+    def restore(self, tensors: dict[str, Tensor], *, own: bool = False) -> None:
+        """Go back to a state taken by `state`, with the same `own`."""
+        if not own:
+            self.model.load_state_dict(
+                {
+                    name.removeprefix("model."): value
+                    for name, value in tensors.items()
+                    if name.startswith("model.")
+                }
+            )
         with torch.no_grad():
             for name, value in (self.criterion.parameters | self.criterion.buffers).items():
                 value.copy_(tensors[f"criterion.{name}"])
-        self.optimiser.state.clear()
-        for name, parameter in self.learned():
+        for name, parameter in self.learned(own=own):
+            self.optimiser.state.pop(parameter, None)
             if f"adam.{name}.step" in tensors:
                 self.optimiser.state[parameter] = {
                     key: tensors[f"adam.{name}.{key}"].to(parameter.device, copy=True) for key in ADAM

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 #: of a loss's entry in config.json, what decides its numbers
 DEFINES = ("hash", "values", "law")
+BETWEEN = 2000  # images of a curve's inner points: all of them would take as long as a third of the training
 DEFAULT_LOSSES = ("bce", "mse", "mae", "logcosh")
 
 
@@ -27,12 +28,13 @@ DEFAULT_LOSSES = ("bce", "mse", "mae", "logcosh")
 class Evaluation:
     """How members are measured. Written into config.json, so that a table can be read without the code."""
 
-    images: int  # at most this many of the test set, and as many of the training set
+    images: int  # at most this many of the test set, and as many of the training set: before training and at its end
     ssim_images: int  # SSIM is the dearest measure
     ssim_window: (
         str  # "gaussian 11x11, sigma 1.5" (Wang et al. 2004) or "uniform KxK" where that would not fit
     )
     gradient_images: int
+    between: int = 0  # of these images, spread over them, as many after all other epochs; 0: all of them
     dead_error: float = DEAD_ERROR
     dead_gradient: float = DEAD_GRADIENT  # of the loss's largest |dl/dz| before the sigmoid saturates
     active_variance: float = 1e-2  # Burda et al., arXiv 1509.00519, section 5
@@ -61,10 +63,13 @@ class Settings:
     per: str = "all"  # values that share a temperature, or "channel"
     samples: int = 0  # of the importance-weighted bound; 0: no likelihood columns
     stack: str = "off"  # "on": members are trained side by side; config.json says why
+    precision: str = "float32"  # of matrix products and convolutions in training, or "bfloat16"
 
     def to_dict(self) -> dict[str, Any]:
         found = asdict(self) | {"hidden": list(self.hidden), "seeds": list(self.seeds)}
         betas, calibrate, samples = (found.pop(key) for key in ("betas", "calibrate", "samples"))
+        if self.precision == "float32":  # as in the configurations of runs before there was another one
+            del found["precision"]
         del found["stack"]  # config.json has an entry of its own for it
         law = {key: found.pop(key) for key in ("measure", "of", "per")}
         found |= {"betas": list(betas)} if betas else {}
@@ -93,6 +98,7 @@ def settle(
     of: Of = "loss",
     per: str = "all",
     samples: int = 0,
+    precision: str = "float32",
 ) -> Settings:
     """Fill in what was left open from the size of the data, and check what was given.
 
@@ -144,6 +150,7 @@ def settle(
         ("measure", measure, ("levels", "interval")),
         ("of", of, ("loss", "excess")),
         ("per", per, ("all", "channel")),
+        ("precision", precision, ("float32", "bfloat16")),
     ):
         if value not in known:
             words = [word for word in known if word]
@@ -157,6 +164,7 @@ def settle(
         ssim_images=min(500 if pixels <= 1024 else 100, measured),
         ssim_window=ssim_window(height, width),
         gradient_images=min(256, measured),
+        between=min(BETWEEN, measured),
     )
     return Settings(
         model=model,
@@ -176,6 +184,7 @@ def settle(
         of=of,
         per=per,
         samples=samples,
+        precision=precision,
     )
 
 
@@ -233,6 +242,7 @@ def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
             "of",
             "per",
             "samples",
+            "precision",
             "seeds",
             "device",
             "evaluation",

@@ -6,20 +6,22 @@ A step is a handful of batched matrix products and one call of Adam. Batches and
 
 Every member keeps its slot for the whole run, also one that stopped or that is ahead after a resume: what it
 computes there is thrown away. So no member's numbers depend on how another one fares, bit for bit.
+
+A member that is trained by itself is a stack of one: the same layers by hand, without a graph and its cost.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import islice
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.optim.adam import adam
 
+from lossproof.train.feed import shown
 from lossproof.train.loop import Course, clock, descend, forward, sample, train_epoch
 from lossproof.train.member import Member
 from lossproof.train.stack_grade import Grader
@@ -27,6 +29,7 @@ from lossproof.train.stack_layers import Buffers
 from lossproof.train.stack_network import Network, network
 
 ALIGNED = 16  # float32 numbers: each block of the one tensor starts at a multiple of 64 bytes
+WEIGHTS, AVERAGES = 0, (2, 3)  # of `Rows`
 
 
 class Rows(NamedTuple):
@@ -38,26 +41,40 @@ class Rows(NamedTuple):
     exp_avg_sq: dict[str, Tensor]
 
 
+class Kept(NamedTuple):
+    """A member's state beside its rows: Adam's counts, and its criterion's parameters and buffers with their own."""
+
+    steps: Tensor
+    own: dict[str, Tensor]
+
+
 class Stack:
     """Members of one architecture, learning rate and set of seeds; those of an arm and beta next to each other.
 
-    `by_slices` replaces the batched products by the members' own passes on their slices of the same storage, one
-    after the other: the same bits as without a stack, and no gain. It is what tests hold the bookkeeping against.
+    `precision` is that of the products in training: "float32", or "bfloat16" with float32 results. `by_slices`
+    replaces the batched products by the members' own passes on their slices of the same storage, one after the
+    other: the same bits as `train_epoch`, and no gain. It is what tests hold the bookkeeping against.
     """
 
-    def __init__(self, members: Sequence[Member], *, by_slices: bool = False) -> None:
-        self.members, self.by_slices = list(members), by_slices
+    def __init__(
+        self, members: Sequence[Member], *, precision: str = "float32", by_slices: bool = False
+    ) -> None:
+        self.members, self.precision, self.by_slices = list(members), precision, by_slices
         self.seeds = list(dict.fromkeys(member.seed for member in members))
         assert [member.seed for member in members] == self.seeds * (len(members) // len(self.seeds))
         model = members[0].model
         self.device = next(model.parameters()).device
         self.shapes = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
         count = len(members)
-        blocks = [-(-count * math.prod(shape) // ALIGNED) * ALIGNED for shape in self.shapes.values()]
-        self.numbers = torch.zeros(4, sum(blocks), device=self.device)
-        self.rows = Rows(*(self.named(row, blocks) for row in self.numbers))
+        self.blocks = [-(-count * math.prod(shape) // ALIGNED) * ALIGNED for shape in self.shapes.values()]
+        self.numbers = torch.zeros(4, sum(self.blocks), device=self.device)
+        self.rows = Rows(*(self.named(row, self.blocks) for row in self.numbers))
         self.buffers = Buffers(self.device)
-        self.network = network(model, self.stacked, self.buffers)
+        self.network = network(model, self.stacked, self.buffers, precision=precision)
+        # what is measured is the model that the float32 weights are
+        self.exact = (
+            self.network if precision == "float32" else network(model, self.stacked, Buffers(self.device))
+        )
         self.step = torch.zeros((), device=self.device)  # Adam's count, of the members that move
         self.trained: set[str] = set()  # in the epoch last asked for
         self.steps = torch.zeros(
@@ -65,6 +82,8 @@ class Stack:
         )  # and as each member's optimiser has it
         for slot in range(count):
             self.take(slot)
+        self.before = torch.empty(3, self.numbers.shape[1], device=self.device)
+        self.kept: list[Kept] = []
         self.beta = torch.tensor([member.beta for member in members], device=self.device)
         #: of each member, the gradients of its criterion's own parameters
         self.own = [[torch.zeros_like(p.detach()) for p in m.criterion.parameters.values()] for m in members]
@@ -144,50 +163,80 @@ class Stack:
             return self.trained
         started = clock(self.device)
         courses = [course(seed) for seed in self.seeds]
-        before = [member.state() for member in self.members]
-        self.begin(epoch, courses, moving)
+        self.prepare(epoch, courses, moving)
         healthy = self.run(courses, moving)
-        passed = clock(self.device) - started
-        for slot, member in enumerate(self.members):
-            if slot in moving and healthy[slot]:
-                member.seconds += passed / len(moving)
-                continue
-            member.restore(before[slot])
-            if slot in moving:
-                train_epoch(member, epoch, course(member.seed))
-            self.take(slot)
+        self.settle(epoch, courses, moving, healthy, clock(self.device) - started)
         return self.trained
 
-    def begin(self, epoch: int, courses: Sequence[Course], moving: Sequence[int]) -> None:
-        """Let the criteria look at their members before an epoch."""
+    def prepare(self, epoch: int, courses: Sequence[Course], moving: Sequence[int]) -> None:
+        """Keep the state of all members, and let the criteria of the moving ones look at them, before an epoch."""
+        self.remember()
         for slot in moving:
             member = self.members[slot]
             member.model.train()
             member.criterion.begin(epoch, partial(sample, member, courses[slot % len(self.seeds)]))
 
+    def settle(
+        self,
+        epoch: int,
+        courses: Sequence[Course],
+        moving: Sequence[int],
+        healthy: Sequence[bool],
+        seconds: float,
+    ) -> None:
+        """After an epoch: set those back that were not to move, or that something went wrong in."""
+        for slot, member in enumerate(self.members):
+            if slot in moving and healthy[slot]:
+                member.seconds += seconds / len(moving)
+                continue
+            self.recall(slot)
+            if slot in moving:
+                train_epoch(member, epoch, courses[slot % len(self.seeds)])
+                self.take(slot)
+
+    def remember(self) -> None:
+        """Keep the state of all members, to go back to."""
+        for place, row in zip(self.before, (WEIGHTS, *AVERAGES), strict=True):
+            place.copy_(self.numbers[row])
+        self.kept = [
+            Kept(steps.clone(), member.state(own=True))
+            for steps, member in zip(self.steps, self.members, strict=True)
+        ]
+
+    def recall(self, slot: int) -> None:
+        """Let a member be as it was."""
+        for row, place in enumerate((WEIGHTS, *AVERAGES)):
+            then, now = self.named(self.before[row], self.blocks), self.rows[place]
+            for name, value in now.items():
+                value[slot].copy_(then[name][slot])
+        member, kept = self.members[slot], self.kept[slot]
+        self.steps[slot].copy_(kept.steps)
+        member.restore(kept.own, own=True)
+        for place, (_, parameter) in enumerate(member.model.named_parameters()):
+            if kept.steps[place] == 0:
+                member.optimiser.state.pop(parameter, None)
+
     def run(self, courses: Sequence[Course], moving: Sequence[int], steps: int | None = None) -> list[bool]:
         """Take the moving members through the courses of the seeds, or their first steps; whether each stayed finite."""
         if self.by_slices or self.network is None:
             return self.run_slices(courses, moving, steps)
-        count = math.ceil(len(courses[0].order) / courses[0].settings.batch_size)
-        losses, rates = torch.zeros(2, count, len(self.members), device=self.device)
-        sizes = []
-        self.start(moving)
-        with torch.no_grad():
-            for (indices, noise), loss, rate in zip(
-                islice(batches(courses), steps), losses, rates, strict=False
-            ):
-                sizes.append(indices.shape[1])
-                self.pass_batch(self.network, courses[0].images, indices, noise, moving, loss, rate)
-                self.adam(moving)
-        done = len(sizes)
-        objectives = losses[:done] + 0.5 * self.beta * rates[:done]
-        objectives /= torch.tensor(sizes, device=self.device).unsqueeze(1)
-        healthy = objectives.isfinite().all(0)
+        size = courses[0].settings.batch_size
+        order = torch.stack([course.order for course in courses]).split(size, 1)[:steps]
+        walk = Walk(self, courses, moving, len(order))
+        for target in shown(courses[0].images, (part.flatten() for part in order), self.seen):
+            walk.step(target)
+        return walk.end()
+
+    def seen(self, *shape: int) -> Tensor:
+        """Where a batch of images goes."""
+        return self.buffers("seen", *shape)
+
+    def healthy(self, moving: Sequence[int], objectives: Tensor) -> list[bool]:
+        """Whether each member's objectives, (steps, members), and all that it learned are finite."""
+        fine = objectives.isfinite().all(0)
         for weights in self.rows.weights.values():
-            healthy &= weights.flatten(1).isfinite().all(1)
-        self.give(moving)
-        found: list[bool] = healthy.tolist()  # the one wait
+            fine &= weights.flatten(1).isfinite().all(1)
+        found: list[bool] = fine.tolist()  # the one wait
         for slot in moving:
             own = self.members[slot].criterion.parameters.values()
             found[slot] = found[slot] and all(bool(value.isfinite().all()) for value in own)
@@ -208,39 +257,50 @@ class Stack:
     def pass_batch(
         self,
         net: Network,
-        images: Tensor,
-        indices: Tensor,
+        target: Tensor,
         noise: Tensor,
         moving: Sequence[int],
         losses: Tensor,
         rates: Tensor,
     ) -> None:
-        """All gradients of a batch, `indices` (seeds, n) and `noise` (seeds, n, latent); sums of losses and rates."""
-        seeds, size = indices.shape
+        """All gradients of a batch; sums of losses and rates, (members,).
+
+        `target` (seeds * n, c, h, w) and `noise` (seeds, n, latent).
+        """
+        seeds, size = noise.shape[:2]
         repeat = len(self.members) // seeds
-        shape = tuple(images.shape[1:])
-        seen = self.buffers("seen", seeds * size, math.prod(shape))
-        torch.index_select(images.flatten(1), 0, indices.flatten(), out=seen)
-        x = self.spread("x", seen.view(seeds, size, -1), repeat)
+        x = self.spread("x", target.view(seeds, size, -1), repeat)
         raw = net.forward(x, self.spread("noise", noise, repeat))
         slopes = self.buffers("slopes", *raw.shape)
-        self.grader.grade(x, raw, slopes, losses, moving, shape)
+        self.grader.grade(x, raw, slopes, losses, moving, tuple(target.shape[1:]))
         net.rates(rates)
         net.backward(slopes, (self.beta / size).view(-1, 1, 1))
 
-    def gradient_norms(self, images: Tensor, noise: Tensor) -> dict[str, float]:
+    def outputs(self, images: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Raw output (members, n, outputs * c, h, w), mean and log-variance (members, n, latent) of the same images.
+
+        They lie in buffers that the next call writes over.
+        """
+        assert self.exact is not None
+        count, n = len(self.members), len(images)
+        x = self.spread("x", images.view(1, n, -1), count)
+        with torch.no_grad():
+            raw = self.exact.forward(x, self.spread("noise", noise.unsqueeze(0), count))
+        return raw.view(count, n, -1, *images.shape[2:]), self.exact.mean, self.exact.logvar
+
+    def gradient_norms(self, images: Tensor, noise: Tensor) -> list[float]:
         """Of each member, the Euclidean norm of its objective's gradient by all weights, on these images."""
-        assert self.network is not None
-        count, seeds = len(self.members), len(self.seeds)
-        indices = torch.arange(len(images), device=self.device).expand(seeds, -1)
+        assert self.exact is not None
+        count = len(self.members)
+        target = images.expand(len(self.seeds), *images.shape).reshape(-1, *images.shape[1:])
         unused = torch.empty(2, count, device=self.device)
         with torch.no_grad():
             self.pass_batch(
-                self.network, images, indices, noise.expand(seeds, *noise.shape), range(count), *unused
+                self.exact, target, noise.expand(len(self.seeds), *noise.shape), range(count), *unused
             )
             parts = [row.flatten(1).norm(dim=1) for row in self.rows.gradients.values()]
-            norms = torch.stack(parts).norm(dim=0).tolist()
-        return {member.name: norm for member, norm in zip(self.members, norms, strict=True)}
+            norms: list[float] = torch.stack(parts).norm(dim=0).tolist()
+        return norms
 
     def spread(self, name: str, values: Tensor, repeat: int) -> Tensor:
         """What the seeds share, (seeds, ...), as each member's own: (members, ...)."""
@@ -271,25 +331,60 @@ class Stack:
         self, courses: Sequence[Course], moving: Sequence[int], steps: int | None = None
     ) -> list[bool]:
         """The same with each member's own pass and optimiser, on its slices."""
-        healthy = torch.ones(len(self.members), dtype=torch.bool, device=self.device)
-        for indices, noise in islice(batches(courses), steps):
+        objectives = torch.zeros(1, len(self.members), device=self.device)
+        batches = [zip(course.batches(), course.targets(), strict=True) for course in courses]
+        for parts in islice(zip(*batches, strict=True), steps):
             for slot in moving:
-                member, seed = self.members[slot], slot % len(self.seeds)
-                passed = forward(member, courses[seed].images.index_select(0, indices[seed]), noise[seed])
-                healthy[slot] &= passed.objective(member.beta).isfinite()
+                member, ((_, noise), target) = self.members[slot], parts[slot % len(self.seeds)]
+                passed = forward(member, target, noise, self.precision)
+                objectives[0, slot] += passed.objective(member.beta)
                 descend(member, passed)
-        for slot in moving:
-            for _, parameter in self.members[slot].learned():
-                healthy[slot] &= parameter.isfinite().all()
-        return healthy.tolist()
+        return self.healthy(moving, objectives)
 
 
-def batches(courses: Sequence[Course]) -> Iterator[tuple[Tensor, Tensor]]:
-    """Image numbers (seeds, n) and noise (seeds, n, latent) of each batch, as `Course.batches` has them."""
-    size = courses[0].settings.batch_size
-    order = torch.stack([course.order for course in courses]).split(size, 1)
-    noise = torch.stack([course.noise for course in courses]).split(size, 1)
-    return zip(order, noise, strict=True)
+class Walk:
+    """A stack on its way through an epoch: takes one batch of images after the other, whoever reads them."""
+
+    def __init__(self, stack: Stack, courses: Sequence[Course], moving: Sequence[int], steps: int) -> None:
+        self.stack, self.moving = stack, moving
+        self.noise = iter(torch.stack([c.noise for c in courses]).split(courses[0].settings.batch_size, 1))
+        self.sums = torch.zeros(steps, 2, len(stack.members), device=stack.device)
+        self.sizes: list[int] = []
+        stack.start(moving)
+
+    def step(self, target: Tensor) -> None:
+        """One step of the moving members, on images (seeds * n, c, h, w)."""
+        assert self.stack.network is not None
+        noise = next(self.noise)
+        losses, rates = self.sums[len(self.sizes)]
+        with torch.no_grad():
+            self.stack.pass_batch(self.stack.network, target, noise, self.moving, losses, rates)
+            self.stack.adam(self.moving)
+        self.sizes.append(noise.shape[1])
+
+    def end(self) -> list[bool]:
+        """Whether each member stayed finite; the optimisers then hold what was learned."""
+        sums = self.sums / torch.tensor(self.sizes, device=self.stack.device).view(-1, 1, 1)
+        self.stack.give(self.moving)
+        return self.stack.healthy(self.moving, sums[:, 0] + 0.5 * self.stack.beta * sums[:, 1])
+
+
+def walk_together(stacks: Sequence[Stack], epoch: int, course: Course) -> None:
+    """Train stacks of one seed through an epoch side by side: each batch is read once, for all of them."""
+    started, courses = clock(course.images.device), [course]
+    moved = [(stack, moving) for stack in stacks if (moving := stack.moving(epoch))]
+    for stack, moving in moved:
+        stack.trained = {stack.members[slot].name for slot in moving}
+        stack.prepare(epoch, courses, moving)
+    parts = course.order.split(course.settings.batch_size)
+    walks = [Walk(stack, courses, moving, len(parts)) for stack, moving in moved]
+    for target in shown(course.images, parts):
+        for walk in walks:
+            walk.step(target)
+    healthy = [walk.end() for walk in walks]
+    seconds = (clock(course.images.device) - started) / max(1, len(moved))
+    for (stack, moving), fine in zip(moved, healthy, strict=True):
+        stack.settle(epoch, courses, moving, fine, seconds)
 
 
 def call(
@@ -302,11 +397,13 @@ def call(
 ) -> None:
     """Adam's fused step with the settings of a parameter group, on these tensors."""
     beta1, beta2 = group["betas"]
-    adam(
+    torch._foreach_add_(steps, 1)
+    # what torch.optim.adam.adam calls after sorting tensors by device, which takes as long as a small step
+    torch._fused_adam_(
         parameters, gradients, averages, squares, [], steps,
-        fused=True, amsgrad=False, maximize=False, beta1=beta1, beta2=beta2,
+        amsgrad=False, maximize=False, beta1=beta1, beta2=beta2,
         lr=group["lr"], weight_decay=group["weight_decay"], eps=group["eps"],
     )  # fmt: skip
 
 
-__all__ = ["Stack"]
+__all__ = ["Stack", "walk_together"]

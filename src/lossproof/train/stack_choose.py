@@ -9,13 +9,17 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lossproof.formula.errors import LossproofError, nearest
+from lossproof.models.dense import Dense
+from lossproof.train.feed import Pixels
 from lossproof.train.loop import Course, clock, descend, draw, forward, sample
 from lossproof.train.member import Member
 from lossproof.train.settings import Settings
 from lossproof.train.stack import Stack
+from lossproof.train.stack_layers import Buffers
+from lossproof.train.stack_network import network
 
 STACK = ("auto", "on", "off")
 STEPS, ROUNDS = 4, 3  # steps in a turn of each, and turns; the fastest turn counts
@@ -23,8 +27,34 @@ WORTH = 20  # a run of fewer times as many steps as measuring takes is trained o
 PATIENCE = 3.0  # seconds after which no further turn is begun
 
 
-def make_stacks(members: Sequence[Member]) -> list[Stack]:
-    """Stacks of the members that can be stacked: same layers, same settings of Adam. They hold their weights from now on."""
+def make_stacks(members: Sequence[Member], settings: Settings) -> list[Stack]:
+    """The stacks to train in. They hold their members' weights from now on.
+
+    Where the settings say so, of the members that can be stacked (same layers, same settings of Adam); else, and of
+    all others, each by itself where its layers are known by hand and faster so.
+    """
+    stacks = together(members, settings.precision) if settings.stack == "on" else []
+    taken = {id(member) for stack in stacks for member in stack.members}
+    rest = [member for member in members if id(member) not in taken]
+    return stacks + [Stack([member], precision=settings.precision) for member in rest if by_hand(member)]
+
+
+def by_hand(member: Member) -> bool:
+    """Whether a member by itself trains faster in a stack of one: not where a GPU's own convolutions do the work."""
+    model = member.model
+    if network(model, shapes_alone, Buffers(torch.device("meta"))) is None:
+        return False
+    return isinstance(model, Dense) or next(model.parameters()).is_cpu
+
+
+def shapes_alone(module: nn.Module) -> tuple[list[Tensor], list[Tensor]]:
+    """A module's parameters as a stack has them, for asking whether there is one."""
+    made = [parameter.detach().unsqueeze(0) for parameter in module.parameters()]
+    return made, made
+
+
+def together(members: Sequence[Member], precision: str = "float32") -> list[Stack]:
+    """Stacks of the members that can be stacked. They hold their weights from now on."""
     groups: dict[tuple[Any, ...], list[Member]] = {}
     for member in members:
         layers = tuple((name, tuple(value.shape)) for name, value in member.model.named_parameters())
@@ -36,7 +66,7 @@ def make_stacks(members: Sequence[Member]) -> list[Stack]:
         seeds = list(dict.fromkeys(member.seed for member in group))
         if [member.seed for member in group] != seeds * (len(group) // len(seeds)):
             continue  # not every kind with every seed: their batches cannot be laid out side by side
-        stack = Stack(group)
+        stack = Stack(group, precision=precision)
         if stack.network is None:
             stack.release()
         else:
@@ -47,7 +77,7 @@ def make_stacks(members: Sequence[Member]) -> list[Stack]:
 def choose(
     asked: str,
     members: Sequence[Member],
-    images: Tensor,
+    images: Pixels,
     settings: Settings,
     *,
     threads: Sequence[int],
@@ -69,7 +99,7 @@ def choose(
     if asked == "auto" and steps < WORTH * STEPS * (1 + ROUNDS):
         return {"asked": asked, "used": "off", "reason": f"{steps} steps are too few to measure"}, threads[0]
     kept = [member.state() for member in members]
-    stacks = make_stacks(members)
+    stacks = together(members, settings.precision)
     try:
         if not stacks:
             kind = type(members[0].model).__name__
@@ -117,7 +147,7 @@ def resumed(asked: str, config: dict[str, Any]) -> str:
 def measure(
     members: Sequence[Member],
     stacks: Sequence[Stack],
-    images: Tensor,
+    images: Pixels,
     settings: Settings,
     threads: Sequence[int],
 ) -> dict[tuple[str, int], float]:
@@ -130,10 +160,15 @@ def measure(
     some = [members[labels.index(label)] for label in dict.fromkeys(labels)]
     steps = min(STEPS, math.ceil(len(images) / settings.batch_size))
 
+    singles = [Stack([member], precision=settings.precision) if by_hand(member) else None for member in some]
+
     def off() -> float:
         started = clock(images.device)
-        for member in some:
-            alone(member, courses[member.seed], steps)
+        for member, single in zip(some, singles, strict=True):
+            if single is None:
+                alone(member, courses[member.seed], steps)
+            else:
+                single.run([courses[member.seed]], [0], steps)
         return (clock(images.device) - started) * len(members) / len(some)
 
     def on() -> float:
@@ -161,9 +196,9 @@ def measure(
 
 
 def alone(member: Member, course: Course, steps: int) -> None:
-    """The first steps of an epoch as a member takes them by itself."""
-    for _, (indices, noise) in zip(range(steps), course.batches(), strict=False):
-        descend(member, forward(member, course.images.index_select(0, indices), noise))
+    """The first steps of an epoch as a member takes them by itself, by autograd."""
+    for _, (_, noise), target in zip(range(steps), course.batches(), course.targets(), strict=False):
+        descend(member, forward(member, target, noise, course.settings.precision))
 
 
 __all__ = ["STACK", "choose", "make_stacks", "resumed"]

@@ -5,20 +5,31 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from lossproof.models.base import AutoEncoder
+from lossproof.models.conv import Conv
 from lossproof.models.dense import Dense
-from lossproof.train.stack_layers import Buffers, Layer, Named, layers
+from lossproof.train.stack_convolutions import ChannelsLast, Flat, conv_layer
+from lossproof.train.stack_layers import Buffers, Layer, Named, Products, layers
 
 
 class Network:
     """Stacked layers of one architecture; activations are (members, n, ...)."""
 
+    mean: Tensor  # (members, n, latent), of the last batch
+    logvar: Tensor | None
+
     def __init__(
-        self, encoder: Sequence[Layer], decoder: Sequence[Layer], *, variational: bool, buffers: Buffers
+        self,
+        encoder: Sequence[Layer],
+        decoder: Sequence[Layer],
+        *,
+        variational: bool,
+        buffers: Buffers,
+        image: Layer | None = None,
     ) -> None:
-        self.encoder, self.decoder = encoder, decoder
+        self.encoder, self.decoder, self.image = encoder, decoder, image
         self.variational, self.buffers = variational, buffers
 
     def forward(self, x: Tensor, noise: Tensor) -> Tensor:
@@ -26,7 +37,8 @@ class Network:
 
         The reparametrisation is that of `AutoEncoder.forward`.
         """
-        code = run(self.encoder, x)
+        code = run(self.encoder, x if self.image is None else self.image.forward(x))
+        self.mean, self.logvar = code, None
         if self.variational:
             self.mean, self.logvar = code.chunk(2, dim=2)
             moved = torch.mul(self.logvar, 0.5, out=self.buffers("moved", *noise.shape)).exp_().mul_(noise)
@@ -37,7 +49,7 @@ class Network:
 
     def rates(self, out: Tensor) -> None:
         """Twice the summed KL divergence of the last batch's codes, of each member, into `out` (members,)."""
-        if not self.variational:
+        if self.logvar is None:
             out.zero_()
             return
         terms = torch.mul(self.mean, self.mean, out=self.buffers("rates", *self.mean.shape))
@@ -68,14 +80,24 @@ def back(chain: Sequence[Layer], g: Tensor, *, wanted: bool) -> Tensor:
     return g
 
 
-def network(model: AutoEncoder, named: Named, buffers: Buffers) -> Network | None:
+def network(
+    model: AutoEncoder, named: Named, buffers: Buffers, *, precision: str = "float32"
+) -> Network | None:
     """The stacked network of models built like `model`; None for a kind of model that has none."""
-    chains: list[list[nn.Module]]
+    products = Products(buffers, rounded=precision == "bfloat16")
+    encoder: list[Layer] | None
+    decoder: list[Layer] | None
+    image: Layer | None = None
     if isinstance(model, Dense):
-        chains = [list(model.encoder), list(model.decoder)]
+        encoder, decoder = (layers(list(part), named, products) for part in (model.encoder, model.decoder))
+    elif isinstance(model, Conv):
+        encoder = layers(list(model.encoder), named, products, conv_layer)
+        decoder = layers([model.decoder_input, *model.decoder], named, products, conv_layer)
+        if encoder is not None and decoder is not None:
+            decoder[1:] = [ChannelsLast(model.smallest), *decoder[1:], Flat(buffers)]
+            image = ChannelsLast(model.image_shape)
     else:
         return None
-    encoder, decoder = (layers(modules, named, buffers) for modules in chains)
     if encoder is None or decoder is None:
         return None
-    return Network(encoder, decoder, variational=model.variational, buffers=buffers)
+    return Network(encoder, decoder, variational=model.variational, buffers=buffers, image=image)

@@ -79,13 +79,15 @@ def floor(y, alpha=1.0, c=1.0):
     return torch.full_like(y, 0)
 
 
-def both_logits(y, z, alpha=1.0, c=1.0, scale=1.0, out=None):
-    """Loss, and scale times its derivative with respect to z (into out, if given), together."""
+def both_logits(y, z, alpha=1.0, c=1.0, scale=1.0, out=None, valued=True):
+    """Loss (None unless valued), and scale times its derivative with respect to z (into out, if given)."""
     if alpha == 2:
         t1 = 1 / c**2
         p = torch.sigmoid(z, out=out)
         r = y - p
         gradient = scaled(slope(r, p, z), -scale * t1, out)
+        if not valued:
+            return None, gradient
         return r.square_().mul_(t1 / 2), gradient
     if alpha == 0:
         t1 = 1 / c**2
@@ -93,6 +95,8 @@ def both_logits(y, z, alpha=1.0, c=1.0, scale=1.0, out=None):
         r = y - p
         t2 = r.square().mul_(t1 / 2)
         gradient = scaled(slope(r.div_(1 + t2), p, z), -scale * t1, out)
+        if not valued:
+            return None, gradient
         return t2.log1p_(), gradient
     t1 = 1 / c**2
     p = torch.sigmoid(z, out=out)
@@ -101,6 +105,8 @@ def both_logits(y, z, alpha=1.0, c=1.0, scale=1.0, out=None):
     t3 = r.square().mul_(t1 / t2)
     t4 = alpha / 2
     gradient = scaled(slope(r.mul_((1 + t3).pow_(t4 - 1)), p, z), -scale * t1, out)
+    if not valued:
+        return None, gradient
     return t3.log1p_().mul_(t4).expm1_().mul_(t2 / alpha), gradient
 
 

@@ -44,9 +44,11 @@ def floor(y):
     return -torch.special.xlog1py(1 - y, -y) - torch.xlogy(y, y)
 
 
-def both_logits(y, z, scale=1.0, out=None):
-    """Loss, and scale times its derivative with respect to z (into out, if given), together."""
+def both_logits(y, z, scale=1.0, out=None, valued=True):
+    """Loss (None unless valued), and scale times its derivative with respect to z (into out, if given)."""
     gradient = scaled(torch.sigmoid(z, out=out).sub_(y), scale, out)
+    if not valued:
+        return None, gradient
     return torch.nn.functional.softplus(z, threshold=40.0).addcmul_(y, z, value=-1), gradient
 
 

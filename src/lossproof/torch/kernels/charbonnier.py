@@ -55,13 +55,15 @@ def floor(y, delta=1.0):
     return torch.full_like(y, 0)
 
 
-def both_logits(y, z, delta=1.0, scale=1.0, out=None):
-    """Loss, and scale times its derivative with respect to z (into out, if given), together."""
+def both_logits(y, z, delta=1.0, scale=1.0, out=None, valued=True):
+    """Loss (None unless valued), and scale times its derivative with respect to z (into out, if given)."""
     p = torch.sigmoid(z, out=out)
     r = y - p
     t1 = r.square()
     t2 = ((t1 / delta**2).add_(1)).sqrt_()
     gradient = scaled(slope(r.div_(t2), p, z), -scale, out)
+    if not valued:
+        return None, gradient
     return t1.div_(t2.add_(1)), gradient
 
 

@@ -54,9 +54,11 @@ def gradient_logits(y, z):
     return meanexp(z) - y
 
 
-def both_logits(y, z, scale=1.0, out=None):
-    """Loss, and scale times its derivative with respect to z (into out, if given), together."""
+def both_logits(y, z, scale=1.0, out=None, valued=True):
+    """Loss (None unless valued), and scale times its derivative with respect to z (into out, if given)."""
     gradient = scaled(meanexp(z).sub_(y), scale, out)
+    if not valued:
+        return None, gradient
     value = (1 - y).mul_(torch.clamp(z, min=0)).add_(logexprel(torch.abs(z).neg_())).addcmul_(y, (-z).clamp_(min=0))
     return value, gradient
 

@@ -59,8 +59,8 @@ def gradient_logits(y, z, gamma=2.0):
     )
 
 
-def both_logits(y, z, gamma=2.0, scale=1.0, out=None):
-    """Loss, and scale times its derivative with respect to z (into out, if given), together."""
+def both_logits(y, z, gamma=2.0, scale=1.0, out=None, valued=True):
+    """Loss (None unless valued), and scale times its derivative with respect to z (into out, if given)."""
     q = (-z).sigmoid_()
     t1 = 1 + gamma
     p = torch.sigmoid(z)
@@ -68,6 +68,8 @@ def both_logits(y, z, gamma=2.0, scale=1.0, out=None):
     t3 = (q**gamma).mul_(y).mul_(torch.nn.functional.softplus(-z, threshold=40.0))
     t4 = (p**gamma).mul_(t2).mul_(torch.nn.functional.softplus(z, threshold=40.0))
     gradient = scaled((p * t3).mul_(-gamma) - (q * t4).mul_(gamma) - t2.mul_(p**t1) - (q**t1).mul_(y), scale, out)
+    if not valued:
+        return None, gradient
     return t3.sub_(t4), gradient
 
 

@@ -54,8 +54,8 @@ def floor(y):
     return torch.full_like(y, 0)
 
 
-def both_logits(y, z, scale=1.0, out=None):
-    """Loss, and scale times its derivative with respect to z (into out, if given), together."""
+def both_logits(y, z, scale=1.0, out=None, valued=True):
+    """Loss (None unless valued), and scale times its derivative with respect to z (into out, if given)."""
     p = torch.sigmoid(z)
     t1 = torch.sqrt(p)
     t2 = t1 - torch.sqrt(y)
@@ -63,6 +63,8 @@ def both_logits(y, z, scale=1.0, out=None):
     t3 = torch.sqrt(q)
     t4 = (1 - y).sqrt_().sub_(t3)
     gradient = scaled(p.mul_(t3).mul_(t4).mul_(0.5).add_(q.mul_(t1).mul_(t2).mul_(0.5)), scale, out)
+    if not valued:
+        return None, gradient
     return t2.square_().mul_(0.5).add_(t4.square_().mul_(0.5)), gradient
 
 

@@ -54,12 +54,14 @@ def floor(y, delta=1.0):
     return torch.full_like(y, 0)
 
 
-def both_logits(y, z, delta=1.0, scale=1.0, out=None):
-    """Loss, and scale times its derivative with respect to z (into out, if given), together."""
+def both_logits(y, z, delta=1.0, scale=1.0, out=None, valued=True):
+    """Loss (None unless valued), and scale times its derivative with respect to z (into out, if given)."""
     p = torch.sigmoid(z, out=out)
     r = y - p
     t1 = torch.clamp(r, -delta, delta)
     gradient = scaled(slope(t1, p, z), -scale, out)
+    if not valued:
+        return None, gradient
     return (r.add_(t1, alpha=-0.5)).mul_(t1), gradient
 
 

@@ -84,8 +84,8 @@ def floor(y):
     return torch.full_like(y, 0)
 
 
-def both_logits(y, z, scale=1.0, out=None):
-    """Loss, and scale times its derivative with respect to z (into out, if given), together."""
+def both_logits(y, z, scale=1.0, out=None, valued=True):
+    """Loss (None unless valued), and scale times its derivative with respect to z (into out, if given)."""
     p = torch.sigmoid(z)
     q = (-z).sigmoid_()
     t1 = (p * q)
@@ -95,6 +95,8 @@ def both_logits(y, z, scale=1.0, out=None):
     t5 = t1 / 2
     t6 = 0.6931471805599453
     gradient = scaled((t6 * t5).addcmul_(t5, z).add_(torch.xlogy(t1, t3), alpha=0.5).add_(torch.xlogy(t1, t4), alpha=-0.5), scale, out)
+    if not valued:
+        return None, gradient
     t7 = 1 - y
     value = (t6 * p / 2).add_(y, alpha=t6 / 2).add_(torch.special.xlog1py(t7, -y), alpha=0.5).add_(torch.xlogy(y, y), alpha=0.5).addcmul_(p, torch.nn.functional.softplus(-z, threshold=40.0), value=-0.5).addcmul_(t2, torch.nn.functional.softplus(z, threshold=40.0), value=-1).add_(torch.xlogy(p, t4), alpha=-0.5).add_(torch.xlogy(q, t3), alpha=-0.5).add_(torch.xlogy(t7, t3), alpha=-0.5).add_(torch.xlogy(y, t4), alpha=-0.5)
     return value, gradient

@@ -57,11 +57,13 @@ def floor(y, a=1.0):
     return torch.full_like(y, 0)
 
 
-def both_logits(y, z, a=1.0, scale=1.0, out=None):
-    """Loss, and scale times its derivative with respect to z (into out, if given), together."""
+def both_logits(y, z, a=1.0, scale=1.0, out=None, valued=True):
+    """Loss (None unless valued), and scale times its derivative with respect to z (into out, if given)."""
     p = torch.sigmoid(z, out=out)
     t1 = (y - p).mul_(a)
     gradient = scaled(slope(torch.tanh(t1), p, z), -scale, out)
+    if not valued:
+        return None, gradient
     return logcosh(t1).mul_(1 / a), gradient
 
 

@@ -51,11 +51,13 @@ def floor(y):
     return torch.full_like(y, 0)
 
 
-def both_logits(y, z, scale=1.0, out=None):
-    """Loss, and scale times its derivative with respect to z (into out, if given), together."""
+def both_logits(y, z, scale=1.0, out=None, valued=True):
+    """Loss (None unless valued), and scale times its derivative with respect to z (into out, if given)."""
     p = torch.sigmoid(z, out=out)
     r = y - p
     gradient = scaled(slope(torch.sign(r), p, z), -scale, out)
+    if not valued:
+        return None, gradient
     return r.abs_(), gradient
 
 

@@ -56,12 +56,14 @@ def floor(y, tau=0.5):
     return torch.full_like(y, 0)
 
 
-def both_logits(y, z, tau=0.5, scale=1.0, out=None):
-    """Loss, and scale times its derivative with respect to z (into out, if given), together."""
+def both_logits(y, z, tau=0.5, scale=1.0, out=None, valued=True):
+    """Loss (None unless valued), and scale times its derivative with respect to z (into out, if given)."""
     p = torch.sigmoid(z, out=out)
     r = y - p
     t1 = 1 - tau
     gradient = scaled(slope((0.5 - torch.sign(r).mul_(0.5)).mul_(t1).add_(torch.sign(r).mul_(0.5).add_(0.5), alpha=-tau), p, z), scale, out)
+    if not valued:
+        return None, gradient
     return (-r).clamp_(min=0).mul_(t1).add_(torch.clamp(r, min=0), alpha=tau), gradient
 
 

@@ -50,11 +50,13 @@ def floor(y):
     return torch.full_like(y, 0)
 
 
-def both_logits(y, z, scale=1.0, out=None):
-    """Loss, and scale times its derivative with respect to z (into out, if given), together."""
+def both_logits(y, z, scale=1.0, out=None, valued=True):
+    """Loss (None unless valued), and scale times its derivative with respect to z (into out, if given)."""
     q = (-z).sigmoid_()
     p = torch.sigmoid(z)
     gradient = scaled((p * q).addcmul_(q, y, value=-1), scale, out)
+    if not valued:
+        return None, gradient
     value = p.add_(torch.xlogy(y, y)).addcmul_(y, torch.nn.functional.softplus(-z, threshold=40.0)).sub_(y)
     return value, gradient
 

@@ -45,11 +45,13 @@ def floor(y, eps=0.1):
     return torch.xlogy(t3, t1 - t2 * y) - (t1 - t2 * (1 - y)) * torch.log1p(t3)
 
 
-def both_logits(y, z, eps=0.1, scale=1.0, out=None):
-    """Loss, and scale times its derivative with respect to z (into out, if given), together."""
+def both_logits(y, z, eps=0.1, scale=1.0, out=None, valued=True):
+    """Loss (None unless valued), and scale times its derivative with respect to z (into out, if given)."""
     t1 = eps / 2
     t2 = eps * y
     gradient = scaled(torch.sigmoid(z, out=out).add_(t2).sub_(t1).sub_(y), scale, out)
+    if not valued:
+        return None, gradient
     value = torch.nn.functional.softplus(z, threshold=40.0).addcmul_(z, t1 - t2 + y, value=-1)
     return value, gradient
 

@@ -48,11 +48,13 @@ def floor(y, pos_weight=3.0):
     return -pos_weight * torch.xlogy(y, t1) - torch.special.xlog1py(1 - y, -t1)
 
 
-def both_logits(y, z, pos_weight=3.0, scale=1.0, out=None):
-    """Loss, and scale times its derivative with respect to z (into out, if given), together."""
+def both_logits(y, z, pos_weight=3.0, scale=1.0, out=None, valued=True):
+    """Loss (None unless valued), and scale times its derivative with respect to z (into out, if given)."""
     t1 = y - 1
     t2 = pos_weight * y
     gradient = scaled(torch.sigmoid(z, out=out).mul_(t1).neg_() - (-z).sigmoid_().mul_(t2), scale, out)
+    if not valued:
+        return None, gradient
     value = t2.mul_(torch.nn.functional.softplus(-z, threshold=40.0)).addcmul_(t1, torch.nn.functional.softplus(z, threshold=40.0), value=-1)
     return value, gradient
 

@@ -45,11 +45,15 @@ class Worker:
 
     def serve(self, order: str, train: Any, test: Any) -> None:
         """Get ready, then train group after group."""
+        from lossproof.data.mapped import Mapped
         from lossproof.train.engines.order import Order
         from lossproof.train.engines.trainer import Trainer, failure
 
         try:
             told = Order.from_json(json.loads(order))
+            train, test = (
+                Mapped.from_json(json.loads(p)) if isinstance(p, str) else p for p in (train, test)
+            )
             trainer = Trainer(told, told.with_pixels(train, test))
         except Exception as error:
             self.said.put(failure(error))
@@ -129,13 +133,22 @@ class Actors(Crew):
             "max_restarts": 0,
             "max_concurrency": 2,
         }
+        self.folder = tempfile.TemporaryDirectory(prefix="lossproof-")
         self.told = (
             ray.put(json.dumps(order.to_json())),
-            ray.put(images.train),
-            ray.put(images.test),
+            ray.put(self.sent(images.train, "train")),
+            ray.put(self.sent(images.test, "test")),
         )
         self.polls: dict[Any, Actor] = {}
         self.hired = 0
+
+    def sent(self, images: Any, name: str) -> Any:
+        """Pixels, for the object store; of those that stay on disk where they are, for workers that see that file."""
+        from lossproof.data.mapped import Mapped
+
+        if isinstance(images, Mapped):
+            return json.dumps(images.to_json(Path(self.folder.name), name))
+        return images
 
     def hire(self) -> Actor:
         """Ask the cluster for an actor; it is there once the cluster has room."""
@@ -175,6 +188,7 @@ class Actors(Crew):
         """Leave the cluster; one that was started here ends."""
         self.polls.clear()
         self.told = ()  # type: ignore[assignment]
+        self.folder.cleanup()
         if self.started:
             self.ray.shutdown()
 

@@ -23,6 +23,7 @@ from lossproof.train.loop import (
     prepare,
     rate_per_image,
     replay,
+    rounded,
     stopped_rows,
 )
 from lossproof.train.randomness import batch_order, training_noise
@@ -117,7 +118,8 @@ def train_share(member: Member, model: DistributedDataParallel, epoch: int, cour
     for step, (indices, noise) in enumerate(course.batches()):
         count, mine = len(indices), indices.tensor_split(ranks)[rank]
         target = course.images.index_select(0, mine)
-        raw, mean, logvar = model(target, noise.tensor_split(ranks)[rank])
+        with rounded(device, course.settings.precision):
+            raw, mean, logvar = model(target, noise.tensor_split(ranks)[rank])
         graded = member.criterion.grade(target, raw.detach())
         objectives[step] = graded.values.sum() / count
         # torch averages over processes what is to be summed: each share counts `ranks` times

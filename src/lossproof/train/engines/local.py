@@ -17,10 +17,13 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
+from lossproof.data.mapped import Mapped
 from lossproof.formula.errors import LossproofError
 from lossproof.train.engines.coordinator import Crew, Hand
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from lossproof.data import Images
     from lossproof.train.engines.order import Order
     from lossproof.train.engines.trainer import Entry, Message
@@ -49,8 +52,10 @@ class Processes(Crew):
         self.folder = tempfile.TemporaryDirectory(prefix="lossproof-")
         folder = Path(self.folder.name)
         try:
-            np.save(folder / "train.npy", images.train)
-            np.save(folder / "test.npy", images.test)
+            pixels = {
+                name: placed(part, folder, name)
+                for name, part in (("train", images.train), ("test", images.test))
+            }
         except OSError as error:
             size = (images.train.nbytes + images.test.nbytes) / 2**20
             self.folder.cleanup()
@@ -58,7 +63,7 @@ class Processes(Crew):
                 f"engine: expected room for {size:.0f} MiB of pixels in {folder.parent}, cannot write there "
                 f"({error}). Set TMPDIR to a folder with more."
             ) from error
-        told = {"order": order.to_json(), "checkpoints": str(checkpoints.resolve())}
+        told = {"order": order.to_json(), "checkpoints": str(checkpoints.resolve()), "pixels": pixels}
         (folder / "order.json").write_text(json.dumps(told), encoding="utf-8")
 
     def close(self) -> None:
@@ -79,6 +84,14 @@ class Processes(Crew):
                 found.append(self.said.get_nowait())
         except queue.Empty:
             return found
+
+
+def placed(images: NDArray[np.float32] | Mapped, folder: Path, name: str) -> dict[str, Any] | None:
+    """Put pixels where workers map them, or say where those are that lie on disk already."""
+    if isinstance(images, Mapped):
+        return images.to_json(folder, name)
+    np.save(folder / f"{name}.npy", images)
+    return None
 
 
 class Process(Hand):

@@ -19,7 +19,7 @@ from lossproof.train.arm import Arm
 from lossproof.train.settings import Evaluation, Settings
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    pass
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,9 @@ class Order:
     settings: Settings
     threads: int
     checkpoint_seconds: float
-    images: dict[str, Any]  # the fields of `Images` that are no pixels
+    images: dict[
+        str, Any
+    ]  # the fields of `Images` that are no pixels, and where pixels are that stay on disk
     version: str
 
     def to_json(self) -> dict[str, Any]:
@@ -59,7 +61,7 @@ class Order:
         )
         return cls(**{**found, "losses": losses, "settings": Settings(**settings)})
 
-    def with_pixels(self, train: NDArray[Any], test: NDArray[Any]) -> Images:
+    def with_pixels(self, train: Any, test: Any) -> Images:
         """The images, given their pixels; labels are the coordinator's business."""
         notes = tuple(self.images["notes"])
         return Images(

@@ -46,12 +46,16 @@ def main(folder: str) -> None:
 
 def open_folder(folder: Path, make: Callable[..., Any]) -> tuple[Any, Path]:
     """The trainer, and where checkpoints are."""
+    from lossproof.data.mapped import Mapped
     from lossproof.train.engines.order import Order
 
     told = json.loads((folder / "order.json").read_text(encoding="utf-8"))
     order = Order.from_json(told["order"])
     # copy on write: the pages are shared by all workers as long as nobody writes, and nobody does
-    train, test = (np.load(folder / f"{split}.npy", mmap_mode="c") for split in ("train", "test"))
+    train, test = (
+        np.load(folder / f"{split}.npy", mmap_mode="c") if place is None else Mapped.from_json(place)
+        for split, place in told["pixels"].items()
+    )
     return make(order, order.with_pixels(train, test)), Path(told["checkpoints"])
 
 

@@ -15,11 +15,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import torch
-
 from lossproof.formula.errors import LossproofError
 from lossproof.train.comparison import intra_op_threads, make_members, resolve_all
+from lossproof.train.feed import pixels_of
 from lossproof.train.loop import train
 from lossproof.train.measure import Measurer
 from lossproof.train.member import Member
@@ -51,8 +49,7 @@ class Trainer:
             with warnings.catch_warnings():
                 # arrays out of shared memory cannot be written, and nothing here writes them
                 warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-                train_images = torch.from_numpy(np.ascontiguousarray(images.train))
-            self.pixels = train_images.to(order.settings.device)
+                self.pixels = pixels_of(images.train, order.settings.device)
 
     def members(self, roster: Sequence[Entry], folder: Path) -> list[Member]:
         """The members of a group, in the order of the roster, each at its checkpoint in the folder."""

@@ -1,0 +1,77 @@
+"""The matrix products of a training step alone: what it would take on this machine if nothing else had to be done."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+from lossproof.train.feed import shown
+from lossproof.train.loop import Course
+from lossproof.train.stack import Stack, Walk
+from lossproof.train.stack_layers import Products
+
+Call = tuple[Tensor, Tensor, Tensor, bool]
+
+
+class Recorder(Products):
+    """The products of a network, which are noted down as they are called."""
+
+    def __init__(self, plain: Products, calls: list[Call]) -> None:
+        super().__init__(plain.buffers, rounded=plain.rounded)
+        self.calls = calls
+
+    def __call__(self, a: Tensor, b: Tensor, out: Tensor, bias: Tensor | None = None) -> Tensor:
+        self.calls.append((a, b, out, False))
+        return super().__call__(a, b, out, bias)
+
+    def add(self, a: Tensor, b: Tensor, into: Tensor) -> None:
+        self.calls.append((a, b, into, True))
+        super().add(a, b, into)
+
+
+class Bound:
+    """The products of a stack's step, forward and back, on the very tensors of that step; nothing else.
+
+    Of a convolution they are those of its windows laid out as a matrix with the weights.
+    """
+
+    def __init__(self, stack: Stack, courses: list[Course]) -> None:
+        self.calls: list[Call] = []
+        kept = [(layer, layer.products) for layer in layers_of(stack)]
+        with recorded(kept, self.calls):
+            numbers = torch.cat([course.order[: course.settings.batch_size] for course in courses])
+            walk = Walk(stack, courses, range(len(stack.members)), 1)
+            walk.step(next(shown(courses[0].images, [numbers])))
+
+    @property
+    def flops(self) -> int:
+        """Multiplications and additions of a step."""
+        return sum(2 * a.shape[0] * a.shape[1] * a.shape[2] * b.shape[2] for a, b, _, _ in self.calls)
+
+    def run(self, steps: int) -> None:
+        for _ in range(steps):
+            for a, b, out, more in self.calls:
+                if more:
+                    torch.baddbmm(out, a, b, beta=0, out=out)
+                else:
+                    torch.bmm(a, b, out=out)
+
+
+def layers_of(stack: Stack) -> list[object]:
+    """The layers that have products."""
+    assert stack.network is not None
+    return [layer for layer in (*stack.network.encoder, *stack.network.decoder) if hasattr(layer, "products")]
+
+
+@contextmanager
+def recorded(kept: list[tuple[object, Products]], calls: list[Call]) -> Iterator[None]:
+    for layer, plain in kept:
+        layer.products = Recorder(plain, calls)  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        for layer, plain in kept:
+            layer.products = plain  # type: ignore[attr-defined]
