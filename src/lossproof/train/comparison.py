@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from lossproof.catalogue.decoder import Decoder
     from lossproof.formula.loss import Loss
     from lossproof.likelihood.integrand import Of
+    from lossproof.likelihood.temperature import Per
     from lossproof.models.base import AutoEncoder
     from lossproof.torch.calibrated import How
     from lossproof.torch.criterion import Criterion
@@ -92,7 +93,7 @@ def compare(
     calibrate: How | None = None,
     measure: str = "levels",
     of: Of = "loss",
-    per: str = "all",
+    per: Per = "all",
     likelihood: bool = False,
     samples: int = 64,
     engine: str = "local",
@@ -120,8 +121,9 @@ def compare(
     and returns the path of the page it wrote: the command passes `lossproof.report.write`.
 
     `calibrate` ("learned" or "solved") trains each loss as a likelihood: over a temperature, one for `per` "all"
-    values or "channel", plus log Z on `measure`, the data's grey "levels" or the "interval" [0, 1]; `of` says
-    whether the "loss" or its "excess" is normalised. `likelihood` measures every member as one after training,
+    values, or for each "channel", "pixel" or "image" (solved for the image as it comes, and paid for), plus log Z on
+    `measure`, the data's grey "levels" or the "interval" [0, 1]; `of` says whether the "loss" or its "excess" is
+    normalised. `likelihood` measures every member as one after training,
     with `samples` samples for the importance-weighted bound.
 
     `engine` says where members are trained: "local" in this process, or in `workers` processes of this machine;

@@ -14,10 +14,11 @@ import torch
 from torch import Tensor
 
 from lossproof.formula.errors import LossproofError
-from lossproof.likelihood import Levels, fit_temperature, histogram_bits
-from lossproof.torch.calibrated import HIGH, LOW, CalibratedCriterion
+from lossproof.likelihood import Levels, histogram_bits
+from lossproof.torch.calibrated import CalibratedCriterion
 from lossproof.train.arm import reference
 from lossproof.train.loop import SAMPLE, rate_per_image
+from lossproof.train.measure import log_temperature
 from lossproof.train.member import Row
 from lossproof.train.randomness import generator
 
@@ -71,13 +72,13 @@ def likelihood_rows(member: Member, measurer: Measurer, images: Images, settings
         except LossproofError as error:
             return _empty(epoch, ("temperature", *BOUNDS, *CALIBRATED), str(error))
         rows = []
+        bounds = measure_bounds(member, law, measurer, settings.samples)
         if law is member.criterion and isinstance(law, CalibratedCriterion):
             pass  # measured after each epoch
         elif isinstance(law, CalibratedCriterion):
-            rows.append(Row(epoch, "test", "temperature", float(law.temperature.mean())))
+            rows.append(_row(epoch, "temperature", bounds["temperature"]))
         else:
             rows += _empty(epoch, ("temperature",), "a decoder's law has no temperature")
-        bounds = measure_bounds(member, law, measurer, settings.samples)
         comparable = law.unit == measure.unit
         for name in BOUNDS[:-1]:
             value = bounds[name]
@@ -108,20 +109,16 @@ def law_of(member: Member, measurer: Measurer, images: Images, settings: Setting
     data = measurer.splits["train"]
     target = data.images[:SAMPLE]
     raw, _, _ = member.model(target, data.noise[:SAMPLE])
-    measure = reference(images, settings.measure)
-    fitted = fit_temperature(
-        member.loss,
-        target.double().cpu().numpy(),
-        logits=raw.double().cpu().numpy(),
-        measure=measure,
-        of=settings.of,
-        low=LOW,
-        high=HIGH,
-    )
     made = CalibratedCriterion(
-        member.loss, measure=measure, of=settings.of, how="solved", temperature=float(fitted.temperature)
+        member.loss,
+        measure=reference(images, settings.measure),
+        of=settings.of,
+        how="solved",
+        per=settings.per,
+        image_shape=images.image_shape,
     )
     made.to(settings.device)
+    made.fit(target, raw)
     return made
 
 
@@ -138,23 +135,26 @@ def measure_bounds(
     draws = samples if variational else 1
     noise = generator(0, "likelihood")
     step = max(1, VALUES // (draws * data[0].numel()))
-    nll, rate, bound = [], [], []
+    nll, rate, bound, log_t = [], [], [], []
     for target in data.split(step):
         mean, logvar = member.model.encode(target)
         if logvar is None:
             nll.append(_nats(law, target, member.model.decode(mean)))
+            log_t.append(log_temperature(law).double().expand(len(target)))
             continue
         drawn = torch.randn(draws, *mean.shape, generator=noise).to(mean)
         code = mean + drawn * (0.5 * logvar).exp()
         raw = member.model.decode(code.flatten(0, 1))
         repeated = target.expand(draws, *target.shape).reshape(-1, *target.shape[1:])
         distortion = _nats(law, repeated, raw).view(draws, -1)
+        log_t.append(log_temperature(law).double().expand(len(target)))
         # log p(z) - log q(z | x); the constants of the two normal laws cancel
         ratio = 0.5 * (drawn.double().square() + logvar.double() - code.double().square()).sum(-1)
         nll.append(distortion.mean(0))
         rate.append(rate_per_image(mean, logvar).double())
         bound.append((ratio - distortion).logsumexp(0) - math.log(draws))
     found: dict[str, float | str] = {"nll": float(torch.cat(nll).mean())}
+    found["temperature"] = math.exp(float(torch.cat(log_t).mean()))
     if not variational:
         return found | {"likelihood_rate": NO_RATE, "elbo": NO_RATE, "iw_bound": NO_RATE}
     found["likelihood_rate"] = float(torch.cat(rate).mean())

@@ -20,7 +20,7 @@ from lossproof.lower import function
 from lossproof.lower.watch import largest_slope
 from lossproof.torch import kernel
 from lossproof.torch.calibrated import CalibratedCriterion
-from lossproof.torch.criterion import LossCriterion
+from lossproof.torch.criterion import Criterion, LossCriterion
 from lossproof.train.arm import Arm
 from lossproof.train.loop import forward, rate_per_image
 from lossproof.train.member import Member, Row
@@ -137,6 +137,7 @@ class Measurer:
                     flat = trained.loss_slopes(target, raw).abs() < self.dead_below[label]
                 totals += [
                     mean.new_zeros(()) if plain else trained.values(target, raw).sum(),
+                    log_temperature(trained) * len(target),
                     mean.new_zeros(()) if logvar is None else rate_per_image(mean, logvar).sum(),
                     error.square().sum(),
                     error.sum(),
@@ -150,7 +151,7 @@ class Measurer:
                 pictures = min(evaluation.ssim_images - start, len(target))
                 if pictures > 0:
                     ssim += pictures * float(self.ssim(prediction[:pictures], target[:pictures]))
-        *losses, trained_on, rate, square, absolute, psnr, dead = (
+        *losses, trained_on, log_t, rate, square, absolute, psnr, dead = (
             math.fsum(column) / count for column in zip(*sums, strict=True)
         )
         excesses = {
@@ -164,11 +165,7 @@ class Measurer:
             "floor": NO_FLOOR if label is None else self.baselines[label].floors[split],
             "excess": NO_FLOOR if label is None else excesses[label],
             **({} if trained.unit is None else {"nats": trained_on}),
-            **(
-                {"temperature": float(trained.temperature.mean())}
-                if isinstance(trained, CalibratedCriterion)
-                else {}
-            ),
+            **({"temperature": math.exp(log_t)} if isinstance(trained, CalibratedCriterion) else {}),
             "rate": rate,
             "objective": (own if plain else trained_on) + member.beta * rate,
             **{EXCESS_UNDER + name: value for name, value in excesses.items()},
@@ -188,6 +185,11 @@ class Measurer:
         roots, known = passed.slopes_of_objective(member.beta)
         slopes = torch.autograd.grad(roots, list(member.model.parameters()), known)
         return float(torch.stack([slope.norm() for slope in slopes]).norm())
+
+
+def log_temperature(law: Criterion) -> Tensor:
+    """The mean of log T over all that have one, of the images last seen where each has its own; 0 for other laws."""
+    return law.log_temperature.detach().mean() if isinstance(law, CalibratedCriterion) else torch.zeros(())
 
 
 def train_subset(available: int, count: int) -> NDArray[np.int64]:
