@@ -20,7 +20,6 @@ from lossproof.likelihood.normaliser import Normaliser
 from lossproof.likelihood.table import TOLERANCE
 
 RUNGS = 12  # temperatures per factor of e
-COLUMNS = 6  # 1, u, u^2, w, u w, w^2: u from 0 to 1 through a cell, w from -1/2 to 1/2 through a rung
 
 
 class Surface:
@@ -39,7 +38,11 @@ class Surface:
         self._energies: dict[tuple[int, int], Array] = {}
 
     def patches(self, rung: int) -> Array:
-        """Coefficients of a rung's patches, (6, cells). Raises ``LossproofError`` where 16384 cells do not serve."""
+        """Coefficients of a rung's patches, (6, cells): of 1, u, u^2, w, u w, w^2.
+
+        u runs from 0 to 1 through a cell, w from -1/2 to 1/2 through a rung. Raises ``LossproofError`` where 16384 cells
+        do not serve.
+        """
         if rung not in self._made:
             cells = START
             while True:
@@ -86,10 +89,19 @@ class Surface:
         return worst
 
 
+def ladder(low: float, high: float) -> range:
+    """The rungs whose temperatures exp(rung/12) lie in [low, high].
+
+    >>> len(ladder(1e-4, 1e3))
+    193
+    """
+    return range(math.ceil(math.log(low) * RUNGS - 1e-4), math.floor(math.log(high) * RUNGS + 1e-4) + 1)
+
+
 @lru_cache(maxsize=32)
 def surface_for(loss: Loss, measure: Measure, of: Of) -> Surface:
     """The surface of a loss on a measure, made once: the members of a comparison share it."""
     return Surface(grid_for(loss, measure, of))
 
 
-__all__ = ["COLUMNS", "RUNGS", "Surface", "surface_for"]
+__all__ = ["RUNGS", "Surface", "ladder", "surface_for"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from copy import copy
 from typing import Literal, get_args
 
@@ -13,11 +14,11 @@ from torch import Tensor
 from lossproof.catalogue import resolve
 from lossproof.formula import Loss, LossproofError
 from lossproof.formula.errors import nearest
-from lossproof.likelihood import fit_temperature
+from lossproof.likelihood import Likelihood, fit_temperature, likelihood
 from lossproof.likelihood.grid import grid_for
 from lossproof.likelihood.integrand import Of
 from lossproof.likelihood.measures import measure_of, positive_temperature
-from lossproof.likelihood.surface import RUNGS, surface_for
+from lossproof.likelihood.surface import RUNGS, ladder, surface_for
 from lossproof.likelihood.temperature import Per
 from lossproof.torch.criterion import Criterion, Graded, Sample
 from lossproof.torch.kernel import kernel
@@ -127,11 +128,7 @@ class CalibratedCriterion(Criterion):
     @property
     def ladder(self) -> range:
         """The temperatures that an image may have, as rungs: exp(rung/12)."""
-        low, high = float(self.buffers["low"]), self.high
-        return range(
-            math.ceil(math.log(low) * RUNGS - 1e-4),
-            math.floor(math.log(high) * RUNGS + 1e-4) + 1,
-        )
+        return ladder(float(self.buffers["low"]), self.high)
 
     def grade(self, target: Tensor, raw: Tensor) -> Graded:
         """Values with their derivatives in the logit and in log T. Off the CPU each call waits for T."""
@@ -155,6 +152,13 @@ class CalibratedCriterion(Criterion):
         made = copy(self)
         made._given = self._seen
         return made
+
+    def exact(self, target: Tensor, raw: Tensor) -> Iterator[tuple[Tensor, Likelihood]]:
+        """Which values have which T, as masks of the target's shape, and the exact law at each."""
+        self.values(target, raw)
+        every = self._spread(self.temperature).expand_as(target)
+        for t in every.unique().tolist():
+            yield every == t, likelihood(self.loss, t, self.measure, self.of)
 
     def picture(self, raw: Tensor) -> Tensor:
         """The prediction p = sigmoid(logit); the law's mean is another number."""
@@ -257,11 +261,11 @@ class CalibratedCriterion(Criterion):
             return 0.0
         most = torch.maximum(2 * loss.flatten(1).mean(1), self.buffers["start"].to(at)) if training else None
         while True:
-            ladder = self.ladder
-            self._seen = table.best(at, loss, ladder, most).to(at)
+            rungs = self.ladder
+            self._seen = table.best(at, loss, rungs, most).to(at)
             try:
                 table.need((self._seen * RUNGS).round().long().unique().tolist())
-                return math.log(len(ladder))
+                return math.log(len(rungs))
             except LossproofError:
                 self._raise_low(math.exp(float(self._seen.min())))
 

@@ -128,7 +128,7 @@ class Patches:
             t = torch.tensor([math.exp(rung / RUNGS) for rung in ladder[columns]], device=at.device).to(total)
             nats = (histogram @ table[:, columns] + total) / t
             if most is not None:
-                nats = nats.masked_fill((t > most.unsqueeze(1)) & (t > t[0]), torch.inf)
+                nats = nats.masked_fill(t > most.unsqueeze(1), torch.inf)  # if all are, the first is taken
             return nats.argmin(1)
 
         found = least(slice(None, None, STRIDE)) * STRIDE

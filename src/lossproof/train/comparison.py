@@ -378,11 +378,6 @@ def describe(
     for array in (images.train, images.test):
         digest.update(str(array.shape).encode())
         digest.update(np.ascontiguousarray(array).data)
-    versions = {"python": platform.python_version(), "torch": str(torch.__version__), "numpy": np.__version__}
-    try:
-        versions["lossproof"] = version("lossproof")
-    except PackageNotFoundError:
-        versions["lossproof"] = "not installed"
     return {
         "data": {
             "name": images.name,
@@ -403,11 +398,21 @@ def describe(
         if settings.device == "cpu"
         else settings.threads,
         "parameters": parameters,
-        "versions": versions,
+        "versions": versions(),
         "platform": platform.platform(),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": command or "",  # a caller of the library has none
     }
+
+
+def versions() -> dict[str, str]:
+    """What the numbers were made with."""
+    found = {"python": platform.python_version(), "torch": str(torch.__version__), "numpy": np.__version__}
+    try:
+        found["lossproof"] = version("lossproof")
+    except PackageNotFoundError:
+        found["lossproof"] = "not installed"
+    return found
 
 
 def write_results(

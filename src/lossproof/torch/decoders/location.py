@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from lossproof.torch.decoders.base import Heads, Law
-from lossproof.torch.decoders.special import HALF_LOG_2PI, log1mexp, log_rising, normal_mass
+from lossproof.torch.decoders.special import HALF_LOG_2PI, log1mexp, log_rising, normal_mass, wide
 
 #: beyond it a scale, or degrees of freedom, are as good as infinite, and exp would overflow
 _LARGE = 30.0
@@ -84,6 +84,12 @@ class Gaussian(LocationScale):
             z = (target - self.centre(heads)) * torch.exp(-heads[self.log_scale])
             return torch.special.ndtr(z)
 
+    def entropy(self, raw: Tensor) -> Tensor:
+        """Expected nats of each value: log(sigma sqrt(2 pi e)); no gradient."""
+        with torch.no_grad():
+            heads = self.heads(raw)
+            return (heads[self.log_scale] + (HALF_LOG_2PI + 0.5)).expand_as(self.centre(heads))
+
 
 class StudentT(LocationScale):
     """Student's t density; its mean is the location where nu > 1."""
@@ -130,6 +136,16 @@ class StudentT(LocationScale):
             z = (target - self.centre(heads)) * torch.exp(-heads[self.log_scale])
             nu = torch.exp(heads["log_nu"].clamp(max=_LARGE)).expand_as(z)
             return torch.as_tensor(stdtr(nu.double().cpu().numpy(), z.double().cpu().numpy())).to(z)
+
+    def entropy(self, raw: Tensor) -> Tensor:
+        """Expected nats of each value; no gradient."""
+        with torch.no_grad():
+            heads = self.heads(raw)
+            nu = wide(torch.exp(heads["log_nu"].clamp(max=_LARGE)))
+            half, more = nu / 2, (nu + 1) / 2
+            own = more * (torch.digamma(more) - torch.digamma(half)) + 0.5 * torch.log(nu * math.pi)
+            own += torch.lgamma(half) - torch.lgamma(more)
+            return (own + heads[self.log_scale]).to(raw.dtype).expand_as(self.centre(heads))
 
 
 class OnLevels(LocationScale):
