@@ -1,17 +1,19 @@
 """Laws that scipy has, published values, and what mean, mode, median and samples must be."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
-from scipy import stats
+from scipy import integrate, stats
 
 from lossproof.likelihood import Levels, likelihood
 
 Y, P = np.linspace(-3, 3, 25), np.full(25, 0.4)
 
 
-def laplace_asymmetric(tau, t):
+def laplace_asymmetric(tau, t, p=0.4):
     """scipy's: exp(-x kappa/scale) right of 0, exp(x/(kappa scale)) left of it."""
-    return stats.laplace_asymmetric(np.sqrt(tau / (1 - tau)), 0.4, t / np.sqrt(tau * (1 - tau)))
+    return stats.laplace_asymmetric(np.sqrt(tau / (1 - tau)), p, t / np.sqrt(tau * (1 - tau)))
 
 
 ON_THE_LINE = [
@@ -71,6 +73,69 @@ def test_truncated_gaussian_and_laplace_on_the_interval(p, sigma):
     assert np.allclose(
         likelihood("mae", sigma, "interval").log_prob(y, at), laplace.logpdf(y) - inside, atol=1e-8
     )
+
+
+TRUNCATED = [
+    ("mse", 0.02, lambda p: stats.norm(p, 0.1)),
+    ("mae", 0.05, lambda p: stats.laplace(p, 0.05)),
+    ("logcosh", 1.0, stats.hypsecant),
+    ("logcosh(a=30)", 1 / 30, lambda p: stats.hypsecant(p, 1 / 30)),
+    ("barron(alpha=0)", 0.1, lambda p: stats.t(19, p, np.sqrt(2 / 19))),
+    ("barron(alpha=0, c=0.1)", 0.25, lambda p: stats.t(7, p, np.sqrt(0.02 / 7))),
+    ("pinball(tau=0.2)", 0.1, lambda p: laplace_asymmetric(0.2, 0.1, p)),
+]
+
+
+@pytest.mark.parametrize(("loss", "t", "law"), TRUNCATED, ids=lambda v: v if isinstance(v, str) else "")
+def test_laws_cut_to_the_interval_are_slices_of_scipys(loss, t, law):
+    """scipy's law on the line, between 0 and 1: density, distribution function, quantiles; and in closed form."""
+    y, ours = np.linspace(0, 1, 15), likelihood(loss, t, "interval")
+    assert ours.normaliser.method.startswith("closed form")
+    assert "truncated" in ours.normaliser.method
+    for p in (0.0, 0.3, 0.97):
+        at, whole = np.full(y.shape, p), law(p)
+        mass = whole.cdf(1) - whole.cdf(0)
+        assert np.allclose(ours.log_prob(y, at), whole.logpdf(y) - np.log(mass), rtol=0, atol=1e-9)
+        below = (whole.cdf(y) - whole.cdf(0)) / mass
+        assert np.allclose(ours.cdf(y, at), below, rtol=0, atol=1e-9)
+        assert np.allclose(
+            ours.cdf(ours.quantile([0.1, 0.5, 0.99], at[:3]), at[:3]), [0.1, 0.5, 0.99], atol=1e-9
+        )
+
+
+@pytest.mark.parametrize("delta", [0.1, 0.4])
+@pytest.mark.parametrize("t", [1e-3, 0.1, 1e4])
+def test_huber_on_the_interval_against_scipys_integrals(delta, t):
+    ours = likelihood(f"huber(delta={delta})", t, "interval")
+    assert ours.normaliser.method == "closed form: Gaussian and Laplace pieces, truncated"
+    for p in (0.0, 0.3, 1.0):
+
+        def density(y, p=p):
+            r = abs(y - p)
+            return np.exp(-(r * r / 2 if r <= delta else delta * (r - delta / 2)) / t)
+
+        cuts = sorted({c for c in (p - delta, p, p + delta) if 0 < c < 1})
+        exact = sum(
+            integrate.quad(density, a, b, epsabs=0, epsrel=1e-12)[0] for a, b in pairwise([0, *cuts, 1])
+        )
+        assert ours.normaliser.log_z(p) == pytest.approx(np.log(exact), abs=1e-10)
+
+
+@pytest.mark.parametrize(("loss", "most"), [("logcosh", 1e12), ("barron(alpha=0)", 1.9)])
+def test_where_a_slice_keeps_too_few_digits_it_is_integrated(loss, most):
+    for t in (1e-3, most):
+        law = likelihood(loss, t, "interval")
+        for p in (0.0, 0.4):
+            exact = integrate.quad(
+                lambda y, law=law, p=p: np.exp(-float(law.observed_loss(y, p)) / law.temperature), 0, 1,
+                points=[p] if p else None, epsabs=0, epsrel=1e-12,
+            )[0]  # fmt: skip
+            assert law.normaliser.log_z(p) == pytest.approx(np.log(exact), abs=1e-9)
+    far, y = likelihood(loss, 1e-3, "interval"), np.linspace(0, 1, 6)
+    assert far.cdf([0.001, 0.01], [1.0, 1.0]).tolist() == pytest.approx([0, 0], abs=1e-12)
+    steep = far.log_prob(y, np.full(6, -3.0))  # the whole interval in one far tail
+    assert np.isfinite(steep).all()
+    assert far.cdf(y, np.full(6, -3.0))[1:].tolist() == pytest.approx([1] * 5)
 
 
 def test_a_very_wide_gaussian_keeps_its_digits_on_the_interval():

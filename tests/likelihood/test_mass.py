@@ -151,7 +151,9 @@ def test_many_predictions_are_summed_in_blocks():
 def test_the_method_says_how():
     methods = {
         ("bce", "interval"): "continuous Bernoulli", ("mse", "line"): "Gaussian, on the line", ("mse", "interval"): "truncated",
-        ("mae", "line"): "Laplace", ("huber", "line"): "Gaussian and Laplace", ("logcosh", "line"): "beta function",
+        ("mae", "line"): "Laplace", ("mae", "interval"): "Laplace, truncated", ("logcosh", "interval"): "incomplete beta",
+        ("barron(alpha=0)", "interval"): "Student t, truncated", ("charbonnier", "interval"): "quadrature",
+        ("huber", "line"): "Gaussian and Laplace", ("logcosh", "line"): "beta function",
         ("hellinger", "interval"): "quadrature", ("bce", "levels"): "geometric", ("mse", "levels"): "256 levels",
         ("(y - p)**2/(p*(1 - p))", "interval"): "Gaussian", ("0.5*log(1 + (y - p)**2)*7", "line"): "Student t",
     }  # fmt: skip

@@ -67,6 +67,33 @@ def test_groups_agree_with_a_fit_of_their_own():
     assert by_pixel.temperature[1, 2, 3] == pytest.approx(float(own), rel=1e-4)
 
 
+def test_many_groups_are_solved_a_block_at_a_time(monkeypatch):
+    from lossproof.likelihood import temperature
+
+    p = images(1, (6, 2, 5, 5))
+    y = likelihood("mse", 0.05).sample(p, 4)
+    whole = {per: fit_temperature("mse", y, p, per=per) for per in ("pixel", "image")}
+    monkeypatch.setattr(temperature, "_MOST", 7 * temperature._NODES)
+    for per, expected in whole.items():
+        found = fit_temperature("mse", y, p, per=per)
+        assert found.temperature == pytest.approx(expected.temperature, rel=1e-4)
+        assert (found.bounded == expected.bounded).all()
+
+
+def test_shrinking_counts_the_mean_loss_of_all_as_more_values_of_each():
+    p = np.full((9, 1, 2, 2), 0.4)
+    y = likelihood("mse", 0.05).sample(p, 4)
+    y[:, 0, 0, 0] = 102 / 255
+    alone, shrunk = (fit_temperature("mse", y, p, per="pixel", shrink=s) for s in (0.0, 1.0))
+    assert alone.bounded[0, 0, 0]
+    losses = (y - p) ** 2
+    expected = (losses.sum(0) + losses.mean()) / 10
+    assert shrunk.observed == pytest.approx(expected)
+    assert not shrunk.bounded.any()
+    at = [float(likelihood("mse", float(t)).expected_loss(0.4)) for t in shrunk.temperature.ravel()]
+    assert at == pytest.approx(expected.ravel().tolist(), rel=1e-4)
+
+
 def test_logits_give_what_predictions_give():
     z = np.random.default_rng(3).normal(0, 3, (6, 50))
     y = likelihood("bce", 0.5).sample(1 / (1 + np.exp(-z)), 1)
@@ -98,7 +125,8 @@ def test_perfect_predictions_are_held_at_the_lower_bound_and_hopeless_ones_at_th
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"per": "row"}, "expected per one of all, image, channel, pixel"), ({"low": 0.0}, "temperature T > 0"),
+    [({"shrink": -1.0}, "expected shrink as a number of at least 0, got -1.0"),
+     ({"per": "row"}, "expected per one of all, image, channel, pixel"), ({"low": 0.0}, "temperature T > 0"),
      ({"low": 2.0, "high": 1.0}, "expected low < high"), ({"per": "channel"}, "images, channels, height, width")],
 )  # fmt: skip
 def test_guards(options, message):

@@ -1,6 +1,7 @@
 """Training under calibrated losses and decoders: the objective is theirs, T is part of the state, stops are alone."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,13 +9,18 @@ import torch
 from safetensors.torch import load_file
 
 from lossproof.formula.errors import LossproofError
-from lossproof.likelihood import likelihood
+from lossproof.likelihood import fit_temperature, likelihood
 from lossproof.train import compare, comparison
 from lossproof.train.arm import Arm
 from lossproof.train.table import read
 from runs import StopAfter, same_runs
 
 BOTH = [{"calibrate": "learned"}, {"calibrate": "solved", "of": "excess", "measure": "interval"}]
+OWN = [
+    {"calibrate": "learned", "per": "pixel"},
+    {"calibrate": "solved", "per": "pixel"},
+    {"calibrate": "solved", "per": "image"},
+]
 
 
 def last(run, label, split="test"):
@@ -66,7 +72,7 @@ def test_a_learned_temperature_moves_with_its_own_pace(tiny, small, tmp_path):
     assert np.isfinite(steps.loc[steps.measure == "temperature", "value"]).all()
 
 
-@pytest.mark.parametrize("options", BOTH)
+@pytest.mark.parametrize("options", [*BOTH, OWN[0], OWN[2]])
 def test_resumed_runs_end_alike(tiny, small, tmp_path, monkeypatch, options):
     options = small | {"epochs": 5, "likelihood": True, "samples": 4} | options
     losses = ("bce", "mse", "discretised_logistic", "gaussian")
@@ -82,6 +88,67 @@ def test_resumed_runs_end_alike(tiny, small, tmp_path, monkeypatch, options):
     same_runs(tmp_path / "whole", tmp_path / "parts")
     again = compare(tiny, losses, out=tmp_path / "parts", resume=True, **options).table
     assert again.equals(read(tmp_path / "parts"))
+
+
+@pytest.mark.parametrize("options", OWN)
+def test_temperatures_of_pixels_and_images_train_and_are_the_laws(tiny, small, tmp_path, options):
+    from lossproof.models import build
+    from lossproof.train.randomness import generator
+
+    options = small | {"lr": 0.02, "epochs": 8, "likelihood": True, "samples": 3} | options
+    rng = np.random.default_rng(3)
+    off = rng.normal(0, 1, (60, 1, 6, 5)) * np.array([0.05, 0.3])[rng.integers(0, 2, 60)][:, None, None, None]
+    pixels = (np.round(np.clip(rng.uniform(0.2, 0.8, (6, 5)) + off, 0, 1) * 16) / 16).astype(np.float32)
+    tiny = replace(tiny, train=pixels[:42], test=pixels[42:])  # a picture under little or much noise
+    run = compare(tiny, ("mse", "bce"), out=tmp_path / "run", **options)
+    stored = load_file(run.directory / "checkpoints" / "mse-s0.safetensors")
+    model = build("vae", (1, 6, 5), hidden=(9,), latent=3, generator=torch.Generator())
+    model.load_state_dict({k.removeprefix("model."): v for k, v in stored.items() if k.startswith("model.")})
+    with torch.no_grad():
+        z, _, _ = model(
+            torch.from_numpy(tiny.test), torch.randn(18, 3, generator=generator(0, "measure test"))
+        )
+    y, z, found = tiny.test.astype(np.float64), z.double().numpy(), last(run, "mse")
+    if options["per"] == "pixel":
+        t = stored["criterion.log_temperature"].double().exp()
+        assert t.shape == (1, 6, 5)
+        assert t.max() > 1.2 * t.min()
+        cost, at = 0.0, [(slice(None), *place) for place in np.ndindex(1, 6, 5)]
+        temperatures = t.flatten().tolist()
+        assert ("adam.criterion.log_temperature.step" in stored) == (options["calibrate"] == "learned")
+    else:
+        assert "criterion.log_temperature" not in stored
+        assert 0 < stored["criterion.start"] < 1
+        fitted = fit_temperature("mse", y, logits=z, measure=17, per="image", low=1e-4, high=1e3).temperature
+        assert fitted.max() > 5 * fitted.min()
+        cost, at, temperatures = np.log(193), list(range(18)), fitted.tolist()
+    nats = -sum(
+        float(likelihood("mse", t, 17).log_prob(y[where], logits=z[where]).sum())
+        for where, t in zip(at, temperatures, strict=True)
+    ) / 18 + cost  # fmt: skip
+    assert found["nats"] == pytest.approx(nats, abs=0.03)
+    assert found["temperature"] == pytest.approx(np.exp(np.mean(np.log(temperatures))), rel=0.05)
+    assert found["bits_per_pixel"] == pytest.approx(
+        (found["nll"] + found["likelihood_rate"]) / 30 / np.log(2)
+    )
+    assert found["nll"] == pytest.approx(found["nats"], rel=0.1)
+    assert found["zeros_expected"] > 0
+    same = compare(tiny, ("mse", "bce"), out=tmp_path / "stacked", stack="on", **options)
+    assert last(same, "mse")["nats"] == pytest.approx(found["nats"], rel=1e-4)
+
+
+def test_a_loss_trained_as_it_is_gets_temperatures_of_its_own_too(tiny, small, tmp_path):
+    bits = {
+        per: last(
+            compare(tiny, ("mse",), out=tmp_path / per, per=per, likelihood=True, samples=2, **small), "mse"
+        )
+        for per in ("all", "pixel", "image")
+    }
+    assert len({round(float(found["bits_per_pixel"]), 6) for found in bits.values()}) == 3
+    assert all(
+        np.isfinite(found[["bits_per_pixel", "temperature", "pit_deviation"]]).all()
+        for found in bits.values()
+    )
 
 
 def test_resume_knows_how_it_was_calibrated(tiny, small, tmp_path):
@@ -161,7 +228,8 @@ def test_where_a_law_loses_a_pixel_it_is_named_with_its_raw_numbers(tiny, small,
         ({"calibrate": "tuned"}, "calibrate: expected learned or solved, got 'tuned'"),
         ({"measure": "line", "calibrate": "learned"}, "measure: expected levels or interval, got 'line'"),
         ({"of": "rest"}, "of: expected loss or excess, got 'rest'"),
-        ({"per": "pixel"}, "per: expected all or channel, got 'pixel'"),
+        ({"per": "row"}, "per: expected all, channel, image or pixel, got 'row'"),
+        ({"per": "image", "calibrate": "learned"}, "got image: an image's own T cannot be learned"),
         ({"samples": 0}, "samples: expected at least 1, got 0"),
         ({"losses": ("continuous_bernoulli",), "calibrate": "learned", "of": "excess"}, "unbounded below"),
     ],
@@ -173,8 +241,6 @@ def test_guards(tiny, small, tmp_path, options, message):
 
 
 def test_images_without_levels(tiny, small, tmp_path):
-    from dataclasses import replace
-
     free = replace(tiny, levels=None, train=tiny.train * np.float32(0.9) + np.float32(0.01))
     for options in ({"calibrate": "learned"}, {"likelihood": True}):
         with pytest.raises(

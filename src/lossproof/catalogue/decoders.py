@@ -116,6 +116,28 @@ STUDENT_T = Decoder(
     note="A density without upper bound as the scale falls, so log scale is bounded; nu > 1, so that it has a mean.",
 )  # fmt: skip
 
+DISCRETISED_STUDENT_T = Decoder(
+    id="discretised_student_t",
+    title="Student's t on grey levels",
+    formula="F((y + h - m)/s) - F((y - h - m)/s), F the distribution function of Student's t with nu degrees of freedom, "
+            "the tails in the first and the last level; m = link(location), s = exp(log_scale), nu = exp(log_nu)",
+    measure="levels",
+    heads=(
+        Head("location", "location, before the link"),
+        Head("log_scale", "log of the scale", -2.0, "scale", "lowest"),
+        STUDENT_T.heads[2],
+    ),
+    settings=(
+        Setting("scale", "scale", "pixel", ("shared", "pixel"), _SCALES),
+        Setting("nu", "degrees of freedom", "shared", ("shared",), Interval(0.1, 1e3)),
+        _LINK,
+        _scale("scale", -7.0),
+        STUDENT_T.settings[4],
+    ),
+    references=STUDENT_T.references,
+    note="With the tails its mass sums to 1. One nu for all pixels: the distribution function is tabulated for it.",
+)  # fmt: skip
+
 CATEGORICAL = Decoder(
     id="categorical",
     title="categorical over the grey levels",
@@ -145,8 +167,8 @@ CONTINUOUS_BERNOULLI = Decoder(
 
 DECODERS: dict[str, Decoder] = {
     made.id: made
-    for made in (GAUSSIAN, DISCRETISED_GAUSSIAN, DISCRETISED_LOGISTIC, BETA_BINOMIAL, STUDENT_T, CATEGORICAL,
-                 CONTINUOUS_BERNOULLI)
+    for made in (GAUSSIAN, DISCRETISED_GAUSSIAN, DISCRETISED_LOGISTIC, BETA_BINOMIAL, STUDENT_T,
+                 DISCRETISED_STUDENT_T, CATEGORICAL, CONTINUOUS_BERNOULLI)
 }  # fmt: skip
 
 

@@ -78,7 +78,13 @@ def command(
     of: Annotated[
         str, typer.Option(help="What is normalised: loss, or its excess over the floor; two different laws.")
     ] = "loss",
-    per: Annotated[str, typer.Option(help="Values that share a temperature: all, or channel.")] = "all",
+    per: Annotated[
+        str,
+        typer.Option(
+            help="What shares a temperature: all values, or those of a channel, a pixel or an image. An image's own is "
+            "solved as the image comes, and its cost is counted."
+        ),
+    ] = "all",
     likelihood: Annotated[
         bool,
         typer.Option(

@@ -1,4 +1,4 @@
-"""Logarithms of integrals that have a closed form: exponential and Gaussian pieces, log-cosh and its kin on the line."""
+"""Logarithms of integrals that have a closed form: exponential and Gaussian pieces, log-cosh and its kin."""
 
 import math
 from typing import Any
@@ -115,3 +115,44 @@ def log_line(kind: str, numbers: tuple[float, ...], temperature: float) -> float
     if nu <= 0.5:
         return None
     return float((0.5 - nu) * math.log(b) + sp.betaln(0.5, nu - 0.5) - c / temperature)
+
+
+_DIGITS = 1e-6  # of the larger tail, below which the difference of two has too few left
+
+
+def log_slice(
+    kind: str, numbers: tuple[float, ...], temperature: float, low: npt.ArrayLike, high: npt.ArrayLike
+) -> Array:
+    """log of the integral over low < r < high of exp(-loss/T), for a log cosh(b r) + c and a log(b + r^2) + c.
+
+    Truncated log-cosh: (1/b) B(1/2, nu/2) times a difference of I_s(nu/2, nu/2), the regularised incomplete beta
+    function (DLMF 8.17), s = sigmoid(2 b r), nu = a/T. Truncated Student t: differences of its distribution function.
+    NaN where too few digits are left of such a difference, and where T is not below 2 a.
+
+    >>> log_slice("log-cosh", (1.0, 1.0, 0.0), 0.5, -0.5, [0.5, np.inf]).round(6)  # sech^2: log(2 tanh(0.5)), ...
+    array([-0.07879 ,  0.379885])
+    """
+    sp = special()
+    a, b, _ = numbers
+    nu = a / temperature
+    low, high = np.broadcast_arrays(*(np.asarray(v, dtype=np.float64) for v in (low, high)))
+    whole = log_line(kind, numbers, temperature)
+    if whole is None:
+        return np.full(low.shape, np.nan)
+    low, high = (
+        np.where(low > 0, -high, low),
+        np.where(low > 0, -low, high),
+    )  # to the left tail, where digits are
+
+    def share(r: Array) -> Array:
+        if kind == "log-cosh":
+            tail = sp.betainc(nu / 2, nu / 2, sp.expit(-2 * b * np.abs(r)))  # where s is small, not next to 1
+            return np.where(r > 0, 1 - tail, tail)
+        freedom = 2 * nu - 1
+        return np.asarray(sp.stdtr(freedom, r * math.sqrt(freedom / b)))
+
+    below, upto = share(low), share(high)
+    with np.errstate(all="ignore"):
+        found = whole + np.log(upto) + np.log1p(-below / upto)
+    found = np.where(upto - below > _DIGITS * upto, found, np.nan)
+    return np.where(high <= low, -np.inf, found)

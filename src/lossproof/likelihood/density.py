@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lossproof.formula import LossproofError
-from lossproof.likelihood.closed import log_exponential, log_gaussian, log_line, mean_exp
+from lossproof.likelihood.closed import log_exponential, log_gaussian, log_line, log_slice, mean_exp
 from lossproof.likelihood.integrand import Array, Integrand, Point
 from lossproof.likelihood.measures import RealLine, UnitInterval
 from lossproof.likelihood.quadrature import LogDensity, edges_between, integrate, quantile
@@ -16,6 +16,7 @@ from lossproof.likelihood.quadrature import LogDensity, edges_between, integrate
 _NEAR = 0.07  # tails |y|^-(1 + this) or thicker are refused: their last digits lie beyond 2^500
 _FAR = 500
 _LINE = {"log-cosh": "beta function", "hyperbola": "Bessel function K1", "logsquare": "Student t"}
+_CUT = {"log-cosh": "incomplete beta function, truncated", "logsquare": "Student t, truncated"}
 
 
 class Density:
@@ -53,13 +54,24 @@ class Density:
             return f"closed form: {kind}, {where}"
         if self.line and self.form in _LINE:
             return f"closed form: {_LINE[self.form]}"
+        if self.cut:
+            return f"closed form: {_CUT[self.form]}"
         return "quadrature (Gauss-Legendre, two orders agree to 1e-9)"
+
+    @property
+    def cut(self) -> bool:
+        """True for the laws on the interval that are a slice of a known one on the line."""
+        if self.line or self.form not in _CUT:
+            return False
+        return log_line(self.form, self.integrand.form.numbers, self.temperature) is not None
 
     @property
     def closed(self) -> bool:
         """True where integrals up to any y have a closed form."""
-        return self.form in ("affine", "quadratic") or (
-            self.form == "pieces" and self.method.startswith("closed")
+        return (
+            self.form in ("affine", "quadratic")
+            or self.cut
+            or (self.form == "pieces" and self.method.startswith("closed"))
         )
 
     def log_total(self, at: Point) -> Array:
@@ -221,6 +233,11 @@ class Density:
         if self.form == "quadratic":
             return self._quadratic(low, high, at)
         p = at.p
+        if self.cut:
+            found = log_slice(self.form, self.integrand.form.numbers, t, low - p, high - p)
+            if (few := np.isnan(found)).any():
+                found[few] = self._integrate(at.take(few), upto=high[few]).log_total
+            return found
         total = np.full(p.shape, -np.inf)
         for piece in self.integrand.form.pieces:
             a, b = np.clip(low - p, piece.low, piece.high), np.clip(high - p, piece.low, piece.high)

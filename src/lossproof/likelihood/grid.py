@@ -8,9 +8,10 @@ grows like 1/T. A pixel then costs a look-up, where the sum over levels would ho
 from __future__ import annotations
 
 import math
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
+import numpy.typing as npt
 
 from lossproof.formula import Loss, LossproofError
 from lossproof.likelihood.integrand import Array, Of, Point
@@ -20,7 +21,7 @@ from lossproof.likelihood.table import FURTHEST, TOLERANCE, mesh
 
 SOFT = 0.25  # of the coordinate z / sqrt(SOFT + |z|): near 0 it is 2 z, far out the root of |z|
 RUNGS = 8  # temperatures per factor of e
-_START, _MOST = 512, 1 << 14  # cells
+START, MOST_CELLS = 512, 1 << 14
 _BLOCK = 1 << 21  # losses held at a time
 _PROBES = 160
 
@@ -65,13 +66,13 @@ class Grid:
         return place - rung, self._pairs[rung]
 
     def _made(self, rung: int) -> Array:
-        cells = _START
+        cells = START
         while True:
-            mesh = self._mesh(cells)
+            mesh = self.mesh(cells)
             made = np.concatenate([self._rung(mesh, rung), self._rung(mesh, rung + 1)])
             if (off := self._error(rung, made)) < TOLERANCE:
                 return made
-            if cells >= _MOST:
+            if cells >= MOST_CELLS:
                 raise LossproofError(
                     f"{self.loss.label}: expected a table of log Z right to {TOLERANCE:g} nats at T = "
                     f"{math.exp(rung / RUNGS):.3g} on {self.measure}, got {off:.2g} with {mesh.cells} cells. "
@@ -79,7 +80,8 @@ class Grid:
                 )
             cells *= 2
 
-    def _mesh(self, cells: int) -> Mesh:
+    def mesh(self, cells: int) -> Mesh:
+        """The losses at about so many cells, made once."""
         if cells not in self._meshes:
             if not self.behind and isinstance(self.measure, Levels) and self.measure.regular:
                 steps = self.measure.count - 1  # kinks of log Z lie at the levels: at ends of cells, then
@@ -103,12 +105,15 @@ class Grid:
         square = spots**2
         return Point(np.sign(spots) * (square + np.sqrt(square * (square + 4 * SOFT))) / 2, logits=True)
 
-    def _error(self, rung: int, made: Array) -> float:
-        """Largest error of log Z in nats: inside the cells at both rungs, and half-way between the rungs."""
-        cells = made.shape[-1]
+    def probes(self, cells: int) -> tuple[npt.NDArray[np.int64], Array, Point]:
+        """Places to check at: cells, where in each, and the predictions there."""
         cell = np.unique(np.linspace(0, cells - 1, _PROBES).astype(np.int64))
         u = np.where(cell % 2 == 0, 0.25, 0.77)
-        at = self.point(self.low + (cell + u) * (self.high - self.low) / cells)
+        return cell, u, self.point(self.low + (cell + u) * (self.high - self.low) / cells)
+
+    def _error(self, rung: int, made: Array) -> float:
+        """Largest error of log Z in nats: inside the cells at both rungs, and half-way between the rungs."""
+        cell, u, at = self.probes(made.shape[-1])
         rest = self.integrand.rest(at)
 
         def off(coefficients: Array, log_t: float) -> float:
@@ -127,17 +132,22 @@ class Mesh:
     """The losses at every level (or quadrature point), for predictions at the ends and the middle of each cell."""
 
     def __init__(self, grid: Grid, cells: int) -> None:
-        self.cells = cells
-        at = grid.point(np.linspace(grid.low, grid.high, 2 * cells + 1))
-        self.rest = grid.integrand.rest(at)
-        normaliser = Normaliser(grid.loss, 1.0, grid.measure, grid.of)
-        first, _ = mesh(normaliser, at.take(slice(0, 1)))
+        self.grid, self.cells = grid, cells
+        self.at = grid.point(np.linspace(grid.low, grid.high, 2 * cells + 1))
+        self.rest = grid.integrand.rest(self.at)
+
+    @cached_property
+    def parts(self) -> list[tuple[Array, Array]]:
+        """Losses and log-weights, a block of predictions at a time."""
+        normaliser = Normaliser(self.grid.loss, 1.0, self.grid.measure, self.grid.of)
+        first, _ = mesh(normaliser, self.at.take(slice(0, 1)))
         step = max(1, _BLOCK // first.shape[1])
-        self.parts = []
-        for start in range(0, at.x.size, step):
-            part = at.take(slice(start, start + step))
+        found = []
+        for start in range(0, self.at.x.size, step):
+            part = self.at.take(slice(start, start + step))
             targets, log_weights = mesh(normaliser, part)
-            self.parts.append((grid.integrand.value(targets, part), log_weights))
+            found.append((self.grid.integrand.value(targets, part), log_weights))
+        return found
 
     def free_energy(self, temperature: float) -> tuple[Array, Array]:
         """T log Z at the predictions, and its derivative in log T, which is T log Z plus the expected loss."""
@@ -185,4 +195,4 @@ def grid_for(loss: Loss, measure: Measure, of: Of) -> Grid:
     return Grid(loss, measure, of)
 
 
-__all__ = ["SOFT", "Grid", "grid_for", "weights"]
+__all__ = ["MOST_CELLS", "SOFT", "START", "Grid", "grid_for", "quadratics", "weights"]

@@ -20,6 +20,7 @@ from lossproof.likelihood.table import mesh
 Per = Literal["all", "image", "channel", "pixel"]
 _NODES = 513  # of the table over predictions
 _STEPS = 4  # temperatures per factor of e in the table, at most
+_MOST = 1 << 24  # weights of nodes in groups held at a time
 
 
 @dataclass(frozen=True)
@@ -49,12 +50,14 @@ def fit_temperature(
     per: Per = "all",
     low: float = 1e-4,
     high: float = 1e4,
+    shrink: float = 0.0,
 ) -> Fitted:
     """Solve for T in [low, high]: the mean loss equals its expectation under exp(-loss/T)/Z, per group.
 
     y and p (or logits) have equal shapes; the first axis counts images; "channel" needs (images, channels, height,
     width). A lower bound is needed: as predictions get perfect T falls to 0 and the density grows without bound.
-    Raises ``LossproofError`` for bounds out of order, a wrong ``per``, and what ``likelihood`` refuses.
+    ``shrink`` counts the mean loss of all groups as that many values of each: a pixel that is black in few images is
+    not black in all. Raises ``LossproofError`` for bounds out of order, a wrong ``per``, and what ``likelihood`` refuses.
 
     >>> rng = np.random.default_rng(0)
     >>> p = rng.random((50, 100)); y = p + 0.1 * rng.standard_normal(p.shape)
@@ -75,15 +78,25 @@ def fit_temperature(
         raise LossproofError(f"temperature: expected at least one value, got shape {observed.shape}.")
     groups, shape = _groups(observed.shape, per)
     count = np.bincount(groups)
-    mean = np.bincount(groups, weights=observed.ravel()) / count
+    if not (shrink >= 0 and np.isfinite(shrink)):
+        raise LossproofError(f"temperature: expected shrink as a number of at least 0, got {shrink}.")
+    total = np.bincount(groups, weights=observed.ravel())
+    mean = (total + shrink * observed.mean()) / (count + shrink) if shrink else total / count
     if not np.isfinite(mean).all():
         raise LossproofError(
             f"{law.loss.label}: expected finite losses, got {float(mean[~np.isfinite(mean)][0]):g} in the mean. "
             "Predictions of exactly 0 or 1: give logits."
         )
     at, _ = law.normaliser.point(p, logits)
-    table = _Table(law, at, groups, count)
-    temperature, bounded = table.solve(mean, low, high)
+    step = max(1, _MOST // _NODES)
+    solved = []
+    for start in range(0, count.size, step):
+        part = slice(start, start + step)
+        mine = slice(None) if count.size <= step else (groups >= start) & (groups < start + step)
+        solved.append(
+            _Table(law, at.take(mine), groups[mine] - start, count[part]).solve(mean[part], low, high)
+        )
+    temperature, bounded = (np.concatenate(found) for found in zip(*solved, strict=True))
     return Fitted(
         temperature.reshape(shape)[()], mean.reshape(shape)[()], bounded.reshape(shape)[()], low, high
     )

@@ -111,9 +111,8 @@ def figure(
                     "hovertemplate": "rate %{x:.4g} nats: %{y:.4g}",
                 }
             )
-    look = layout(
-        safe(f"{equal_rate.short(measure)}, {measure.unit}"), log=measure.name in equal_rate.LOGARITHMIC
-    )
+    # the plot's title names the measure: with it, the axis' would be longer than a small plot is high
+    look = layout(safe(measure.unit), log=measure.name in equal_rate.LOGARITHMIC)
     look["xaxis"] |= {"title": {"text": "rate (nats per image)"}, "rangemode": "tozero"}
     look["hovermode"] = "closest"
     return Figure(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,19 +11,22 @@ from typing import Any
 import numpy as np
 
 from lossproof.report import paired
+from lossproof.report.figures import Figure, Trace, dash, layout, safe, tone
 from lossproof.report.measures import Measure, describe
 from lossproof.report.readable import fixed, listing, number, span
 from lossproof.report.run import Run
 from lossproof.report.tables import BEST, NEAR, Cell, Row, cells
 from lossproof.report.words import rivals
+from lossproof.train.table import TRANSFORM
 
 BITS = "bits_per_pixel"
-COLUMNS = ("nll", "likelihood_rate", "elbo", "iw_bound", BITS, "temperature")
+COLUMNS = (BITS, "nll", "likelihood_rate", "elbo", "iw_bound", "temperature")
 OF_CODE = ("likelihood_rate", "elbo", "iw_bound")
 CALIBRATION = (
     *("nll_expected", "nll_observed", "pit_deviation"),
     *("zeros_expected", "zeros_observed", "ones_expected", "ones_observed"),
 )
+NATS = ("nll_expected", "nll_observed")  # of a density in another unit than the run's
 BESIDE = "density_"  # before the name of a measure: in another unit than the run's likelihoods
 MASS = "nats of mass"
 NO_BITS = "no bits: a density"
@@ -42,6 +46,7 @@ class Group:
     rows: list[Row]
     yardsticks: list[tuple[str, str]]
     calibration: tuple[list[Measure], list[Row]]
+    transform: Figure | None
 
 
 @dataclass(frozen=True)
@@ -61,7 +66,8 @@ def section(run: Run, epoch: int) -> Section | None:
         by_unit.setdefault(unit_of(run.config, label), []).append(label)
     order = sorted(by_unit, key=lambda unit: unit != MASS)
     groups = [group(run, unit, by_unit[unit], epoch) for unit in order]
-    return Section(sentences(run, by_unit, epoch), groups)
+    plain = [e for e in run.config.get("losses", []) if not e.get("decoder")]
+    return Section([stated(run)] * bool(plain) + sentences(run, by_unit, epoch), groups)
 
 
 def unit_of(config: Mapping[str, Any], label: str) -> str:
@@ -93,8 +99,82 @@ def group(run: Run, unit: str, labels: list[str], epoch: int) -> Group:
         columns,
         rows,
         [(title, fixed(known[n], 3)) for n, title in YARDSTICKS if n in known],
-        filled(run, list(CALIBRATION), labels, epoch, mass=mass) if mass else ([], []),
+        filled(run, [before + n if n in NATS else n for n in CALIBRATION], labels, epoch, mass=True),
+        transform(run, labels, epoch, unit),
     )
+
+
+def transform(run: Run, labels: list[str], epoch: int, unit: str) -> Figure | None:
+    """The histogram of the probability integral transform of each law, mean over seeds; 1 where the law is right."""
+    mine = run.table[run.table["measure"].str.startswith(TRANSFORM) & (run.table["epoch"] == epoch)]
+    shares = mine.groupby(["loss", "measure"])["value"].mean()
+    names = list(dict.fromkeys(mine["measure"]))
+    data: list[Trace] = []
+    for index, label in enumerate(run.labels):
+        if label not in labels or label not in shares or not np.isfinite(shares[label]).all():
+            continue
+        heights = [len(names) * float(shares[label, name]) for name in names]
+        data.append(
+            {
+                "type": "scatter",
+                "mode": "lines",
+                "name": safe(label),
+                "x": [k / len(names) for k in range(len(names) + 1)],
+                "y": [*heights, heights[-1]],
+                "line": {"width": 2.2, "dash": dash(index), "shape": "hv"},
+                "meta": {"tone": tone(index)},
+                "hovertemplate": "from %{x:g}: %{y:.3g}",
+            }
+        )
+    if not data:
+        return None
+    data.append(
+        {
+            "type": "scatter",
+            "mode": "lines",
+            "name": "uniform",
+            "x": [0, 1],
+            "y": [1, 1],
+            "line": {"width": 1.4, "dash": "dot"},
+            "meta": {"tone": "muted"},
+            "hoverinfo": "skip",
+        }
+    )
+    look = layout("density of values")
+    look["xaxis"] |= {"title": {"text": "probability integral transform"}, "range": [0, 1]}
+    look["yaxis"]["rangemode"] = "tozero"
+    kind = "masses" if unit == MASS else unit.removeprefix("nats of ")
+    return Figure(
+        f"transform-{re.sub('[^a-z]+', '-', unit.lower()).strip('-')}",
+        f"Probability integral transform, {kind}",
+        "Histogram of where the pixels of the test images lie in their laws, one stepped line a loss: flat at 1 where "
+        "the law is right, high at both ends where it is too narrow, high in the middle where it is too wide.",
+        data,
+        look,
+    )
+
+
+def stated(run: Run) -> str:
+    """What is normalised, on which measure, and how the temperatures came about."""
+    config, laws = run.config, run.config["likelihood"]
+    of = (
+        "the excess over its floor"
+        if laws.get("of") == "excess"
+        else "the loss itself, not its excess over its floor"
+    )
+    how = {"learned": "learned beside the weights", "solved": "solved before each epoch"}.get(
+        str(config.get("calibrate")), "fitted on the training images after training"
+    )
+    per = str(config.get("per", "all"))
+    if per == "image":
+        rungs = int(laws.get("rungs", 0))
+        how = (
+            f"one for each image, solved as it comes: of {rungs} temperatures that under which it is most likely, and "
+            f"log({rungs}) = {math.log(rungs):.1f} nats an image are added for telling which"
+        )
+    elif per != "all":
+        how = f"one for each {per}, {how}"
+    return f"What is normalised is {of}, on {laws.get('measure', 'a reference measure')}; T is {how}."
 
 
 def filled(

@@ -67,6 +67,8 @@ def render(run: Run) -> str:
         "chooser": figures.chooser(run),
     }
     equal = equal_rate_section.section(run, epoch)
+    laws = likelihoods.section(run, epoch)
+    drawn = [g.transform for g in laws.groups if g.transform is not None] if laws else []
     return environment.get_template("report.html.j2").render(
         csp=_policy(scripts),
         scripts=scripts,
@@ -79,10 +81,10 @@ def render(run: Run) -> str:
         plateau=words.PLATEAU,
         mean_image_clip=(run.config.get("evaluation") or {}).get("mean_image_clip", ""),
         plots=plots,
-        payload=payload(plots, equal.figures if equal else []),
+        payload=payload(plots, [*(equal.figures if equal else []), *drawn]),
         equal=equal,
         exchange=exchange.section(run),
-        likelihoods=likelihoods.section(run, epoch),
+        likelihoods=laws,
         epoch=epoch,
         seeds=int(run.table["seed"].nunique()),
         reconstructions=pictures.reconstructions(run, epoch),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from copy import copy
 from typing import Literal, get_args
 
 import numpy as np
@@ -12,30 +14,40 @@ from torch import Tensor
 from lossproof.catalogue import resolve
 from lossproof.formula import Loss, LossproofError
 from lossproof.formula.errors import nearest
-from lossproof.likelihood import Levels, fit_temperature
-from lossproof.likelihood.grid import RUNGS, SOFT, grid_for, weights
+from lossproof.likelihood import Likelihood, fit_temperature, likelihood
+from lossproof.likelihood.grid import grid_for
 from lossproof.likelihood.integrand import Of
 from lossproof.likelihood.measures import measure_of, positive_temperature
+from lossproof.likelihood.surface import RUNGS, ladder, surface_for
+from lossproof.likelihood.temperature import Per
 from lossproof.torch.criterion import Criterion, Graded, Sample
 from lossproof.torch.kernel import kernel
+from lossproof.torch.lookups import Floors, Found, Patches, Table
 
 How = Literal["learned", "solved"]
 LOW, HIGH = 1e-4, 1e3  # bounds of T
-FITTED = (
-    1 << 16
-)  # values that T is fitted to: some hundredths of an epoch's time on 60,000 images of 784 pixels
+#: values that one T is fitted to: some hundredths of an epoch's time on 60,000 images of 784 pixels
+FITTED = 1 << 16
+ONE = 1.0  # images that the mean of all pixels counts as, where each pixel's own T is fitted
 
 
 class CalibratedCriterion(Criterion):
     """-log q(y | p) = (loss(y, p) + T log Z(p, T))/T behind the sigmoid, on levels (nats of mass) or on [0, 1] (density).
 
+    ``per``: what shares a T. "all" values; each "channel"; each "pixel" (of each channel), the same for every image; or
+    each "image" has its own, solved as the image comes: of a ladder of ``rungs`` temperatures that under which the image
+    is most likely. To decode it one has to be told which: each value carries its part of log(rungs) nats, so that an
+    image's sum is that of a code that exists. "channel" and "pixel" need ``image_shape`` (c, h, w).
+
     ``how``: "learned", log T being a parameter beside the weights, with ten times their learning rate; or "solved",
     before each epoch, so that the mean loss of its first images equals its expectation. Both start from such a fit with
     the mean of these images as the prediction, and at no more than twice its mean loss: an untrained model would ask for
-    a T at which no pixel counts.
-    ``per_channel`` gives each of so many channels a temperature of its own. T is kept in [``low``, ``high``]: as
-    predictions get perfect the likelihood grows without bound while T falls. ``of``: "loss" or "excess", two different
-    laws. log Z is looked up, within 1e-4 nats. Raises ``LossproofError`` for what cannot be normalised.
+    a T at which no pixel counts. An image's own T is always solved; in training it stays below such a start, or twice the
+    image's mean loss.
+
+    T is kept in [``low``, ``high``]: as predictions get perfect the likelihood grows without bound while T falls. ``of``:
+    "loss" or "excess", two different laws. log Z is looked up, within 1e-4 nats. Raises ``LossproofError`` for what
+    cannot be normalised, and for an image's T that is to be learned.
 
     >>> made = CalibratedCriterion("mse", measure=256, temperature=0.02)
     >>> y, z = torch.tensor([[[[0.0, 1.0]]]]), torch.tensor([[[[-1.0, 2.0]]]])
@@ -55,17 +67,19 @@ class CalibratedCriterion(Criterion):
         of: Of = "loss",
         how: How = "learned",
         temperature: float = 1.0,
-        per_channel: int | None = None,
+        per: Per = "all",
+        image_shape: tuple[int, int, int] | None = None,
         low: float = LOW,
         high: float = HIGH,
     ) -> None:
         super().__init__()
         self.loss: Loss = resolve(loss)
         self.label = self.loss.label
-        if how not in get_args(How):
-            raise LossproofError(
-                f"calibrate: expected learned or solved, got {how!r}; {nearest(str(how), get_args(How))}"
-            )
+        for name, value, known in (("calibrate", how, get_args(How)), ("per", per, get_args(Per))):
+            if value not in known:
+                raise LossproofError(
+                    f"{name}: expected {', '.join(known[:-1])} or {known[-1]}, got {value!r}; {nearest(str(value), known)}"
+                )
         low, high = positive_temperature(low, self.label), positive_temperature(high, self.label)
         start = positive_temperature(temperature, self.label)
         if not low <= start <= high:
@@ -73,51 +87,78 @@ class CalibratedCriterion(Criterion):
                 f"{self.label}: expected a temperature in [{low:g}, {high:g}], got {start:g}. Move the bounds."
             )
         self.how: How = how
-        self.measure, self.of, self.high = measure_of(measure), of, high
+        self.measure, self.of, self.high, self.per = measure_of(measure), of, high, per
         self.unit = self.measure.unit
         self.kernel = kernel(self.loss)
         self.grid = grid_for(self.loss, self.measure, of)
         self.grid.pair(start)  # refuse at once what cannot be normalised
-        self.per_channel = per_channel
-        shape = () if per_channel is None else (per_channel,)
-        log_t = torch.full(shape, math.log(start))
-        if how == "learned":
+        self.shape = _shape_of(per, image_shape, self.label)
+        log_t = torch.full(self.shape, math.log(start))
+        if per == "image":
+            if how == "learned":
+                raise LossproofError(
+                    f"{self.label}: expected calibrate solved for one T an image, got learned: the next image has another "
+                    "T, which no training can know. Use solved, or per pixel."
+                )
+            self.buffers["start"] = torch.tensor(high)
+        elif how == "learned":
             self.parameters["log_temperature"] = log_t.requires_grad_()
         else:
             self.buffers["log_temperature"] = log_t
         self.buffers["low"] = torch.tensor(low)
-        self._floors = _Floors(self.loss, self.measure) if self.grid.integrand.shifts else None
-        self._tables: dict[float, _Table] = {}
+        self._floors = Floors(self.loss, self.measure) if self.grid.integrand.shifts else None
+        self._tables: dict[float, Table] = {}
+        self._patches: Patches | None = None
+        self._seen = torch.empty(0)  # log T of the images last seen
+        self._given: Tensor | None = None  # log T of images that are seen again
 
     @property
     def log_temperature(self) -> Tensor:
-        """log T, shape () or (channels,)."""
+        """log T, shape () or (channels,) or (c, h, w); of each image last seen (n,), where each has its own."""
+        if self.per == "image":
+            return self._seen
         found = self.parameters if self.how == "learned" else self.buffers
         return found["log_temperature"]
 
     @property
     def temperature(self) -> Tensor:
-        """T as it is now, shape () or (channels,), float64 on the CPU."""
+        """T as it is now, shape as that of ``log_temperature``, float64 on the CPU."""
         return self.log_temperature.detach().double().exp().cpu()
+
+    @property
+    def ladder(self) -> range:
+        """The temperatures that an image may have, as rungs: exp(rung/12)."""
+        return ladder(float(self.buffers["low"]), self.high)
 
     def grade(self, target: Tensor, raw: Tensor) -> Graded:
         """Values with their derivatives in the logit and in log T. Off the CPU each call waits for T."""
-        parts = [self._one(y, z, t, True) for y, z, t in self._groups(target, raw)]
-        values, slopes = (_together([part[i] for part in parts]) for i in (0, 1))
-        if self.how != "learned":
-            return Graded(values, slopes)
-        return Graded(
-            values, slopes, (torch.stack([p[2] for p in parts]).reshape(self.log_temperature.shape),)
-        )
+        values, slopes, *own = self._found(target, raw, True)
+        return Graded(values, slopes, tuple(own))
 
     def values(self, target: Tensor, raw: Tensor) -> Tensor:
         """-log q of each value, nats."""
-        return _together([self._one(y, z, t, False)[0] for y, z, t in self._groups(target, raw)])
+        return self._found(target, raw, False)[0]
 
     def loss_slopes(self, target: Tensor, raw: Tensor) -> Tensor:
         """The slopes times T: on the scale of the plain loss."""
-        t = self.temperature.to(raw.device, raw.dtype)
-        return self.slopes(target, raw) * (t if t.dim() == 0 else t[:, None, None])
+        slopes = self.slopes(target, raw)
+        return slopes * self._spread(self.log_temperature.detach()).exp().to(slopes)
+
+    def given(self, target: Tensor, raw: Tensor) -> Criterion:
+        """The law of other values of these images: at their own T, which then is known, where each image has one."""
+        if self.per != "image":
+            return self
+        self.values(target, raw)
+        made = copy(self)
+        made._given = self._seen
+        return made
+
+    def exact(self, target: Tensor, raw: Tensor) -> Iterator[tuple[Tensor, Likelihood]]:
+        """Which values have which T, as masks of the target's shape, and the exact law at each."""
+        self.values(target, raw)
+        every = self._spread(self.temperature).expand_as(target)
+        for t in every.unique().tolist():
+            yield every == t, likelihood(self.loss, t, self.measure, self.of)
 
     def picture(self, raw: Tensor) -> Tensor:
         """The prediction p = sigmoid(logit); the law's mean is another number."""
@@ -125,14 +166,21 @@ class CalibratedCriterion(Criterion):
 
     def begin(self, epoch: int, sample: Sample) -> None:
         """Fit T to the first images of the epoch: before the first measuring, and if T is solved before each epoch."""
-        if epoch > 0 and (self.how == "learned" or epoch == 1):
+        if epoch > 0 and (self.how == "learned" or epoch == 1 or self.per == "image"):
             return
         target, raw = sample()
+        if self.per != "pixel":
+            few = max(1, FITTED // target[0].numel())
+            target, raw = target[:few], raw[:few]
         if epoch == 0:
             edge = 0.5 / len(target)
             raw = target.double().mean(0).clamp(edge, 1 - edge).logit().to(raw).expand_as(raw)
-        few = max(1, FITTED // target[0].numel())
-        target, raw = target[:few], raw[:few]
+        # where the mean image does worse than a flat law T would have no end, and no pixel would count: twice the
+        # mean loss is what squared errors ask for on the line
+        self.fit(target, raw, most=2.0 if epoch == 0 else math.inf)
+
+    def fit(self, target: Tensor, raw: Tensor, *, most: float = math.inf) -> None:
+        """Solve for T on these images; no more than ``most`` times their mean loss. An image's own T is not kept."""
         if not bool(torch.isfinite(self.kernel.value_logits(target, raw)).all()):
             return  # the loop will say where; T stays as it is
         fitted = fit_temperature(
@@ -141,40 +189,114 @@ class CalibratedCriterion(Criterion):
             logits=raw.double().cpu().numpy(),
             measure=self.measure,
             of=self.of,
-            per="all" if self.per_channel is None else "channel",
+            per="all" if self.per == "image" else self.per,
             low=float(self.buffers["low"]),
             high=self.high,
+            shrink=ONE if self.per == "pixel" else 0.0,
         )
-        t = fitted.temperature
-        if epoch == 0:
-            # where the mean image does worse than a flat law T would have no end, and no pixel would count: twice the
-            # mean loss is what squared errors ask for on the line
-            t = np.where(fitted.observed > 0, np.minimum(t, 2 * fitted.observed), t)
+        t, observed = fitted.temperature, fitted.observed
+        found = torch.as_tensor(np.where(observed > 0, np.minimum(t, most * observed), t))
+        if self.per == "image":
+            self.buffers["start"].copy_(found)
+            return
         with torch.no_grad():
-            self.log_temperature.copy_(torch.as_tensor(np.log(t)))
+            self.log_temperature.copy_(found.log())
         self.project()
 
     def project(self) -> None:
         """Keep log T inside its bounds, and NaN as it is."""
+        if self.per == "image":
+            return
         with torch.no_grad():
             self.log_temperature.clamp_(float(self.buffers["low"].log()), math.log(self.high))
 
-    def _groups(self, target: Tensor, raw: Tensor) -> list[tuple[Tensor, Tensor, float]]:
-        numbers = self.log_temperature.detach().reshape(-1).tolist()
-        if self.per_channel is None:
-            return [(target, raw, numbers[0])]
-        if raw.shape[1] != len(numbers):
+    def _found(self, target: Tensor, raw: Tensor, slopes: bool) -> tuple[Tensor, ...]:
+        """Values, and if asked for slopes and the derivative of their sum in log T."""
+        if self.per == "all":
+            return self._one(target, raw, float(self.log_temperature.detach()), slopes)
+        if self.shape and raw.shape[1 : 1 + len(self.shape)] != self.shape:
+            what = f"{self.shape[0]} channels" if len(self.shape) == 1 else f"images of {self.shape}"
             raise LossproofError(
-                f"{self.label}: expected {len(numbers)} channels, one a temperature, got shape {tuple(raw.shape)}."
+                f"{self.label}: expected {what}, one temperature each, got shape {tuple(raw.shape)}."
             )
-        pairs = zip(target.split(1, 1), raw.split(1, 1), numbers, strict=True)
-        return [(y.contiguous(), z.contiguous(), t) for y, z, t in pairs]
+        return self._many(target, raw, slopes)
+
+    def _many(self, target: Tensor, raw: Tensor, slopes: bool) -> tuple[Tensor, ...]:
+        """The same at temperatures that differ from value to value."""
+        loss, slope = self._both(target, raw, 1.0) if slopes else (self.kernel.value_logits(target, raw), raw)
+        loss = self._less_floor(loss, target)
+        table, share = self._patches_like(raw), 0.0
+        at = table.place(raw, slopes)
+        if self.per == "image":
+            share = self._choose(at[0], loss, table, training=slopes) / raw[0].numel()
+        log_t = self._spread(self.log_temperature.detach())
+        if not bool(log_t.isfinite().all()):  # a lost T loses all: the loop will say so
+            lost = torch.full_like(raw, math.nan)
+            return lost, lost, *(torch.full_like(part, math.nan) for part in self.parameters.values())
+        found = self._looked_up(table, raw, at, slopes)
+        inverse = (-self._spread(self.log_temperature.detach())).exp().to(raw)
+        values = found.energy.add_(loss).mul_(inverse)
+        if not slopes:
+            return (values.add_(share),)
+        slope = slope.add_(found.by_logit).mul_(inverse)
+        if not self.parameters:
+            return values.add_(share), slope
+        by_t = found.by_log_t.mul_(inverse).sub_(values)
+        return values, slope, by_t.sum(0) if self.per == "pixel" else by_t.sum((0, 2, 3))
+
+    def _spread(self, log_t: Tensor) -> Tensor:
+        """log T in a shape that broadcasts to (n, c, h, w)."""
+        if self.per == "image":
+            return log_t.view(-1, 1, 1, 1)
+        return log_t.view(-1, 1, 1) if self.per == "channel" else log_t
+
+    def _choose(self, at: Tensor, loss: Tensor, table: Patches, *, training: bool) -> float:
+        """Find each image's T, and return the nats that telling it costs an image: none where it is known.
+
+        In training T stays below what it started with, or twice the image's mean loss: else the model, while it is worse
+        than a flat law, would have a flat law, and no reason to learn.
+        """
+        if self._given is not None:
+            self._seen = self._given.to(at)
+            return 0.0
+        most = torch.maximum(2 * loss.flatten(1).mean(1), self.buffers["start"].to(at)) if training else None
+        while True:
+            rungs = self.ladder
+            self._seen = table.best(at, loss, rungs, most).to(at)
+            try:
+                table.need((self._seen * RUNGS).round().long().unique().tolist())
+                return math.log(len(rungs))
+            except LossproofError:
+                self._raise_low(math.exp(float(self._seen.min())))
+
+    def _looked_up(self, table: Patches, raw: Tensor, at: tuple[Tensor, Tensor], slopes: bool) -> Found:
+        while True:
+            log_t = self._spread(self.log_temperature.detach())
+            try:
+                return table.look_up(raw, at, log_t, slopes=slopes, exact=self.per == "image")
+            except LossproofError:
+                self._raise_low(float(self.temperature.min()))
+
+    def _raise_low(self, t: float) -> None:
+        """No table is fine enough down there: T is bounded higher up from now on."""
+        if 2 * t > self.high:
+            raise LossproofError(
+                f"{self.label}: expected a temperature at which log Z can be tabulated, found none up to {self.high:g}."
+            )
+        self.buffers["low"].fill_(2 * t)
+        self.project()
+
+    def _patches_like(self, raw: Tensor) -> Patches:
+        found = self._patches
+        if found is None or not found.serves(raw):
+            found = self._patches = Patches(surface_for(self.loss, self.measure, self.of), raw)
+        return found
 
     def _one(self, target: Tensor, raw: Tensor, log_t: float, slopes: bool) -> tuple[Tensor, ...]:
         """Values, and if asked for slopes and the derivative of their sum in log T, at one temperature."""
         if not math.isfinite(log_t):  # a lost T loses all: the loop will say so
             lost = torch.full_like(raw, math.nan)
-            return lost, lost, lost.sum()
+            return lost, lost, *(lost.sum() for _ in self.parameters)
         table = self._table(log_t, raw)
         scale = 1 / table.temperature
         cell, u, chain = table.place(raw, slopes)
@@ -205,7 +327,7 @@ class CalibratedCriterion(Criterion):
             return loss
         return loss.sub_(self._floors(target)).clamp_(min=0)  # an excess is never negative
 
-    def _table(self, log_t: float, like: Tensor) -> _Table:
+    def _table(self, log_t: float, like: Tensor) -> Table:
         if (found := self._tables.get(log_t)) is not None and found.energy.device == like.device:
             return found
         t = math.exp(log_t)
@@ -214,83 +336,23 @@ class CalibratedCriterion(Criterion):
                 u, pair = self.grid.pair(t)
                 break
             except LossproofError:
-                # no grid is fine enough down there: T is bounded higher up from now on
+                self._raise_low(t)
                 t *= 2
-                if t > self.high:
-                    raise
-                self.buffers["low"].fill_(t)
-        self.project()
-        made = _Table(self, t, u, pair, like)
-        self._tables = {
-            k: v for k, v in self._tables.items() if len(self._tables) < max(2, self.per_channel or 0)
-        }
+        made = Table(self.grid, t, u, pair, like)
+        self._tables = {k: v for k, v in self._tables.items() if len(self._tables) < 2}
         self._tables[log_t] = made
         return made
 
 
-class _Table:
-    """The quadratics at one temperature, divided by it, as tensors; energy + u (rise + u bend) in each cell."""
-
-    def __init__(self, made: CalibratedCriterion, t: float, u: float, pair: np.ndarray, like: Tensor) -> None:
-        self.temperature, self.behind = t, made.grid.behind
-        self.cells = pair.shape[-1]
-        self.factor = self.cells / (made.grid.high - made.grid.low)
-        (c0, c1, c2), (d0, d1, d2) = np.tensordot(weights(u), pair, 1) / t
-        columns = np.stack([c0, c1, c2, d0 * RUNGS, (d1 + d2) * RUNGS])
-        tensor = torch.from_numpy(columns.astype(np.float32 if like.dtype != torch.float64 else np.float64))
-        self.energy, self.rise, self.bend, self.moment, self.drift = tensor.to(like.device).unbind(0)
-
-    def place(self, raw: Tensor, slopes: bool) -> tuple[Tensor, Tensor, Tensor]:
-        """Each logit's cell and place in it, flat, and the derivative of the place in the logit."""
-        if self.behind:
-            root = raw.abs().add_(SOFT).rsqrt_()
-            spot = torch.mul(raw, root).mul_(self.factor).add_(self.cells / 2)
-            chain = root.mul_(root.square().mul_(SOFT / 2).add_(0.5)).mul_(self.factor) if slopes else root
-        else:
-            p = raw.sigmoid()
-            spot = p * self.cells
-            chain = torch.addcmul(p, p, p, value=-1).mul_(self.cells) if slopes else p
-        cell = spot.to(torch.int32).clamp_(0, self.cells - 1)
-        return cell.view(-1), spot.sub_(cell).view(-1), chain
-
-
-class _Floors:
-    """The loss's floor at targets: looked up by level, or computed where targets may be anything."""
-
-    def __init__(self, loss: Loss, measure: object) -> None:
-        from lossproof.lower import function
-
-        self.floor = function(loss).floor
-        self.values: Tensor | None = None
-        self.regular = False
-        self.edges: Tensor | None = None
-        if isinstance(measure, Levels):
-            self.values = torch.from_numpy(np.asarray(self.floor(measure.values), dtype=np.float64))
-            self.low = float(measure.values[0])
-            self.step = float(measure.values[-1] - measure.values[0]) / (measure.count - 1)
-            self.regular = measure.regular
-            self.edges = torch.from_numpy((measure.values[1:] + measure.values[:-1]) / 2)
-        self.cast: dict[tuple[torch.device, torch.dtype], Tensor] = {}
-
-    def __call__(self, target: Tensor) -> Tensor:
-        if self.values is None:  # a floor may be a search, so each distinct target is looked at once
-            distinct, back = torch.unique(target, return_inverse=True)
-            found = np.asarray(self.floor(distinct.double().cpu().numpy()))
-            return torch.from_numpy(found).to(target)[back]
-        key = (target.device, target.dtype)
-        if key not in self.cast:
-            self.cast[key] = self.values.to(target)
-        values = self.cast[key]
-        if self.regular:
-            level = ((target - self.low) / self.step).round_().to(torch.int32).clamp_(0, len(values) - 1)
-        else:
-            assert self.edges is not None
-            level = torch.bucketize(target, self.edges.to(target), out_int32=True)
-        return values.index_select(0, level.view(-1)).view_as(target)
-
-
-def _together(parts: list[Tensor]) -> Tensor:
-    return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
+def _shape_of(per: Per, image_shape: tuple[int, int, int] | None, label: str) -> tuple[int, ...]:
+    """The shape of the temperatures that are kept: those of images are not."""
+    if per in ("all", "image"):
+        return ()
+    if image_shape is None:
+        raise LossproofError(
+            f"{label}: expected image_shape (channels, height, width) for one T a {per}, got none."
+        )
+    return image_shape[:1] if per == "channel" else image_shape
 
 
 __all__ = ["HIGH", "LOW", "CalibratedCriterion", "How"]

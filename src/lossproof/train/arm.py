@@ -74,7 +74,8 @@ def calibrated(loss: Loss, images: Images, settings: Settings, distinct: Distinc
             measure=measure,
             of=settings.of,
             how=settings.calibrate or "learned",
-            per_channel=images.train.shape[1] if settings.per == "channel" else None,
+            per=settings.per,
+            image_shape=images.image_shape,
         )
 
     make()  # what cannot be normalised is refused before anything is written

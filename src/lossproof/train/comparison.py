@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from lossproof.catalogue.decoder import Decoder
     from lossproof.formula.loss import Loss
     from lossproof.likelihood.integrand import Of
+    from lossproof.likelihood.temperature import Per
     from lossproof.models.base import AutoEncoder
     from lossproof.torch.calibrated import How
     from lossproof.torch.criterion import Criterion
@@ -95,7 +96,7 @@ def compare(
     calibrate: How | None = None,
     measure: str = "levels",
     of: Of = "loss",
-    per: str = "all",
+    per: Per = "all",
     likelihood: bool = False,
     samples: int = 64,
     engine: str = "local",
@@ -124,8 +125,9 @@ def compare(
     and returns the path of the page it wrote: the command passes `lossproof.report.write`.
 
     `calibrate` ("learned" or "solved") trains each loss as a likelihood: over a temperature, one for `per` "all"
-    values or "channel", plus log Z on `measure`, the data's grey "levels" or the "interval" [0, 1]; `of` says
-    whether the "loss" or its "excess" is normalised. `likelihood` measures every member as one after training,
+    values, or for each "channel", "pixel" or "image" (solved for the image as it comes, and paid for), plus log Z on
+    `measure`, the data's grey "levels" or the "interval" [0, 1]; `of` says whether the "loss" or its "excess" is
+    normalised. `likelihood` measures every member as one after training,
     with `samples` samples for the importance-weighted bound.
 
     `engine` says where members are trained: "local" in this process, or in `workers` processes of this machine;
@@ -387,11 +389,6 @@ def describe(
         digest.update(str(array.shape).encode())
         for block in blocks(array):
             digest.update(np.ascontiguousarray(block).data)
-    versions = {"python": platform.python_version(), "torch": str(torch.__version__), "numpy": np.__version__}
-    try:
-        versions["lossproof"] = version("lossproof")
-    except PackageNotFoundError:
-        versions["lossproof"] = "not installed"
     return {
         "data": {
             "name": images.name,
@@ -412,7 +409,7 @@ def describe(
         if settings.device == "cpu"
         else settings.threads,
         "parameters": parameters,
-        "versions": versions,
+        "versions": versions(),
         "platform": platform.platform(),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": command or "",  # a caller of the library has none
@@ -423,6 +420,16 @@ def exchange_rates(losses: Sequence[Loss], images: Images) -> dict[str, Any]:
     """The exchange rates of losses on the training images; of those that stay on disk, what is looked at is read."""
     few = images.train[thinned(len(images.train), math.prod(images.train.shape[1:]))]
     return record(losses, few, levels=counted(images.train, images.levels))
+
+
+def versions() -> dict[str, str]:
+    """What the numbers were made with."""
+    found = {"python": platform.python_version(), "torch": str(torch.__version__), "numpy": np.__version__}
+    try:
+        found["lossproof"] = version("lossproof")
+    except PackageNotFoundError:
+        found["lossproof"] = "not installed"
+    return found
 
 
 def write_results(

@@ -14,12 +14,16 @@ import torch
 from torch import Tensor
 
 from lossproof.formula.errors import LossproofError
-from lossproof.likelihood import Levels, fit_temperature, histogram_bits
+from lossproof.likelihood import Levels, histogram_bits
+from lossproof.likelihood.surface import ladder
 from lossproof.torch.calibrated import HIGH, LOW, CalibratedCriterion
+from lossproof.torch.decoders import Law
 from lossproof.train.arm import reference
 from lossproof.train.loop import SAMPLE, rate_per_image
+from lossproof.train.measure import log_temperature
 from lossproof.train.member import Row
 from lossproof.train.randomness import generator
+from lossproof.train.table import TRANSFORM
 
 if TYPE_CHECKING:
     from lossproof.data import Images
@@ -30,10 +34,14 @@ if TYPE_CHECKING:
 
 IMAGES = 2000  # test images of the bounds, at most: the same for every member
 CALIBRATION = 64  # test images of the calibration measures, at most
+INTEGRATED = 1 << 13  # values of them, at most, where a law on [0, 1] may have to be integrated
 VALUES = 1 << 22  # at a time
 BOUNDS = ("nll", "likelihood_rate", "elbo", "iw_bound", "bits_per_pixel")
+BINS = 10  # of the transform's histogram
+HISTOGRAM = tuple(f"{TRANSFORM}{k}/{BINS}" for k in range(BINS))
 CALIBRATED = (
-    "pit_deviation", "zeros_expected", "zeros_observed", "ones_expected", "ones_observed", "nll_expected", "nll_observed",
+    *HISTOGRAM, "pit_deviation", "zeros_expected", "zeros_observed", "ones_expected", "ones_observed",
+    *(NATS := ("nll_expected", "nll_observed")),
 )  # fmt: skip
 NO_RATE = "an autoencoder has no rate: its nats and bits are those given the code"
 
@@ -52,6 +60,8 @@ def describe(images: Images, settings: Settings) -> dict[str, Any]:
         "samples": settings.samples,
         "images": min(IMAGES, settings.evaluation.images),
     }
+    if settings.per == "image":
+        found["rungs"] = len(ladder(LOW, HIGH))
     if isinstance(measure, Levels):
         bits = histogram_bits(images.train, images.test, measure)
         found["yardsticks"] = {"everywhere": bits.everywhere, "each_pixel": bits.each_pixel}
@@ -71,28 +81,29 @@ def likelihood_rows(member: Member, measurer: Measurer, images: Images, settings
         except LossproofError as error:
             return _empty(epoch, ("temperature", *BOUNDS, *CALIBRATED), str(error))
         rows = []
+        bounds = measure_bounds(member, law, measurer, settings.samples)
         if law is member.criterion and isinstance(law, CalibratedCriterion):
             pass  # measured after each epoch
         elif isinstance(law, CalibratedCriterion):
-            rows.append(Row(epoch, "test", "temperature", float(law.temperature.mean())))
+            rows.append(_row(epoch, "temperature", bounds["temperature"]))
         else:
             rows += _empty(epoch, ("temperature",), "a decoder's law has no temperature")
-        bounds = measure_bounds(member, law, measurer, settings.samples)
         comparable = law.unit == measure.unit
+        why = f"{law.unit}, while this table is in {measure.unit}: not put beside each other"
         for name in BOUNDS[:-1]:
             value = bounds[name]
             if not comparable:
-                why = f"{law.unit}, while this table is in {measure.unit}: not put beside each other"
                 rows += _empty(epoch, (name,), why)
                 if not isinstance(value, str):
                     rows.append(_row(epoch, f"density_{name}", value))
             else:
                 rows.append(_row(epoch, name, value))
         rows.append(_row(epoch, "bits_per_pixel", bits(law, bounds, images) if comparable else _no_bits(law)))
-        if isinstance(law_measure(law), Levels):
-            rows += [_row(epoch, name, value) for name, value in calibration(member, law, measurer).items()]
-        else:
-            rows += _empty(epoch, CALIBRATED, f"{law.unit}: read off masses on grey levels")
+        for name, value in calibration(member, law, measurer).items():
+            own = name not in NATS or comparable
+            rows.append(_row(epoch, name if own else f"density_{name}", value))
+            if not own:
+                rows += _empty(epoch, (name,), why)
     return rows
 
 
@@ -108,20 +119,16 @@ def law_of(member: Member, measurer: Measurer, images: Images, settings: Setting
     data = measurer.splits["train"]
     target = data.images[:SAMPLE]
     raw, _, _ = member.model(target, data.noise[:SAMPLE])
-    measure = reference(images, settings.measure)
-    fitted = fit_temperature(
-        member.loss,
-        target.double().cpu().numpy(),
-        logits=raw.double().cpu().numpy(),
-        measure=measure,
-        of=settings.of,
-        low=LOW,
-        high=HIGH,
-    )
     made = CalibratedCriterion(
-        member.loss, measure=measure, of=settings.of, how="solved", temperature=float(fitted.temperature)
+        member.loss,
+        measure=reference(images, settings.measure),
+        of=settings.of,
+        how="solved",
+        per=settings.per,
+        image_shape=images.image_shape,
     )
     made.to(settings.device)
+    made.fit(target, raw)
     return made
 
 
@@ -138,23 +145,26 @@ def measure_bounds(
     draws = samples if variational else 1
     noise = generator(0, "likelihood")
     step = max(1, VALUES // (draws * data[0].numel()))
-    nll, rate, bound = [], [], []
+    nll, rate, bound, log_t = [], [], [], []
     for target in data.split(step):
         mean, logvar = member.model.encode(target)
         if logvar is None:
             nll.append(_nats(law, target, member.model.decode(mean)))
+            log_t.append(log_temperature(law).double().expand(len(target)))
             continue
         drawn = torch.randn(draws, *mean.shape, generator=noise).to(mean)
         code = mean + drawn * (0.5 * logvar).exp()
         raw = member.model.decode(code.flatten(0, 1))
         repeated = target.expand(draws, *target.shape).reshape(-1, *target.shape[1:])
         distortion = _nats(law, repeated, raw).view(draws, -1)
+        log_t.append(log_temperature(law).double().expand(len(target)))
         # log p(z) - log q(z | x); the constants of the two normal laws cancel
         ratio = 0.5 * (drawn.double().square() + logvar.double() - code.double().square()).sum(-1)
         nll.append(distortion.mean(0))
         rate.append(rate_per_image(mean, logvar).double())
         bound.append((ratio - distortion).logsumexp(0) - math.log(draws))
     found: dict[str, float | str] = {"nll": float(torch.cat(nll).mean())}
+    found["temperature"] = math.exp(float(torch.cat(log_t).mean()))
     if not variational:
         return found | {"likelihood_rate": NO_RATE, "elbo": NO_RATE, "iw_bound": NO_RATE}
     found["likelihood_rate"] = float(torch.cat(rate).mean())
@@ -180,37 +190,70 @@ def law_measure(law: Criterion) -> object:
 def calibration(member: Member, law: Criterion, measurer: Measurer) -> dict[str, float]:
     """How the data sit in their laws: the probability integral transform, zeros and ones, expected and observed nats.
 
-    The transform F(y-) + v q(y), v uniform, is uniform where the law is right (Czado, Gneiting and Held, DOI
-    10.1111/j.1541-0420.2009.01191.x); its largest distance from that is Kolmogorov's. One level after another: no
-    tensor holds all of them.
+    The transform, F(y) of a density and F(y-) + v q(y) of a mass, v uniform, is uniform where the law is right (Czado,
+    Gneiting and Held, DOI 10.1111/j.1541-0420.2009.01191.x): its histogram, and its largest distance from uniform, which
+    is Kolmogorov's. A density expects no exact zeros and ones.
     """
     data = measurer.splits["test"]
     target, noise = data.images[:CALIBRATION], data.noise[:CALIBRATION]
     raw, _, _ = member.model(target, noise)
+    if isinstance(law_measure(law), Levels):
+        transform, expected, nats, ends = _of_mass(law.given(target, raw), target, raw, member.label)
+    else:
+        few = max(1, INTEGRATED // target[0].numel())
+        if isinstance(law, CalibratedCriterion):
+            target, raw = target[:few], raw[:few]
+        transform, expected = _of_density(law, target, raw)
+        nats, ends = law.values(target, raw).double().cpu(), (0.0, 0.0)
+    shares, _ = np.histogram(np.clip(transform.flatten().numpy(), 0, 1), BINS, (0, 1))
+    count = len(target)
+    return dict(zip(HISTOGRAM, (shares / transform.numel()).tolist(), strict=True)) | {
+        "pit_deviation": distance_from_uniform(transform.flatten().numpy()),
+        "zeros_expected": ends[0],
+        "zeros_observed": float((target == 0).double().mean()),
+        "ones_expected": ends[1],
+        "ones_observed": float((target == 1).double().mean()),
+        "nll_expected": float(expected.sum()) / count,
+        "nll_observed": float(nats.sum()) / count,
+    }
+
+
+def _of_mass(
+    law: Criterion, target: Tensor, raw: Tensor, label: str
+) -> tuple[Tensor, Tensor, Tensor, tuple[float, float]]:
+    """Transform, expected and observed nats of each value, and the mean masses of the first and the last level.
+
+    One level after another: no tensor holds all of them.
+    """
     measure = law_measure(law)
     assert isinstance(measure, Levels)
-    level = torch.from_numpy(measure.index(target.cpu().numpy(), member.label)).to(target.device)
+    level = torch.from_numpy(measure.index(target.cpu().numpy(), label))
     below, here, entropy = (torch.zeros(target.shape, dtype=torch.float64) for _ in range(3))
     ends = []
     for k, value in enumerate(measure.values):
         log_mass = law.log_prob(torch.full_like(target, float(value)), raw).double().cpu()
         mass = log_mass.exp()
-        below += torch.where(level.cpu() > k, mass, 0.0)
-        here = torch.where(level.cpu() == k, mass, here)
+        below += torch.where(level > k, mass, 0.0)
+        here = torch.where(level == k, mass, here)
         entropy -= torch.where(mass > 0, mass * log_mass, 0.0)
         if k in (0, measure.count - 1):
             ends.append(float(mass.mean()))
     v = torch.rand(target.shape, generator=generator(0, "transform"), dtype=torch.float64)
-    count = len(target)
-    return {
-        "pit_deviation": distance_from_uniform((below + v * here).flatten().numpy()),
-        "zeros_expected": ends[0],
-        "zeros_observed": float((level == 0).double().mean()),
-        "ones_expected": ends[-1],
-        "ones_observed": float((level == measure.count - 1).double().mean()),
-        "nll_expected": float(entropy.sum()) / count,
-        "nll_observed": float(-here.log().sum()) / count,
-    }
+    return below + v * here, entropy, -here.log(), (ends[0], ends[1])
+
+
+def _of_density(law: Criterion, target: Tensor, raw: Tensor) -> tuple[Tensor, Tensor]:
+    """F(y) and expected nats of each value, of a decoder's density or of a loss on [0, 1]."""
+    if isinstance(law, Law):
+        return law.cdf(target, raw).double().cpu(), law.entropy(raw).double().cpu()
+    assert isinstance(law, CalibratedCriterion)
+    below, expected = (torch.zeros(target.shape, dtype=torch.float64) for _ in range(2))
+    for mask, exact in law.exact(target, raw):
+        y, z = (part.cpu()[mask].double().numpy() for part in (target, raw))
+        below[mask] = torch.from_numpy(exact.cdf(y, logits=z))
+        nats = exact.expected_loss(logits=z) / exact.temperature + exact.normaliser.log_z(logits=z)
+        expected[mask] = torch.from_numpy(nats)
+    return below, expected
 
 
 def distance_from_uniform(values: np.ndarray[Any, Any]) -> float:

@@ -21,7 +21,7 @@ from lossproof.lower import function
 from lossproof.lower.watch import largest_slope
 from lossproof.torch import kernel
 from lossproof.torch.calibrated import CalibratedCriterion
-from lossproof.torch.criterion import LossCriterion
+from lossproof.torch.criterion import Criterion, LossCriterion
 from lossproof.train.arm import Arm
 from lossproof.train.loop import forward, rate_per_image
 from lossproof.train.member import Member, Row
@@ -230,9 +230,9 @@ class Measurer:
                     slopes.abs().view_as(y[at]) < self.dead_below[one.loss.label if one.loss else one.label]
                 )
                 dead[at] = total(flat.logical_and_(wrong[at]))
-        columns.append(
-            error.new_zeros(len(members)) if plain else trained.values(target, raw[0]).sum().unsqueeze(0)
-        )
+        none = error.new_zeros(len(members))
+        columns.append(none if plain else trained.values(target, raw[0]).sum().unsqueeze(0))
+        columns.append(none if plain else (log_temperature(trained) * len(target)).unsqueeze(0))
         square = error.square().flatten(2).sum(2)
         columns += [square.sum(1), total(error), (square / pixels).log10_().sum(1).mul_(-10), dead]
         alike = self.ssim(prediction[:, :seen], target[:seen]).sum(1) if seen else error.new_zeros(len(error))
@@ -251,7 +251,7 @@ class Measurer:
         norm: float,
     ) -> dict[str, float | str]:
         """A member's measures by name, from its sums over the images."""
-        *losses, trained_on, square, absolute, psnr, dead, ssim, rate = (value / count for value in totals)
+        *losses, trained_on, log_t, square, absolute, psnr, dead, ssim, rate = (value / count for value in totals)
         trained, label = member.criterion, None if member.loss is None else member.loss.label
         excesses = {
             name: value - self.floor(name, split, epoch)
@@ -264,11 +264,7 @@ class Measurer:
             "floor": NO_FLOOR if label is None else self.floor(label, split, epoch),
             "excess": NO_FLOOR if label is None else excesses[label],
             **({} if trained.unit is None else {"nats": trained_on}),
-            **(
-                {"temperature": float(trained.temperature.mean())}
-                if isinstance(trained, CalibratedCriterion)
-                else {}
-            ),
+            **({"temperature": math.exp(log_t)} if isinstance(trained, CalibratedCriterion) else {}),
             "rate": rate,
             "objective": (own if plain else trained_on) + member.beta * rate,
             **{EXCESS_UNDER + name: value for name, value in excesses.items()},
@@ -315,6 +311,11 @@ def runs(members: Sequence[Member]) -> Iterator[slice]:
         if stop == len(members) or members[stop].arm is not members[start].arm:
             yield slice(start, stop)
             start = stop
+
+
+def log_temperature(law: Criterion) -> Tensor:
+    """The mean of log T over all that have one, of the images last seen where each has its own; 0 for other laws."""
+    return law.log_temperature.detach().mean() if isinstance(law, CalibratedCriterion) else torch.zeros(())
 
 
 def train_subset(available: int, count: int) -> NDArray[np.int64]:

@@ -16,6 +16,7 @@ from lossproof.models import MODELS
 if TYPE_CHECKING:
     from lossproof.data import Images
     from lossproof.likelihood.integrand import Of
+    from lossproof.likelihood.temperature import Per
     from lossproof.torch.calibrated import How
 
 #: of a loss's entry in config.json, what decides its numbers
@@ -60,7 +61,7 @@ class Settings:
     calibrate: How | None = None  # how the losses' temperatures come about; None: losses as they are
     measure: str = "levels"  # that likelihoods are spread over, or "interval"
     of: Of = "loss"  # what is normalised, or "excess"
-    per: str = "all"  # values that share a temperature, or "channel"
+    per: Per = "all"  # values that share a temperature
     samples: int = 0  # of the importance-weighted bound; 0: no likelihood columns
     stack: str = "off"  # "on": members are trained side by side; config.json says why
     precision: str = "float32"  # of matrix products and convolutions in training, or "bfloat16"
@@ -96,7 +97,7 @@ def settle(
     calibrate: How | None = None,
     measure: str = "levels",
     of: Of = "loss",
-    per: str = "all",
+    per: Per = "all",
     samples: int = 0,
     precision: str = "float32",
 ) -> Settings:
@@ -149,12 +150,17 @@ def settle(
         ("calibrate", calibrate, (None, "learned", "solved")),
         ("measure", measure, ("levels", "interval")),
         ("of", of, ("loss", "excess")),
-        ("per", per, ("all", "channel")),
+        ("per", per, ("all", "channel", "image", "pixel")),
         ("precision", precision, ("float32", "bfloat16")),
     ):
         if value not in known:
-            words = [word for word in known if word]
-            raise LossproofError(f"{option}: expected {' or '.join(words)}, got {value!r}.")
+            *first, last = [word for word in known if word]
+            raise LossproofError(f"{option}: expected {', '.join(first)} or {last}, got {value!r}.")
+    if (calibrate, per) == ("learned", "image"):
+        raise LossproofError(
+            "per: expected all, channel or pixel with calibrate learned, got image: an image's own T cannot be learned, as "
+            "the next image has another. Use calibrate solved."
+        )
     if samples < 0:
         raise LossproofError(f"samples: expected at least 1, got {samples}.")
 

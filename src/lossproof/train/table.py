@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 RESULTS = "results.parquet"
 COLUMNS = ("member", "loss", "beta", "seed", "epoch", "split", "measure", "value", "reason")
 SPLITS = ("train", "test")
-EXCESS_UNDER = "excess:"
+EXCESS_UNDER, TRANSFORM = "excess:", "transform:"
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,9 @@ MEASURES: dict[str, Measure] = {
         "excess of always predicting the mean image", "nats per image", "", "baseline"
     ),
     "nats": Measure("-log likelihood of the law trained under", "nats per image", "", "own loss"),
-    "temperature": Measure("temperature T of the loss as a likelihood", "", "", "own loss"),
+    "temperature": Measure(
+        "temperature T of the loss as a likelihood (geometric mean of several)", "", "", "own loss"
+    ),
     "nll": Measure("reconstruction as a likelihood, -log q(x | z)", "nats per image", "lower", "likelihood"),
     "likelihood_rate": Measure("rate on the images of the likelihood", "nats per image", "", "likelihood"),
     "elbo": Measure("evidence lower bound", "nats per image", "higher", "likelihood"),
@@ -77,6 +79,12 @@ MEASURES: dict[str, Measure] = {
         "lower",
         "likelihood",
     ),
+    "density_nll_expected": Measure(
+        "reconstruction expected under the density", "nats of density per image", "", "density"
+    ),
+    "density_nll_observed": Measure(
+        "reconstruction observed on the same images, as a density", "nats of density per image", "", "density"
+    ),
     "zeros_expected": Measure("exact zeros expected under the law", "share of values", "", "calibration"),
     "zeros_observed": Measure("exact zeros in the images", "share of values", "", "calibration"),
     "ones_expected": Measure("exact ones expected under the law", "share of values", "", "calibration"),
@@ -89,15 +97,20 @@ MEASURES: dict[str, Measure] = {
 
 
 def describe(measure: str) -> Measure:
-    """The description of a measure, also of "excess:<loss>", a member's excess under any compared loss.
+    """The description of a measure, also of "excess:<loss>", a member's excess under any compared loss, and of
+    "transform:<k>/<n>", the share of values whose probability integral transform lies in the k-th of n equal parts.
 
-    >>> describe("excess:bce").title
-    'excess under bce'
+    >>> describe("excess:bce").title, describe("transform:3/10").title
+    ('excess under bce', 'probability integral transform from 0.3 to 0.4')
     """
     if measure.startswith(EXCESS_UNDER):
         return Measure(
             f"excess under {measure.removeprefix(EXCESS_UNDER)}", "nats per image", "lower", "every loss"
         )
+    if measure.startswith(TRANSFORM):
+        part, _, parts = measure.removeprefix(TRANSFORM).partition("/")
+        ends = f"{int(part) / int(parts):g} to {(int(part) + 1) / int(parts):g}"
+        return Measure(f"probability integral transform from {ends}", "share of values", "", "transform")
     if measure not in MEASURES:
         raise LossproofError(
             f"measure: expected one of {', '.join(MEASURES)} or {EXCESS_UNDER}<loss>, got {measure!r}."

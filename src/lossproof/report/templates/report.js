@@ -5,7 +5,8 @@
   const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
   // plotly keeps what it is given, so each drawing gets its own copy, coloured for the page as it is now
-  const themed = (figure) => {
+  const themed = (figure, width) => {
+    const narrow = width < 520; // there a legend below, of several rows, would lie on the axis' title
     const { data, layout } = structuredClone(figure);
     for (const trace of data) {
       const tone = colour("--" + ((trace.meta && trace.meta.tone) || "ink"));
@@ -30,8 +31,8 @@
       layout: {
         ...layout, autosize: true, dragmode: false, paper_bgcolor: colour("--paper"), plot_bgcolor: colour("--paper"),
         font: { family: getComputedStyle(document.body).fontFamily, size: 12.5, color: colour("--ink") },
-        margin: { l: 52, r: 10, t: 10, b: layout.showlegend ? 76 : 44 },
-        legend: { orientation: "h", y: -0.2, yanchor: "top", x: 0, itemwidth: 40, font: { size: 12 } },
+        margin: { l: 52, r: 10, t: 10, b: layout.showlegend && !narrow ? 76 : 44 },
+        legend: { orientation: "h", ...(narrow ? { y: 1.02, yanchor: "bottom" } : { y: -0.2, yanchor: "top" }), x: 0, itemwidth: 40, font: { size: 12 } },
         hoverlabel: { bgcolor: colour("--paper"), bordercolor: colour("--line"), font: { color: colour("--ink") }, namelength: -1 },
       },
     };
@@ -41,7 +42,7 @@
   const figureOf = (box) =>
     box.dataset.chooser ? stored.chooser[document.getElementById(box.dataset.chooser).value] : stored.figures[box.dataset.figure];
   const draw = (box) => {
-    const { data, layout } = themed(figureOf(box));
+    const { data, layout } = themed(figureOf(box), box.clientWidth);
     return Plotly.react(box, data, layout, config);
   };
   const boxes = [...document.querySelectorAll(".plot")];

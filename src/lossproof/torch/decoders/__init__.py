@@ -8,6 +8,7 @@ from lossproof.torch.decoders.base import Law
 from lossproof.torch.decoders.counts import BetaBinomial, Categorical
 from lossproof.torch.decoders.interval import ContinuousBernoulli
 from lossproof.torch.decoders.location import DiscretisedGaussian, DiscretisedLogistic, Gaussian, StudentT
+from lossproof.torch.decoders.student import DiscretisedStudentT
 
 LAWS: dict[str, type[Law]] = {
     law.id: law
@@ -17,6 +18,7 @@ LAWS: dict[str, type[Law]] = {
         DiscretisedLogistic,
         BetaBinomial,
         StudentT,
+        DiscretisedStudentT,
         Categorical,
         ContinuousBernoulli,
     )

@@ -203,6 +203,13 @@ class Law(Criterion):
                 below += mass * (value <= target + 1e-6)
             return below.clamp(max=1)
 
+    def entropy(self, raw: Tensor) -> Tensor:
+        """Expected nats of each value, (n, c, h, w); no gradient."""
+        with torch.no_grad():
+            like = raw.unflatten(1, (self.outputs, self.channels))[:, 0]
+            return -sum((mass * torch.log(mass.clamp(min=torch.finfo(mass.dtype).tiny))
+                         for mass in self._masses(self.heads(raw), like)), torch.zeros_like(like))  # fmt: skip
+
     def mass(self, raw: Tensor) -> Tensor:
         """The mass of every level, (n, c, h, w, levels): as many numbers as that, for a few images only."""
         with torch.no_grad():

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from lossproof.torch.decoders.base import Heads, Law
-from lossproof.torch.decoders.special import HALF_LOG_2PI, log1mexp, log_rising, normal_mass
+from lossproof.torch.decoders.special import HALF_LOG_2PI, log1mexp, log_rising, normal_mass, wide
 
 #: beyond it a scale, or degrees of freedom, are as good as infinite, and exp would overflow
 _LARGE = 30.0
@@ -26,9 +26,9 @@ class LocationScale(Law):
 
     def law(self, target: Tensor, heads: Heads, *, slopes: bool) -> tuple[Tensor, Heads]:
         """Nats of each value, with slopes in the location head (through the link), the log-scale and any others."""
-        m, log_s = self.centre(heads), heads[self.log_scale]
-        inverse = torch.exp(-log_s)
-        value, by_m, by_log_s, others = self.standard(target, (target - m) * inverse, inverse, heads, slopes)
+        m = self.centre(heads)
+        inverse = torch.exp(-heads[self.log_scale])
+        value, by_m, by_log_s, others = self.standard(target, m, inverse, heads, slopes)
         if not slopes:
             return value, {}
         by_m = by_m * inverse
@@ -44,9 +44,9 @@ class LocationScale(Law):
 
     @abstractmethod
     def standard(
-        self, target: Tensor, z: Tensor, inverse: Tensor, heads: Heads, slopes: bool
+        self, target: Tensor, m: Tensor, inverse: Tensor, heads: Heads, slopes: bool
     ) -> tuple[Tensor, Tensor, Tensor, Heads]:
-        """Nats at z = (y - m)/s; slopes in m/s (s held fixed) and in log s; those in other heads. ``inverse`` is 1/s."""
+        """Nats of y; slopes in m/s (s held fixed) and in log s; those in other heads. ``inverse`` is 1/s."""
 
     def mean_of(self, heads: Heads) -> Tensor:
         """The location."""
@@ -63,9 +63,10 @@ class Gaussian(LocationScale):
     id = "gaussian"
 
     def standard(
-        self, target: Tensor, z: Tensor, inverse: Tensor, heads: Heads, slopes: bool
+        self, target: Tensor, m: Tensor, inverse: Tensor, heads: Heads, slopes: bool
     ) -> tuple[Tensor, Tensor, Tensor, Heads]:
-        """z^2/2 + log s + log(sqrt(2 pi))."""
+        """z^2/2 + log s + log(sqrt(2 pi)), z = (y - m)/s."""
+        z = (target - m) * inverse
         square = z * z
         return 0.5 * square + (heads[self.log_scale] + HALF_LOG_2PI), -z, 1 - square, {}
 
@@ -83,6 +84,12 @@ class Gaussian(LocationScale):
             z = (target - self.centre(heads)) * torch.exp(-heads[self.log_scale])
             return torch.special.ndtr(z)
 
+    def entropy(self, raw: Tensor) -> Tensor:
+        """Expected nats of each value: log(sigma sqrt(2 pi e)); no gradient."""
+        with torch.no_grad():
+            heads = self.heads(raw)
+            return (heads[self.log_scale] + (HALF_LOG_2PI + 0.5)).expand_as(self.centre(heads))
+
 
 class StudentT(LocationScale):
     """Student's t density; its mean is the location where nu > 1."""
@@ -90,9 +97,10 @@ class StudentT(LocationScale):
     id = "student_t"
 
     def standard(
-        self, target: Tensor, z: Tensor, inverse: Tensor, heads: Heads, slopes: bool
+        self, target: Tensor, m: Tensor, inverse: Tensor, heads: Heads, slopes: bool
     ) -> tuple[Tensor, Tensor, Tensor, Heads]:
         """The logarithm of Gamma(nu/2)/Gamma((nu + 1)/2) keeps its digits for large nu, where the law is normal."""
+        z = (target - m) * inverse
         log_nu = heads["log_nu"].clamp(max=_LARGE)
         nu = torch.exp(log_nu)
         half, log_half = nu / 2, log_nu - math.log(2)
@@ -129,33 +137,52 @@ class StudentT(LocationScale):
             nu = torch.exp(heads["log_nu"].clamp(max=_LARGE)).expand_as(z)
             return torch.as_tensor(stdtr(nu.double().cpu().numpy(), z.double().cpu().numpy())).to(z)
 
+    def entropy(self, raw: Tensor) -> Tensor:
+        """Expected nats of each value; no gradient."""
+        with torch.no_grad():
+            heads = self.heads(raw)
+            nu = wide(torch.exp(heads["log_nu"].clamp(max=_LARGE)))
+            half, more = nu / 2, (nu + 1) / 2
+            own = more * (torch.digamma(more) - torch.digamma(half)) + 0.5 * torch.log(nu * math.pi)
+            own += torch.lgamma(half) - torch.lgamma(more)
+            return (own + heads[self.log_scale]).to(raw.dtype).expand_as(self.centre(heads))
+
 
 class OnLevels(LocationScale):
-    """The mass of a location-scale law between the middles of neighbouring levels, the tails in the first and last."""
+    """The mass of a location-scale law between the middles of neighbouring levels, the tails in the first and last.
+
+    Both neighbours compute the edge between them from the same numbers, so that it is the same bit for bit: what one
+    level gains by rounding the other loses, and in float32 too the mass sums to 1 within 1e-6.
+    """
 
     def standard(
-        self, target: Tensor, z: Tensor, inverse: Tensor, heads: Heads, slopes: bool
+        self, target: Tensor, m: Tensor, inverse: Tensor, heads: Heads, slopes: bool
     ) -> tuple[Tensor, Tensor, Tensor, Heads]:
-        """Nats of the level around z, one step of 1/n wide."""
+        """Nats of the level around y, one step of 1/n wide."""
         k = self.level(target)
-        width = inverse / self.n
-        value, by_m, by_log_s = self.between(
-            z, width, -heads[self.log_scale] - math.log(self.n), k == 0, k == self.n, slopes
-        )
-        return value, by_m, by_log_s, {}
+        a, b, width, log_width = self.edges(k, m, inverse, heads)
+        return *self.between(a, b, width, log_width, k == 0, k == self.n, slopes), {}
 
-    @abstractmethod
+    def edges(
+        self, k: Tensor, m: Tensor, inverse: Tensor, heads: Heads
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """In standard units, the edges of level k, their distance and its logarithm."""
+        centre, width = m * self.n, inverse / self.n
+        log_width = -heads[self.log_scale] - math.log(self.n)
+        return (k - 0.5 - centre) * width, (k + 0.5 - centre) * width, width, log_width
+
     def between(
-        self, z: Tensor, width: Tensor, log_width: Tensor, low: Tensor, high: Tensor, slopes: bool
+        self, a: Tensor, b: Tensor, width: Tensor, log_width: Tensor, low: Tensor, high: Tensor, slopes: bool
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Nats of the standard law between z -+ width/2, with slopes in a shift of the mean and in log s."""
+        """Nats of the standard law between a and b = a + width, with slopes in a shift of the mean and in log s."""
+        raise NotImplementedError
 
     @abstractmethod
-    def standard_cdf(self, z: Tensor) -> Tensor:
+    def standard_cdf(self, z: Tensor, heads: Heads) -> Tensor:
         """The distribution function of the standard law."""
 
     @abstractmethod
-    def spread_mean(self, u: Tensor, d: Tensor) -> Tensor:
+    def spread_mean(self, u: Tensor, d: Tensor, heads: Heads) -> Tensor:
         """The standard law's distribution function, integrated from u - d to u, over d."""
 
     def cdf(self, target: Tensor, raw: Tensor) -> Tensor:
@@ -164,13 +191,14 @@ class OnLevels(LocationScale):
             self._check(target)
             heads, k = self.heads(raw), self.level(target)
             edge = (k + 0.5) / self.n
-            below = self.standard_cdf((edge - self.centre(heads)) * torch.exp(-heads[self.log_scale]))
+            z = (edge - self.centre(heads)) * torch.exp(-heads[self.log_scale])
+            below = self.standard_cdf(z, heads)
             return torch.where(k == self.n, 1.0, below)
 
     def mean_of(self, heads: Heads) -> Tensor:
         """The mean of the law kept inside [0, 1], before rounding to levels: within half a level of the mass's mean."""
         inverse = torch.exp(-heads[self.log_scale].clamp(max=_LARGE))
-        return self.spread_mean(self.centre(heads) * inverse, inverse)
+        return self.spread_mean(self.centre(heads) * inverse, inverse, heads)
 
 
 class DiscretisedGaussian(OnLevels):
@@ -179,17 +207,17 @@ class DiscretisedGaussian(OnLevels):
     id = "discretised_gaussian"
 
     def between(
-        self, z: Tensor, width: Tensor, log_width: Tensor, low: Tensor, high: Tensor, slopes: bool
+        self, a: Tensor, b: Tensor, width: Tensor, log_width: Tensor, low: Tensor, high: Tensor, slopes: bool
     ) -> tuple[Tensor, Tensor, Tensor]:
         """See ``normal_mass``."""
-        value, shift, spread = normal_mass(z, width, log_width, low, high)
+        value, shift, spread = normal_mass(a, b, width, log_width, low, high)
         return -value, -shift, -spread
 
-    def standard_cdf(self, z: Tensor) -> Tensor:
+    def standard_cdf(self, z: Tensor, heads: Heads) -> Tensor:
         """Phi."""
         return torch.special.ndtr(z)
 
-    def spread_mean(self, u: Tensor, d: Tensor) -> Tensor:
+    def spread_mean(self, u: Tensor, d: Tensor, heads: Heads) -> Tensor:
         """The integral of Phi is x Phi(x) + phi(x); over a short way its middle value, and a second difference."""
 
         def integral(x: Tensor) -> Tensor:
@@ -208,10 +236,9 @@ class DiscretisedLogistic(OnLevels):
     id = "discretised_logistic"
 
     def between(
-        self, z: Tensor, width: Tensor, log_width: Tensor, low: Tensor, high: Tensor, slopes: bool
+        self, a: Tensor, b: Tensor, width: Tensor, log_width: Tensor, low: Tensor, high: Tensor, slopes: bool
     ) -> tuple[Tensor, Tensor, Tensor]:
         """log(sigmoid(b) - sigmoid(a)) = log(1 - exp(a - b)) - softplus(-b) - softplus(a); the ends lack some terms."""
-        a, b = z - width / 2, z + width / 2
         inside = ~(low | high)
         value = torch.where(high, 0.0, softplus(-b)) + torch.where(low, 0.0, softplus(a))
         value -= torch.where(inside, log1mexp(width, log_width), 0.0)
@@ -222,11 +249,11 @@ class DiscretisedLogistic(OnLevels):
         tiny = width.clamp(min=torch.finfo(width.dtype).tiny)
         return value, at_b - at_a, at_b * b - at_a * a + torch.where(inside, tiny / torch.expm1(tiny), 0.0)
 
-    def standard_cdf(self, z: Tensor) -> Tensor:
+    def standard_cdf(self, z: Tensor, heads: Heads) -> Tensor:
         """The logistic function."""
         return torch.sigmoid(z)
 
-    def spread_mean(self, u: Tensor, d: Tensor) -> Tensor:
+    def spread_mean(self, u: Tensor, d: Tensor, heads: Heads) -> Tensor:
         """The integral of the logistic function is softplus; its difference over a short way by log1p."""
         short = d < 15
         near = torch.log1p(torch.expm1(torch.where(short, d, 1.0)) * torch.sigmoid(u - d))

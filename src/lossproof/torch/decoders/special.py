@@ -11,6 +11,11 @@ HALF_LOG_2PI, _ROOT_2_PI, _ROOT_HALF = 0.5 * math.log(2 * math.pi), math.sqrt(2 
 _NARROW = 0.05
 
 
+def wide(x: Tensor) -> Tensor:
+    """The tensor in float64, for what float32 cannot sum; as it is on Apple's devices, which have no float64."""
+    return x if x.device.type == "mps" else x.double()
+
+
 def log1mexp(d: Tensor, log_d: Tensor) -> Tensor:
     """log(1 - exp(-d)) for d > 0, from d and its logarithm, which outlives the underflow of d.
 
@@ -80,9 +85,9 @@ def log_rising(x: Tensor, log_x: Tensor, k: Tensor, *, slope: bool = True) -> tu
 
 
 def normal_mass(
-    middle: Tensor, width: Tensor, log_width: Tensor, low: Tensor, high: Tensor
+    a: Tensor, b: Tensor, width: Tensor, log_width: Tensor, low: Tensor, high: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """log of a standard normal's mass between middle -+ width/2, with its derivatives.
+    """log of a standard normal's mass between a and b = a + width, with its derivatives.
 
     Where ``low`` is true the interval goes down to -inf, where ``high`` is true up to inf. Returns the log-mass, its
     derivative in a shift of the mean, and that in the log of the standard deviation (both ends move by -1 and by
@@ -90,30 +95,29 @@ def normal_mass(
     with the mean of t^2 as its correction: error below width^4).
 
     >>> no = torch.tensor(False)
-    >>> width = torch.tensor(2.0)
-    >>> normal_mass(torch.tensor(0.0), width, width.log(), no, no)[0].exp()  # one standard deviation about the mean
+    >>> one, width = torch.tensor(1.0), torch.tensor(2.0)
+    >>> normal_mass(-one, one, width, width.log(), no, no)[0].exp()  # one standard deviation about the mean
     tensor(0.6827)
     """
-    middle, width, log_width, low, high = torch.broadcast_tensors(middle, width, log_width, low, high)
+    a, b, width, log_width, low, high = torch.broadcast_tensors(a, b, width, log_width, low, high)
     tail = low | high
     # the mass of (a, b) is that of (-b, -a): the mean is made to lie above the middle, or the tail below
-    turned = torch.where(tail, high, middle > 0)
-    m = torch.where(turned, -middle, middle)
+    turned = torch.where(tail, high, a + b > 0)
+    lower, upper = torch.where(turned, -b, a), torch.where(turned, -a, b)
     narrow = (width < _NARROW) & ~tail
-    found = [torch.empty_like(m, memory_format=torch.contiguous_format).view(-1) for _ in range(3)]
-    flat = [part.reshape(-1) for part in (m, width, log_width)]
+    found = [torch.empty_like(a, memory_format=torch.contiguous_format).view(-1) for _ in range(3)]
+    flat = [part.reshape(-1) for part in (lower, upper, width, log_width)]
     for mask, law in ((tail, _lower_tail), (narrow, _narrow), (~(tail | narrow), _between)):
         index = mask.reshape(-1).nonzero().view(-1)
         if index.numel():
             for out, part in zip(found, law(*(f[index] for f in flat)), strict=True):
                 out[index] = part
-    value, shift, spread = (part.view(m.shape) for part in found)
+    value, shift, spread = (part.view(a.shape) for part in found)
     return value, torch.where(turned, -shift, shift), spread
 
 
-def _lower_tail(m: Tensor, width: Tensor, _log_width: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _lower_tail(_a: Tensor, b: Tensor, _width: Tensor, _log_width: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """log Phi at the interval's upper end."""
-    b = m + width / 2
     below = b <= 0
     scaled = torch.special.erfcx(b * -_ROOT_HALF)  # infinite where Phi is 1, and its slope 0
     value = torch.where(
@@ -123,11 +127,10 @@ def _lower_tail(m: Tensor, width: Tensor, _log_width: Tensor) -> tuple[Tensor, T
     return value, -at_b, -b * at_b
 
 
-def _between(m: Tensor, width: Tensor, _log_width: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _between(a: Tensor, b: Tensor, width: Tensor, _log_width: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Differences of erfcx where both ends are in the lower tail, of erf where 0 lies between them."""
-    a, b = m - width / 2, m + width / 2
     below = b <= 0
-    gap = torch.exp(width * m)
+    gap = torch.exp(width * (a + b) / 2)
     q = torch.special.erfcx(b * -_ROOT_HALF) - gap * torch.special.erfcx(a * -_ROOT_HALF)
     p = (torch.erf(b * _ROOT_HALF) - torch.erf(a * _ROOT_HALF)) / 2
     at_b = torch.where(below, _ROOT_2_PI / q, _density(b) / p)
@@ -136,8 +139,9 @@ def _between(m: Tensor, width: Tensor, _log_width: Tensor) -> tuple[Tensor, Tens
     return value, at_a - at_b, a * at_a - b * at_b
 
 
-def _narrow(m: Tensor, width: Tensor, log_width: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """A rectangle under exp(-m t), with the mean of t^2 there as its correction."""
+def _narrow(a: Tensor, b: Tensor, width: Tensor, log_width: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """A rectangle under exp(-m t), m the middle, with the mean of t^2 there as its correction."""
+    m = (a + b) / 2
     h, square, log_sinhc = _tilted(width * m)
     half = width * width * square / 2
     factor = torch.exp(half - width * width / 8)
@@ -162,4 +166,4 @@ def _tilted(u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return h, 0.25 - 2 * part, a / 2 + torch.log(-torch.expm1(-tiny) / tiny)
 
 
-__all__ = ["HALF_LOG_2PI", "log1mexp", "log_rising", "normal_mass"]
+__all__ = ["HALF_LOG_2PI", "log1mexp", "log_rising", "normal_mass", "wide"]
