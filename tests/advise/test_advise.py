@@ -24,7 +24,7 @@ from lossproof.advise.candidates import (
 )
 from lossproof.advise.criteria import COLUMNS
 from lossproof.advise.page import render, write
-from lossproof.advise.ranking import distinct, needs, rank, same
+from lossproof.advise.ranking import distinct, needs, proportional, rank, same
 from lossproof.advise.snippets import Recipe, snippets
 from lossproof.advise.traits import Traits
 from lossproof.catalogue import CATALOGUE, resolve
@@ -322,6 +322,52 @@ def test_the_keras_and_jax_lines_are_python_and_name_what_there_is():
         rest = () if beta is None else (np.zeros((2, 1), np.float32), np.zeros((2, 1), np.float32))
         assert math.isclose(float(scope["objective"](None, z, *rest, x)), 0.0, abs_tol=1e-6)
     assert ours.reconstruction_loss
+
+
+def test_a_parameter_fitted_to_the_data_is_certified_on_the_spot(digits):
+    fitted = ["mse", "huber(delta=0.022)"]
+    without = advise_facts(digits, "reconstruct", losses=fitted, budget=0, prove=False).table[fitted[1]]
+    assert {without[key].text for key in ("minimum", "functional", "alive", "slope")} == {"not shown"}
+    told: list[tuple[str, float]] = []
+    advice = advise_facts(
+        digits,
+        "reconstruct",
+        losses=fitted,
+        budget=0,
+        progress=lambda stage, share: told.append((stage, share)),
+    )
+    row = advice.table[fitted[1]]
+    cells = [row[key].text for key in ("minimum", "functional", "alive", "convex", "slope")]
+    assert cells == ["yes", "location M-estimate", "plateau", "no", "0.022"]
+    assert row["minimum"].source == "lossproof certify 'huber(delta=0.022)'"
+    assert ("certificates", 1.0) in told
+    # not at the default value either, whose certificate says "mean" on [0, 1]
+    assert Traits(resolve("huber")).functional() == "mean"
+
+
+def test_functionals_have_plain_names():
+    assert Traits(CATALOGUE["hellinger"]).functional() == "neither mean nor median"
+    assert Traits(CATALOGUE["mae"]).functional() == "median"
+    assert Traits(CATALOGUE["logcosh"]).functional() == "location M-estimate"
+    assert Traits(resolve("logcosh(a=3)")).functional() == ""
+
+
+def test_a_tie_goes_to_what_has_least_to_set_and_then_to_what_the_facts_ask_for(digits):
+    found, _ = gather_candidates(digits, ["mse", "bce", "huber(delta=0.1)"])
+    _, ranked = rank(found, digits, GOALS["reconstruct"])
+    order = [entry.candidate.label for entry in sorted(ranked, key=lambda entry: entry.preference)]
+    assert order == [
+        "bce",
+        "mse",
+        "huber(delta=0.1)",
+    ]  # half of the values are 0 or 1, where mse has a plateau
+
+
+def test_losses_are_the_same_up_to_a_constant_by_their_formulas_not_their_fit():
+    # on 0 and 1 these three are one law, and train in three ways
+    assert not proportional(CATALOGUE["mse"], CATALOGUE["mae"])
+    assert not proportional(CATALOGUE["mse"], CATALOGUE["bce"])
+    assert proportional(CATALOGUE["mse"], Loss(id="twice", title="", formula="2*(y - p)**2 + y"))
 
 
 def test_wrong_options_say_what_there_is():

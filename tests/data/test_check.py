@@ -12,7 +12,8 @@ from sklearn.datasets import load_digits
 
 from lossproof.catalogue import CATALOGUE
 from lossproof.data import check, load
-from lossproof.data.levels import BINS, levels_of
+from lossproof.data.levels import BINS
+from lossproof.data.scan import levels_of
 from lossproof.formula.errors import LossproofError
 
 

@@ -4,16 +4,27 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
+class Law:
+    """What a decoder's criterion is made for: images (channels, height, width), and their number of grey levels."""
+
+    shape: tuple[int, int, int]
+    levels: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Recipe:
     """What to train with: the loss, whether the decoder's last layer is linear in front of a sigmoid, the KL's weight.
 
-    ``beta`` is None for a model without a KL term; ``fix`` is a line of Python that the data needs first.
+    ``beta`` is None for a model without a KL term; ``fix`` is a line of Python that the data needs first. ``law`` is
+    there for a decoder, which torch alone has; ``instead`` is what to train with elsewhere.
     """
 
     loss: str
     from_logits: bool
     beta: float | None
     fix: str = ""
+    law: Law | None = None
+    instead: "Recipe | None" = None
 
 
 def snippets(recipe: Recipe) -> dict[str, str]:
@@ -25,7 +36,16 @@ def snippets(recipe: Recipe) -> dict[str, str]:
     loss = ReconstructionLoss("bce")  # nats per image: summed over an image, averaged over the batch
     objective = loss(decoder(code), x)  # decoder's last layer: linear; pictures: decoder(code).sigmoid()
     """
-    return {"torch": _torch(recipe), "keras": _keras(recipe), "jax": _jax(recipe)}
+    if recipe.law is None:
+        return {"torch": _torch(recipe), "keras": _keras(recipe), "jax": _jax(recipe)}
+    elsewhere = dict.fromkeys(("keras", "jax"), f"# {recipe.loss} is there for torch only")
+    if recipe.instead is not None:
+        others = snippets(recipe.instead)
+        elsewhere = {
+            name: f"{said}; the best of the losses instead:\n{others[name]}"
+            for name, said in elsewhere.items()
+        }
+    return {"torch": _torch_law(recipe, recipe.law), **elsewhere}
 
 
 _UNIT = "nats per image: summed over an image, averaged over the batch"
@@ -50,6 +70,26 @@ def _torch(recipe: Recipe) -> str:
         *lines,
         "kl = 0.5 * (mean.square() + logvar.exp() - 1 - logvar).sum(1).mean()  # summed over the code",
         f"{call} + {recipe.beta:g} * kl  # {shown}",
+    ])  # fmt: skip
+
+
+def _torch_law(recipe: Recipe, law: Law) -> str:
+    levels = "" if law.levels is None else f", levels={law.levels}"
+    lines = ["from lossproof.torch.decoders import criterion_for", ""]
+    lines += [f"{recipe.fix}  # first, once"] if recipe.fix else []
+    lines += [
+        f'law = criterion_for("{recipe.loss}", {law.shape}{levels})',
+        "# decoder's last layer: law.outputs * channels of x, linear; pictures: law.picture(raw)",
+        "# give the optimiser law.parameters.values() too, where there are any",
+        "raw = decoder(code)",
+        "nats = law.values(x, raw).sum((1, 2, 3)).mean()  # nats per image",
+    ]
+    if recipe.beta is None:
+        return "\n".join([*lines, "objective = nats"])
+    return "\n".join([
+        *lines,
+        "kl = 0.5 * (mean.square() + logvar.exp() - 1 - logvar).sum(1).mean()  # summed over the code",
+        "objective = nats + kl" if recipe.beta == 1 else f"objective = nats + {recipe.beta:g} * kl",
     ])  # fmt: skip
 
 

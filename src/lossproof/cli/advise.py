@@ -46,27 +46,15 @@ def command(
 
     Example: lossproof advise digits --goal sample --budget 20 --html advice.html
     """
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
     from lossproof.advise import advise
     from lossproof.advise.goals import goal_of
+    from lossproof.cli.reading import bar
 
     goal_of(goal)  # before anything is read
-    bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.percentage:3.0f} %"),
-        TimeElapsedColumn(),
-        console=Console(stderr=True),
-        transient=True,
-        disable=not Console(stderr=True).is_terminal,
-    )
-    with bar:
-        task = bar.add_task("reading", total=1.0)
+    with bar() as say:
         advice = advise(
             data, goal, losses=loss or None, budget=budget, seeds=seeds, size=size, grey=grey, key=key, strict=strict,
-            progress=lambda stage, share: bar.update(task, description=stage, completed=share),
+            progress=say,
         )  # fmt: skip
     if html is not None:
         from lossproof.advise.page import write

@@ -13,7 +13,7 @@ from lossproof.data.hub import read_hub
 from lossproof.data.images import Array, Images, Raw
 from lossproof.data.scale import scaling_of
 from lossproof.data.shape import as_channels, as_labels, as_nchw
-from lossproof.data.split import Split, split_indices
+from lossproof.data.split import Split, split_indices, split_note
 from lossproof.formula.errors import LossproofError, nearest
 
 NAMES = ("digits",)
@@ -87,7 +87,6 @@ def divide(raw: Raw, *, test_fraction: float, split: Split, seed: int) -> Raw:
     if raw.test is not None:
         return raw
     train, test = split_indices(len(raw.train), test_fraction, split, seed, raw.name)
-    how = f"drawn with seed {seed}" if split == "random" else "taken from the end"
     labels = raw.train_labels
     return replace(
         raw,
@@ -95,7 +94,7 @@ def divide(raw: Raw, *, test_fraction: float, split: Split, seed: int) -> Raw:
         test=raw.train[test],
         train_labels=None if labels is None else labels[train],
         test_labels=None if labels is None else labels[test],
-        notes=(*raw.notes, f"split: {len(test)} of {len(train) + len(test)} images for the test, {how}"),
+        notes=(*raw.notes, split_note(len(test), len(train) + len(test), split, seed)),
     )
 
 

@@ -36,3 +36,13 @@ def split_indices(
     tests = min(max(1, round(count * test_fraction)), count - 1)
     order = np.arange(count) if split == "tail" else np.random.default_rng(seed).permutation(count)
     return np.sort(order[: count - tests]), np.sort(order[count - tests :])
+
+
+def split_note(tests: int, count: int, split: str, seed: int) -> str:
+    """How images were split, for whoever reads the results.
+
+    >>> split_note(2, 10, "random", 0)
+    'split: 2 of 10 images for the test, drawn with seed 0'
+    """
+    how = f"drawn with seed {seed}" if split == "random" else "taken from the end"
+    return f"split: {tests} of {count} images for the test, {how}"
