@@ -52,6 +52,12 @@ class Advice:
     pilot: Pilot | None
     code: dict[str, str]
 
+    @property
+    def floors(self) -> dict[str, float | None]:
+        """Floor of each legal loss on the data, nats per image; None where it is unbounded below."""
+        cells = {label: row["floor"] for label, row in self.table.items()}
+        return {label: cell.value for label, cell in cells.items() if cell.source}
+
     def to_dict(self) -> dict[str, Any]:
         """Everything as plain values for JSON; NaN and infinities become None."""
         return {
@@ -188,9 +194,7 @@ def advise_facts(
 
 def _activation(candidate: Candidate, facts: Facts) -> str:
     if isinstance(candidate.loss, Decoder):
-        names = ", ".join(
-            head.title for head in candidate.loss.heads if candidate.loss.place(head) == "pixel"
-        )
+        names = ", ".join(head.name for head in candidate.loss.heads if candidate.loss.place(head) == "pixel")
         outputs = "1 output" if candidate.outputs == 1 else f"{candidate.outputs} outputs"
         return f"none: {outputs} a value ({names}), as they are"
     if facts.unit:

@@ -75,9 +75,10 @@ def _row(candidate: Candidate, facts: Facts, pilot: Pilot | None, traits: Traits
     return {
         "minimum": _answer(traits, "minimum", {"holds": "yes", "refuted": "no"}),
         "functional": _functional(traits),
-        "floor": Cell("none" if candidate.floor is None else f"{candidate.floor:.4g}", candidate.floor,
-                      candidate.floor_reason, "floor of every value, by its formula"),
-        "alive": _answer(traits, "alive", {"holds": "gradient stays", "refuted": "plateau"}),
+        "floor": Cell("" if candidate.decoder else "none" if candidate.floor is None else f"{candidate.floor:.4g}",
+                      candidate.floor, candidate.floor_reason,
+                      "" if candidate.decoder else "floor of every value, by its formula"),
+        "alive": _answer(traits, "alive", {"holds": "alive", "refuted": "plateau"}),
         "convex": _answer(traits, "convex-logits", {"holds": "yes", "refuted": "no"}),
         "slope": _slope(traits),
         "likelihood": _likelihood(candidate, facts),
@@ -170,7 +171,7 @@ def _pilot(candidate: Candidate, pilot: Pilot | None) -> Cell:
     if pilot is None or row is None:
         return Cell("", None, "not in the pilot", "")
     if row.reason:
-        return Cell("ended early", _finite(row.mean), row.reason, "pilot")
+        return Cell("ended", _finite(row.mean), row.reason, "pilot")
     spread = (
         f"{row.behind:+.3g} [{row.low:.3g}, {row.high:.3g}] beside the best" if row.behind else "the best"
     )

@@ -22,7 +22,7 @@ MARGIN = 0.01
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """Something the facts ask of a loss: a certificate's requirement, or the law's fit, with the reason in words."""
+    """Something the facts ask of a loss: a certificate's requirement, or a likelihood, with the fact behind it in words."""
 
     requirement: str
     reason: str
@@ -46,19 +46,19 @@ class Ranked:
 def needs(facts: Facts, goal: Goal) -> tuple[Need, ...]:
     """What the facts ask for, most important first; the fit of the law comes after all of these."""
     if facts.one_bit:
-        bits = "the values are 0 and 1: p is to be their probability"
+        bits = "the values are 0 and 1"
         return (
             Need("proper", bits),
-            Need(LIKELIHOOD, "a law of 0 and 1 is needed, and p is to be its parameter"),
+            Need(LIKELIHOOD, bits),
             Need("alive", "all values are 0 or 1, where the sigmoid saturates"),
         )
     asked: list[Need] = []
     if facts.noisy:
         return ()
     if not goal.law_first:
-        asked.append(Need("mean", "no pixel noise was found: p is to be the mean of what the code allows"))
+        asked.append(Need("mean", "no pixel noise was found"))
     ends = facts.at_zero + facts.at_one
-    if ends > AT_ENDS:
+    if ends > AT_ENDS and facts.unit:  # else the output is linear, and nothing saturates
         asked.append(
             Need("alive", f"{100 * ends:.3g} % of the values are 0 or 1, where the sigmoid saturates")
         )

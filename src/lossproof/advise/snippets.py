@@ -69,7 +69,7 @@ def _torch(recipe: Recipe) -> str:
     return "\n".join([
         *lines,
         "kl = 0.5 * (mean.square() + logvar.exp() - 1 - logvar).sum(1).mean()  # summed over the code",
-        f"{call} + {recipe.beta:g} * kl  # {shown}",
+        f"{call} + {recipe.beta:.3g} * kl  # {shown}",
     ])  # fmt: skip
 
 
@@ -89,23 +89,32 @@ def _torch_law(recipe: Recipe, law: Law) -> str:
     return "\n".join([
         *lines,
         "kl = 0.5 * (mean.square() + logvar.exp() - 1 - logvar).sum(1).mean()  # summed over the code",
-        "objective = nats + kl" if recipe.beta == 1 else f"objective = nats + {recipe.beta:g} * kl",
+        "objective = nats + kl" if recipe.beta == 1 else f"objective = nats + {recipe.beta:.3g} * kl",
     ])  # fmt: skip
 
 
 def _keras(recipe: Recipe) -> str:
     lines = ["from lossproof.keras import ReconstructionLoss", ""]
+    if recipe.beta is not None:
+        lines = [
+            "import keras",
+            *lines,
+            "",
+            *_SAMPLING.format(beta=f"{recipe.beta:.3g}").splitlines(),
+            "",
+            "",
+        ]
     lines += [f"{recipe.fix}  # first, once"] if recipe.fix else []
     lines.append(f"loss = ReconstructionLoss({_call(recipe)})  # {_UNIT}")
     shown = _shown(recipe, "keras.ops.sigmoid(decoder(code))")
-    if recipe.beta is None:
-        return "\n".join([*lines, f'model.compile(optimizer="adam", loss=loss)  # {shown}'])
-    return "\n".join([
-        *lines,
-        f"# in the sampling layer's call: self.add_loss({recipe.beta:g} * kl), with",
-        "# kl = 0.5 * ops.mean(ops.sum(mean**2 + ops.exp(logvar) - 1 - logvar, axis=1))",
-        f'model.compile(optimizer="adam", loss=loss)  # {shown}',
-    ])  # fmt: skip
+    return "\n".join([*lines, f'model.compile(optimizer="adam", loss=loss)  # {shown}'])
+
+
+_SAMPLING = """class Sampling(keras.layers.Layer):  # between encoder and decoder: code = Sampling()(mean, logvar)
+    def call(self, mean, logvar):
+        square = mean**2 + keras.ops.exp(logvar) - 1 - logvar
+        self.add_loss({beta} * 0.5 * keras.ops.mean(keras.ops.sum(square, axis=1)))  # the KL, summed over the code
+        return mean + keras.ops.exp(0.5 * logvar) * keras.random.normal(keras.ops.shape(mean))"""
 
 
 def _jax(recipe: Recipe) -> str:
@@ -120,5 +129,5 @@ def _jax(recipe: Recipe) -> str:
         "",
         "def objective(params, code, mean, logvar, x):",
         "    kl = 0.5 * jnp.mean(jnp.sum(mean**2 + jnp.exp(logvar) - 1 - logvar, axis=1))",
-        f"    return {call} + {recipe.beta:g} * kl  # {shown}",
+        f"    return {call} + {recipe.beta:.3g} * kl  # {shown}",
     ])  # fmt: skip

@@ -14,7 +14,7 @@ from lossproof.prove.committed import committed as committed_text
 
 LINES = ("minimum", "mean", "proper", "convex_logits", "lipschitz", "saturation")
 SECONDS = 30.0  # for a certificate made on the spot; it takes three or so
-_FUNCTIONALS = {"location M-estimator": "location M-estimate"}
+_FUNCTIONALS = {"location M-estimator": "M-estimate"}
 PROVERS = 2  # at a time, each in a process of its own
 
 
@@ -90,7 +90,7 @@ class Traits:
         return (math.inf if value == "inf" else float(value[1])), self.source
 
     def functional(self) -> str:
-        """What the minimiser of the expected loss is: "mean", "median", "location M-estimate", ...; "" if unknown."""
+        """What the minimiser of the expected loss is: "mean", "median", "M-estimate", ...; "" if unknown."""
         line = None if self.certificate is None else self.certificate.lines.get("consistency")
         details: Mapping[str, Any] = {} if line is None else line.details
         name = str(details.get("functional") or "")
