@@ -92,6 +92,14 @@ def test_the_law_is_that_of_affine_heads(digits, bench):
     assert len(found.by_image) == len(y) // 2
 
 
+def test_a_decoder_s_law_is_judged_on_other_images_than_it_was_fitted_to(digits):
+    bench = Bench(digits)
+    before = decoder_law(DECODERS["discretised_logistic"], bench)
+    bench.y = bench.y.copy()
+    bench.y[1::2] = np.random.default_rng(0).permutation(bench.y[1::2].ravel()).reshape(bench.y[1::2].shape)
+    assert decoder_law(DECODERS["discretised_logistic"], bench).nats > before.nats + 1
+
+
 def test_a_law_with_a_scale_of_its_own_wins_where_the_noise_grows_with_the_value():
     rng = np.random.default_rng(0)
     g = np.linspace(0, np.pi, 12)

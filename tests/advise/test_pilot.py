@@ -52,6 +52,15 @@ def test_a_pilot_that_has_learnt_nothing_says_so(facts, candidates):
     assert pilot.chosen == candidates[0].label
 
 
+def test_a_bound_below_the_histogram_s_has_learnt_something(facts, candidates):
+    from dataclasses import replace
+
+    easy = replace(facts, histogram_bits=(9.0, 9.0))
+    assert run_pilot(candidates, easy, GOALS["sample"], laps=1, seeds=2).conclusive
+    assert not run_pilot(candidates, facts, GOALS["sample"], laps=1, seeds=2).conclusive
+    assert not run_pilot(candidates, easy, GOALS["reconstruct"], laps=1, seeds=2).conclusive
+
+
 def test_the_budget_in_seconds_is_kept(facts, candidates):
     shares: list[float] = []
     pilot = run_pilot(candidates, facts, GOALS["reconstruct"], budget=0.01, seeds=2, progress=shares.append)

@@ -154,7 +154,7 @@ class _Pass:
                 if not len(flat):
                     return
         self.counter.feed(np.ascontiguousarray(flat).reshape(-1))
-        chosen = flat if self.every == 1 else flat[numbers % self.every == 0]
+        chosen = flat[-self.count % self.every :: self.every]
         if len(chosen):
             self.pixels.feed(chosen)
             self.spectrum.feed(chosen.astype(np.float64))
