@@ -256,6 +256,7 @@ def test_continuous_values_share_bins_and_keep_the_ends():
     x = np.random.default_rng(0).random((40, 1, 64, 64))
     x[0, 0, 0], x[0, 0, 1, :9] = 0, 1
     x[0, 0, 2, :9] = 1 - 1e-9
+    x[0, 0, 3, :9] = 1e-9
     found = levels_of(x)
     assert not found.exact
     assert found.values.size <= BINS + 2
