@@ -12,7 +12,7 @@ unexport PYTHONPATH
 
 CLI_DOCS = $(BIN)/python -m typer lossproof.cli utils docs --name lossproof --title "Command line"
 
-.PHONY: help demo test lint types unit docs generate certificates bench bench-peers bench-losses bench-stack bench-engines bench-advice bench-likelihoods accuracy soundness soundness-nightly browser clean
+.PHONY: help demo test lint types unit docs generate certificates bench bench-peers bench-losses bench-stack bench-engines bench-advice bench-large bench-likelihoods accuracy soundness soundness-nightly browser clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -79,7 +79,10 @@ bench-engines: $(VENV)/.dev ## what engines cost; writes docs/sweeps.md
 	$(BIN)/python benchmarks/engines.py --write docs/sweeps.md
 
 bench-advice: $(VENV)/.run ## how good the advice is, DATA=folder of sets; writes docs/advice.md
-	$(BIN)/python benchmarks/advice.py --data $(or $(DATA),data) --out build/advice && $(BIN)/python benchmarks/advice.py --out build/advice --write
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/advice.py --data $(or $(DATA),data) && $(BIN)/python benchmarks/advice.py --write
+
+bench-large: $(VENV)/.run ## memory and time on 20 GB and 100,000 pictures, made for it; writes docs/performance.md
+	$(BIN)/python benchmarks/large.py
 
 bench-likelihoods: $(VENV)/.run ## losses in bits per pixel on each set, DATA=folder of sets; writes docs/likelihoods.md
 	$(BIN)/python benchmarks/likelihoods.py --data $(or $(DATA),data)

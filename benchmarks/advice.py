@@ -4,9 +4,9 @@
     python benchmarks/advice.py --part real --data FOLDER         regret of a longer run on real sets
     python benchmarks/advice.py --write                           the page from what was measured
 
-Measurements are kept as JSON beside each other in --out, so that parts can be run one after the other and a part
-that was stopped goes on. A draw is right if the advised loss is in the set that its construction implies; regret is
-the advised loss's value of the goal's measure minus the best one's, both from a run in which no loss ends early.
+Measurements are kept as JSON beside each other in --out, so that a run that was stopped goes on. A draw is right if the
+advised loss is in the set that its construction implies; regret is the advised loss's value of the goal's measure minus
+the best one's, both from runs of all candidates in which no loss ends early, on images that the advice did not see.
 """
 
 from __future__ import annotations
@@ -16,30 +16,32 @@ import json
 import math
 import sys
 import time
-import zipfile
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from lossproof.advise.advice import Advice, advise_facts, heavy_tailed
+from lossproof.advise.advice import advise_facts
 from lossproof.advise.candidates import Bench, gather_candidates
 from lossproof.advise.goals import GOALS
-from lossproof.advise.pilot import run_pilot
+from lossproof.advise.pilot_measure import Judge
+from lossproof.advise.pilot_train import Arena
 from lossproof.advise.ranking import distinct, rank
 from lossproof.catalogue import resolve
-from lossproof.data.facts_stream import SAMPLE_IMAGES, Facts, gather
+from lossproof.data.facts_stream import Facts, gather
 from lossproof.data.stream import open_stream
 from lossproof.lower import function
+from lossproof.train.comparison import intra_op_threads
+from lossproof.train.settings import slug
+
+sys.path.insert(0, str(Path(__file__).parent))
+from advice_page import FIRST_SEED, FULL_STEPS, KINDS, LAW_GOALS, PILOT_STEPS, REAL_SEEDS, page
+from advice_sets import NOISES, SETS, Cut, facts_of, images_of, sets, spoilt, unit
 
 Floats = npt.NDArray[np.float64]
-KINDS = ("Bernoulli pixels", "Gaussian noise", "salt and pepper", "Laplace noise", "heavy tails")
-LAW_GOALS = ("reconstruct", "denoise", "sample")
-SETS = ("digits", "MNIST", "Fashion-MNIST", "Frey", "Olivetti", "Omniglot")
-FULL_LAPS, ADVICE_LAPS, REAL_SEEDS = 30, 9, 3
 
 
 def smooth(rng: np.random.Generator, count: int, side: int) -> Floats:
@@ -128,214 +130,150 @@ def synthetic(first: int, draws: int, out: Path) -> None:
             print(kind, seed, said, row["right"], flush=True)
 
 
-def omniglot(path: Path, side: int = 35) -> npt.NDArray[Any]:
-    """The first small set, ink 1, each 3 x 3 pixels one: ink if any of them is."""
-    from PIL import Image
-
-    images = []
-    with zipfile.ZipFile(path) as archive:
-        for name in sorted(n for n in archive.namelist() if n.endswith(".png")):
-            with archive.open(name) as file, Image.open(file) as picture:
-                ink = ~np.asarray(picture.convert("1"))
-            images.append(ink.reshape(side, 3, side, 3).any(axis=(1, 3)))
-    return np.stack(images)
+def settings_of(steps: int, images: int) -> int:
+    """Epochs of about so many steps: batches of 64, of 16 for fewer than 500 images."""
+    return math.ceil(steps / math.ceil(images / (64 if images >= 500 else 16)))
 
 
-def olivetti(path: Path) -> npt.NDArray[Any]:
-    from scipy.io import loadmat
-
-    faces = loadmat(path)["faces"]
-    return np.ascontiguousarray(faces.T.reshape(400, 64, 64).transpose(0, 2, 1))
-
-
-def real(folder: Path) -> dict[str, Callable[[], object]]:
-    """How each real set is read."""
-    return {
-        "digits": lambda: "digits",
-        "MNIST": lambda: folder / "mnist",
-        "Fashion-MNIST": lambda: folder / "fashion-mnist",
-        "Frey": lambda: folder / "frey-faces" / "freyfaces-uint8.npy",
-        "Olivetti": lambda: olivetti(folder / "olivetti-faces" / "olivettifaces.mat"),
-        "Omniglot": lambda: omniglot(folder / "omniglot" / "images_background_small1.zip"),
-    }
-
-
-def regret(name: str, facts: Facts, goal: str, judged: Any, out: Path, laps: int) -> None:
-    """Advice from a short pilot, and the regret of its loss in a run in which no loss ends early."""
-    path = out / f"real-{SETS.index(name)}-{goal}.json"
-    if path.exists():
+def truth(case: Case, labels: Sequence[str], out: Path) -> None:
+    """Train losses for the whole run, no one ends early, and measure them on what was kept back; a file a loss."""
+    todo = [label for label in labels if not case.truth_file(out, label).exists()]
+    if not todo:
         return
+    images = images_of(case.cut, case.facts)
+    wanted = ("anomaly", "moved", *(["neighbours"] if images.test_labels is not None else []))
+    clean = None if case.clean is None else unit(case.clean)[:, None].astype(np.float32)
+    laps = settings_of(FULL_STEPS, len(images.train))
+    by_label = {c.label: c for c in case.judged[0]}
+    with intra_op_threads(1):
+        judge = Judge(images, case.facts, wanted if case.model == "ae" else (), clean)
+        for label in todo:
+            started = time.process_time()
+            arena = Arena([by_label[label]], images, case.model, range(FIRST_SEED, FIRST_SEED + REAL_SEEDS))
+            for _ in range(laps):
+                arena.lap()
+            found = judge.measures(arena.members[label])
+            row = {
+                "set": case.name, "kind": case.kind, "label": label, "decoder": by_label[label].decoder,
+                "measures": {name: [float(v) for v in values] for name, values in found.items()},
+                "train": len(images.train), "test": len(images.test), "laps": laps, "seeds": REAL_SEEDS,
+                "mean_image": judge.mean_image, "seconds": time.process_time() - started,
+            }  # fmt: skip
+            case.truth_file(out, label).write_text(json.dumps(row))
+            print(case.name, case.kind, label, f"{row['seconds']:.0f} s", flush=True)
+
+
+def advised(case: Case, goal: str, out: Path) -> dict[str, Any]:
+    """What is advised for a goal, with a pilot and without one, from what the user has alone."""
+    path = case.advice_file(out, goal)
+    if path.exists():
+        return dict(json.loads(path.read_text()))
     started = time.process_time()
-    advice: Advice = advise_facts(facts, goal, laps=ADVICE_LAPS, seeds=REAL_SEEDS, judged=judged, prove=False)
-    bare: Advice = advise_facts(facts, goal, budget=0, judged=judged, prove=False)
-    _, ranked = rank(judged[0], facts, GOALS[goal])
-    tried = distinct(ranked, 5)
-    labels = {c.label for c in tried}
-    tried += [c for c in judged[0] if c.label in {advice.loss, bare.loss} - labels]
-    heavy = heavy_tailed(ranked, facts)
-    full = run_pilot(tried, facts, GOALS[goal], heavy=heavy, laps=laps, seeds=REAL_SEEDS, halve=False)
-    rows = {row.label: row for row in full.rows}
-
-    def fate(label: str) -> dict[str, Any]:
-        row = rows[label]
-        return {"loss": label, "value": row.mean, "regret": row.behind, "low": row.low, "high": row.high,
-                "within": not row.separated}  # fmt: skip
-
-    assert advice.pilot is not None
-    result = {
-        "set": name, "goal": goal, "measure": full.title, "best": full.rows[0].label, "best_value": full.rows[0].mean,
-        "advised": fate(advice.loss), "without_pilot": fate(bare.loss), "conclusive": advice.pilot.conclusive,
-        "all": {label: row.mean for label, row in rows.items()}, "laps": laps, "train": full.train,
-        "seeds": full.seeds, "seconds": time.process_time() - started,
+    count = len(case.facts.sample)
+    laps = settings_of(PILOT_STEPS, count - min(400, count // 4))
+    known = advise_facts(case.facts, goal, laps=laps, judged=case.judged, prove=False)
+    bare = advise_facts(case.facts, goal, budget=0, judged=case.judged, prove=False)
+    assert known.pilot is not None
+    row = {
+        "set": case.name, "kind": case.kind, "goal": goal, "advised": known.loss, "without_pilot": bare.loss,
+        "conclusive": known.pilot.conclusive, "words": known.pilot.words, "noisy": case.facts.noisy, "laps": laps,
+        "tried": {r.label: [r.mean, r.epochs] for r in known.pilot.rows}, "seconds": time.process_time() - started,
     }  # fmt: skip
-    path.write_text(json.dumps(result))
-    print(name, goal, result["advised"], "best", result["best"], flush=True)
+    path.write_text(json.dumps(row))
+    print(case.name, case.kind, goal, known.loss, "| without a pilot", bare.loss, flush=True)
+    return row
 
 
-def real_sets(folder: Path, goals: list[str], sets: list[str], out: Path, laps: int, most: int) -> None:
-    read = real(folder)
-    for name in sets:
-        todo = [goal for goal in goals if not (out / f"real-{SETS.index(name)}-{goal}.json").exists()]
-        if not todo:
-            continue
-        facts = gather(open_stream(read[name]()))
-        judged = gather_candidates(facts, bench=Bench(facts))
-        labels = None if facts.sample_labels is None else facts.sample_labels[:most]
-        facts = replace(
-            facts,
-            sample=facts.sample[:most],
-            sample_numbers=facts.sample_numbers[:most],
-            sample_labels=labels,
-        )
-        for goal in todo:
-            regret(name, facts, goal, judged, out, laps)
+def real_sets(folder: Path, goals: Sequence[str], names: Sequence[str], out: Path, *, only: str) -> None:
+    """Truth and advice for each set: for denoising on the set with noise, for all other goals as it is."""
+    read = sets(folder)
+    for name in names:
+        cut = read[name]()
+        cases = [Case.plain(name, cut)] if set(goals) - {"denoise"} else []
+        if "denoise" in goals:
+            cases += [Case.spoilt(name, cut, noise) for noise in NOISES]
+        for case in cases:
+            mine = [goal for goal in goals if (goal == "denoise") == bool(case.noise)]
+            said = [advised(case, goal, out) for goal in mine] if only != "truth" else []
+            for model in dict.fromkeys(GOALS[goal].model for goal in mine) if only != "advice" else ():
+                at = replace(case, model=model)
+                # in an autoencoder, decoders are judged for representing alone
+                decoders = any(GOALS[goal].decoders for goal in mine if GOALS[goal].model == model)
+                every = [c.label for c in at.candidates() if decoders or not c.decoder]
+                more = [row[key] for row in said for key in ("advised", "without_pilot")
+                        if GOALS[row["goal"]].model == model]  # fmt: skip
+                truth(at, list(dict.fromkeys([*every, *more])), out)
 
 
-def page(out: Path) -> str:
-    """docs/advice.md from the measurements."""
-    drawn = [json.loads(p.read_text()) for p in sorted(out.glob("synthetic-*.json"))]
-    sets = [json.loads(p.read_text()) for p in sorted(out.glob("real-*.json"))]
-    lines = [
-        "# How good is the advice?",
-        "",
-        "<!-- written by benchmarks/advice.py; do not edit -->",
-        "",
-        "`lossproof advise` on data whose right answer is known by construction, and on real images, misses included.",
-        "",
-        "## Draws with a known answer",
-        "",
-        "Smooth images of 15 directions (12, 16 or 20 pixels a side, 500 to 1,200 of them), with pixels drawn from a",
-        "known law; half of the noisy sets are stored as bytes, half as floats that may leave [0, 1]. Advice without a",
-        "pilot. Right means: for Bernoulli pixels exp(-loss) is Bernoulli's mass; for Gaussian and Laplace noise the loss",
-        "is a multiple of the square, of the absolute value; for salt and pepper and for heavy tails (Student's t, 1 to 3",
-        "degrees of freedom) the loss's slope at a residual of 0.5 is at most twice that at 0.05.",
-        "",
-        "| pixels | draws | " + " | ".join(LAW_GOALS) + " | advised |",
-        "| --- | ---: | " + " | ".join("---:" for _ in LAW_GOALS) + " | --- |",
-    ]
-    good = total = 0
-    for kind in KINDS:
-        rows = [row for row in drawn if row["kind"] == kind]
-        if not rows:
-            continue
-        counts = [sum(row["right"][goal] for row in rows) for goal in LAW_GOALS]
-        good, total = good + sum(counts), total + len(rows) * len(LAW_GOALS)
-        families: dict[str, int] = {}
-        for row in rows:
-            for loss in row["advised"].values():
-                name = resolve(loss).id
-                families[name] = families.get(name, 0) + 1
-        said = ", ".join(f"{name} {n}" for name, n in sorted(families.items(), key=lambda item: -item[1]))
-        lines.append(f"| {kind} | {len(rows)} | " + " | ".join(map(str, counts)) + f" | {said} |")
-    whole = sum(all(row["right"].values()) for row in drawn)
-    if drawn:
-        lines += [
-            "",
-            f"{whole} of {len(drawn)} draws are right for every goal: {100 * whole / len(drawn):.1f} % (goal: 90 %); "
-            f"{good} of {total} answers. Without a pilot the goals share their facts, so that the answers to one draw are",
-            "hardly independent. Seeds below 100 were looked at while the rules were written; these start at 100.",
-            "",
-        ]
-    wrong = [(row, goal) for row in drawn for goal in LAW_GOALS if not row["right"][goal]]
-    if wrong:
-        lines += ["Misses:", ""]
-        lines += [f"- {row['kind']}, draw {row['seed']}, {goal}: {row['advised'][goal]} ({_constants(row['known'])})"
-                  for row, goal in wrong] + [""]  # fmt: skip
-    if sets:
-        lines += _real_lines(sets)
-    return "\n".join(lines) + "\n"
+@dataclass(frozen=True)
+class Case:
+    """A set as it is, or with noise; ``clean`` are the images kept back before the noise. ``model`` is ae or vae."""
 
+    name: str
+    cut: Cut
+    facts: Facts
+    judged: Any
+    noise: str = ""
+    clean: npt.NDArray[Any] | None = None
+    model: str = "ae"
 
-def _constants(known: dict[str, float]) -> str:
-    return ", ".join(f"{name} {value:.3g}" for name, value in known.items())
+    @classmethod
+    def plain(cls, name: str, cut: Cut) -> Case:
+        facts = facts_of(cut, name)
+        return cls(name, cut, facts, gather_candidates(facts, bench=Bench(facts)))
 
+    @classmethod
+    def spoilt(cls, name: str, cut: Cut, noise: str) -> Case:
+        worse = replace(cut, has=spoilt(cut.has, noise, 1), kept=spoilt(cut.kept, noise, 2))
+        facts = facts_of(worse, f"{name} with {noise} noise")
+        return cls(name, worse, facts, gather_candidates(facts, bench=Bench(facts)), noise, cut.kept)
 
-def _real_lines(sets: list[dict[str, Any]]) -> list[str]:
-    first = sets[0]
-    lines = [
-        "## Regret on real images",
-        "",
-        f"The advice comes from a pilot of {ADVICE_LAPS} epochs with halving, and beside it without one. Then every "
-        f"candidate of the pilot is trained for {first['laps']} epochs (at most {max(s['train'] for s in sets)} images, "
-        f"{first['seeds']} seeds, nothing ends early). Regret: the advised loss's value of the goal's measure minus the "
-        "best one's, with the 95 % interval of the paired difference over seeds; within: the interval reaches 0.",
-        "",
-        "| set | goal | measure | best | advised | regret | within | without a pilot | regret | within |",
-        "| --- | --- | --- | --- | --- | ---: | --- | --- | ---: | --- |",
-    ]
-    for row in sets:
-        cells = [row["set"], row["goal"], row["measure"], f"{row['best']} ({row['best_value']:.4g})"]
-        for key in ("advised", "without_pilot"):
-            fate = row[key]
-            interval = f" [{fate['low']:.2g}, {fate['high']:.2g}]" if fate["regret"] else ""
-            cells += [fate["loss"], f"{fate['regret']:.2g}{interval}", "yes" if fate["within"] else "**no**"]
-        lines.append("| " + " | ".join(cells) + " |")
-    lines.append("")
-    for goal in dict.fromkeys(row["goal"] for row in sets):
-        rows = [row for row in sets if row["goal"] == goal]
-        within = sum(row["advised"]["within"] for row in rows)
-        bare = sum(row["without_pilot"]["within"] for row in rows)
-        lines.append(f"- {goal}: within the seeds' interval on {within} of {len(rows)} sets with the pilot, {bare} without "
-                     "(goal: 5 of 6).")  # fmt: skip
-        missing = [name for name in SETS if name not in {row["set"] for row in rows}]
-        lines += [f"  Not measured yet: {', '.join(missing)}."] if missing else []
-    return lines
+    @property
+    def kind(self) -> str:
+        return f"{self.model} {self.noise}".strip()
+
+    def candidates(self) -> list[Any]:
+        """Candidates whose laws differ: of those that are another times a constant, the simplest."""
+        ranked = rank(self.judged[0], self.facts, GOALS["sample"])[1]
+        return distinct(ranked, len(ranked))
+
+    def truth_file(self, out: Path, label: str) -> Path:
+        return out / f"truth-{slug(f'{self.name} {self.kind} {label}')}.json"
+
+    def advice_file(self, out: Path, goal: str) -> Path:
+        return out / f"advice-{slug(f'{self.name} {self.noise} {goal}')}.json"
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--part", choices=("synthetic", "real"))
+    parser.add_argument("--part", choices=("synthetic", "real", "both"), default="both")
     parser.add_argument("--draws", type=int, default=8)
     parser.add_argument(
         "--first", type=int, default=100, help="first seed; below 100 were looked at while it was written"
     )
     parser.add_argument("--data", type=Path, help="folder that holds mnist/, frey-faces/ and the like")
-    parser.add_argument("--goals", default="reconstruct")
+    parser.add_argument("--goals", default=",".join(GOALS))
     parser.add_argument("--sets", default=",".join(SETS))
-    parser.add_argument("--laps", type=int, default=FULL_LAPS)
     parser.add_argument(
-        "--most", type=int, default=SAMPLE_IMAGES, help="images of the sample that pilots see"
+        "--only", choices=("truth", "advice", "both"), default="both", help="half of the real part"
     )
-    parser.add_argument("--out", type=Path, default=Path("advice-measurements"))
-    parser.add_argument("--write", action="store_true", help="write docs/advice.md")
+    parser.add_argument("--out", type=Path, default=Path("build/advice"), help="where measurements are kept")
+    parser.add_argument(
+        "--write", action="store_true", help="write docs/advice.md from what was measured, measure nothing"
+    )
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
-    if options.part == "synthetic":
-        synthetic(options.first, options.draws, options.out)
-    if options.part == "real":
-        if options.data is None:
-            parser.error("--part real needs --data")
-        real_sets(
-            options.data,
-            options.goals.split(","),
-            options.sets.split(","),
-            options.out,
-            options.laps,
-            options.most,
-        )
     if options.write:
         Path("docs/advice.md").write_text(page(options.out), encoding="utf-8")
         print("docs/advice.md")
+        return 0
+    if options.part != "real":
+        synthetic(options.first, options.draws, options.out)
+    if options.part != "synthetic":
+        if options.data is None:
+            parser.error("the real sets need --data; --part synthetic goes without")
+        goals, names = options.goals.split(","), options.sets.split(",")
+        real_sets(options.data, goals, names, options.out, only=options.only)
     return 0
 
 

@@ -212,12 +212,12 @@ def words(before: float) -> str:
     )
 
 
-def write_section(text: str, path: Path) -> None:
+def write_section(text: str, path: Path, start: str = START, end: str = END) -> None:
     """Put the section between its markers, whatever else is in the file."""
     old = path.read_text(encoding="utf-8") if path.exists() else "# Performance\n"
-    if START in old and END in old:
-        before, rest = old.split(START, 1)
-        later = rest.split(END, 1)[1].lstrip("\n")
+    if start in old and end in old:
+        before, rest = old.split(start, 1)
+        later = rest.split(end, 1)[1].lstrip("\n")
         new = before + text + ("\n" + later if later else "")
     else:
         new = old.rstrip("\n") + "\n\n" + text

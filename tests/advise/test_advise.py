@@ -24,7 +24,7 @@ from lossproof.advise.candidates import (
 )
 from lossproof.advise.criteria import COLUMNS
 from lossproof.advise.page import render, write
-from lossproof.advise.ranking import distinct, needs, rank, same
+from lossproof.advise.ranking import distinct, needs, proportional, rank, same
 from lossproof.advise.snippets import Recipe, snippets
 from lossproof.advise.traits import Traits
 from lossproof.catalogue import CATALOGUE, resolve
@@ -228,7 +228,7 @@ def test_every_criterion_has_a_cell_with_a_source(digits, judged):
     for row in advice.table.values():
         assert list(row) == [column.key for column in COLUMNS]
     bce, mse = advice.table["bce"], advice.table["mse"]
-    assert (bce["alive"].text, mse["alive"].text) == ("gradient stays", "plateau")
+    assert (bce["alive"].text, mse["alive"].text) == ("alive", "plateau")
     assert bce["minimum"].source == "certificates/bce.json"
     assert bce["floor"].value == pytest.approx(13.66, abs=0.01)
     assert bce["slope"].text == "unbounded"
@@ -247,7 +247,8 @@ def test_reasons_changes_and_warnings_say_what_they_rest_on(digits, judged):
     assert any("certificates/bce.json" in text for text in advice.reasons)
     assert any("58 % of the values are 0 or 1" in text for text in advice.reasons)
     assert any("A pilot" in text for text in advice.changes)
-    assert any("cannot go below 13.66" in text for text in advice.warnings)
+    assert any("a perfect copy still costs 13.66 nats" in text for text in advice.warnings)
+    assert advice.floors == {"bce": pytest.approx(13.66, abs=0.01), "mse": 0, "mae": 0}
     vae = advise_facts(digits, "sample", budget=0, judged=judged)
     assert vae.beta == vae.temperature
     assert any("KL weight" in text for text in vae.warnings)
@@ -306,6 +307,37 @@ def test_the_torch_lines_run_and_mean_what_they_say():
     assert isinstance(scope["loss"], ReconstructionLoss)
 
 
+@pytest.mark.parametrize("beta", [None, 0.25])
+def test_the_keras_lines_train_a_model(beta):
+    keras = pytest.importorskip("keras")
+    x = np.random.default_rng(0).random((8, 4, 4, 1)).astype(np.float32)
+    lines = snippets(Recipe("bce", True, beta, "x = x / 2"))["keras"].splitlines()
+    at = next(i for i, line in enumerate(lines) if line.startswith("x = "))
+    scope: dict = {"x": x}
+    exec("\n".join(lines[:at]), scope)  # the lines above the model
+    image = keras.Input((4, 4, 1))
+    flat = keras.layers.Flatten()(image)
+    mean, logvar = keras.layers.Dense(2)(flat), keras.layers.Dense(2)(flat)
+    code = mean if beta is None else scope["Sampling"]()(mean, logvar)
+    logits = keras.layers.Reshape((4, 4, 1))(keras.layers.Dense(16)(code))
+    scope["model"] = model = keras.Model(image, logits)
+    scope["decoder"] = scope["code"] = None
+    exec("\n".join(lines[at:]), scope)  # and those below
+    assert np.array_equal(scope["x"], x / 2)
+    found = model.evaluate(scope["x"], scope["x"], batch_size=8, verbose=0)
+    plain = lambda tensor: np.asarray(tensor.detach().tolist())  # noqa: E731 - Keras' own way warns
+    m, v = map(plain, keras.Model(image, [mean, logvar])(x / 2))
+    kl = 0.5 * (m**2 + np.exp(v) - 1 - v).sum(axis=1).mean()
+    z = plain(model(x / 2))
+    bce = float(function("bce").value_logits(x / 2, z).sum()) / 8
+    if beta is None:
+        assert found == pytest.approx(bce, rel=1e-4)
+    else:  # the code is drawn, so that the loss varies; the KL does not
+        assert float(plain(sum(model.losses))) == pytest.approx(beta * kl, rel=1e-4)
+        assert found == pytest.approx(bce + beta * kl, rel=0.3)
+    model.fit(scope["x"], scope["x"], epochs=1, verbose=0)
+
+
 def test_the_keras_and_jax_lines_are_python_and_name_what_there_is():
     from lossproof import jax as ours
 
@@ -322,6 +354,52 @@ def test_the_keras_and_jax_lines_are_python_and_name_what_there_is():
         rest = () if beta is None else (np.zeros((2, 1), np.float32), np.zeros((2, 1), np.float32))
         assert math.isclose(float(scope["objective"](None, z, *rest, x)), 0.0, abs_tol=1e-6)
     assert ours.reconstruction_loss
+
+
+def test_a_parameter_fitted_to_the_data_is_certified_on_the_spot(digits):
+    fitted = ["mse", "huber(delta=0.022)"]
+    without = advise_facts(digits, "reconstruct", losses=fitted, budget=0, prove=False).table[fitted[1]]
+    assert {without[key].text for key in ("minimum", "functional", "alive", "slope")} == {"not shown"}
+    told: list[tuple[str, float]] = []
+    advice = advise_facts(
+        digits,
+        "reconstruct",
+        losses=fitted,
+        budget=0,
+        progress=lambda stage, share: told.append((stage, share)),
+    )
+    row = advice.table[fitted[1]]
+    cells = [row[key].text for key in ("minimum", "functional", "alive", "convex", "slope")]
+    assert cells == ["yes", "M-estimate", "plateau", "no", "0.022"]
+    assert row["minimum"].source == "lossproof certify 'huber(delta=0.022)'"
+    assert ("certificates", 1.0) in told
+    # not at the default value either, whose certificate says "mean" on [0, 1]
+    assert Traits(resolve("huber")).functional() == "mean"
+
+
+def test_functionals_have_plain_names():
+    assert Traits(CATALOGUE["hellinger"]).functional() == "neither mean nor median"
+    assert Traits(CATALOGUE["mae"]).functional() == "median"
+    assert Traits(CATALOGUE["logcosh"]).functional() == "M-estimate"
+    assert Traits(resolve("logcosh(a=3)")).functional() == ""
+
+
+def test_a_tie_goes_to_what_has_least_to_set_and_then_to_what_the_facts_ask_for(digits):
+    found, _ = gather_candidates(digits, ["mse", "bce", "huber(delta=0.1)"])
+    _, ranked = rank(found, digits, GOALS["reconstruct"])
+    order = [entry.candidate.label for entry in sorted(ranked, key=lambda entry: entry.preference)]
+    assert order == [
+        "bce",
+        "mse",
+        "huber(delta=0.1)",
+    ]  # half of the values are 0 or 1, where mse has a plateau
+
+
+def test_losses_are_the_same_up_to_a_constant_by_their_formulas_not_their_fit():
+    # on 0 and 1 these three are one law, and train in three ways
+    assert not proportional(CATALOGUE["mse"], CATALOGUE["mae"])
+    assert not proportional(CATALOGUE["mse"], CATALOGUE["bce"])
+    assert proportional(CATALOGUE["mse"], Loss(id="twice", title="", formula="2*(y - p)**2 + y"))
 
 
 def test_wrong_options_say_what_there_is():

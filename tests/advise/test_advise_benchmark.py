@@ -61,13 +61,78 @@ def test_the_page_counts_misses_too(bench, tmp_path):
                "advised": dict.fromkeys(bench.LAW_GOALS, "mse" if right else "mae"),
                "right": dict.fromkeys(bench.LAW_GOALS, right)}  # fmt: skip
         (tmp_path / f"synthetic-1-{seed}.json").write_text(json.dumps(row))
-    fate = {"loss": "mse", "value": 0.02, "regret": 0.001, "low": 0.0005, "high": 0.0015, "within": False}
-    row = {"set": "digits", "goal": "reconstruct", "measure": "error", "best": "bce", "best_value": 0.019, "advised": fate,
-           "without_pilot": fate | {"loss": "bce", "regret": 0.0, "within": True}, "conclusive": True, "all": {},
-           "laps": 20, "train": 900, "seeds": 3, "seconds": 1.0}  # fmt: skip
-    (tmp_path / "real-0-reconstruct.json").write_text(json.dumps(row))
+    values = {"bce": [0.020, 0.021, 0.019], "mse": [0.030, 0.031, 0.029], "law": [0.001, 0.001, 0.001]}
+    for label, squared in values.items():
+        row = {"set": "digits", "kind": "ae", "label": label, "decoder": label == "law", "train": 900, "test": 300,
+               "laps": 20, "measures": {"squared": squared, "moved": squared}}  # fmt: skip
+        (tmp_path / f"truth-digits-ae-{label}.json").write_text(json.dumps(row))
+    for goal, advised in (("reconstruct", "mse"), ("represent", "law"), ("anomaly", "gone")):
+        row = {
+            "set": "digits",
+            "kind": "ae",
+            "goal": goal,
+            "advised": advised,
+            "without_pilot": "bce",
+            "conclusive": True,
+        }
+        (tmp_path / f"advice-digits-{goal}.json").write_text(json.dumps(row))
     text = bench.page(tmp_path)
     assert "1 of 2 draws are right for every goal: 50.0 %" in text
     assert "- Gaussian noise, draw 1, sample: mae (sigma 0.05)" in text
-    assert "| mse | 0.001 [0.0005, 0.0015] | **no** | bce | 0 | yes |" in text
-    assert "within the seeds' interval on 0 of 1 sets with the pilot, 1 without" in text
+    # a decoder is no candidate for pictures, however good, and is one for representing
+    assert "| digits | bce (0.02) | mse | 0.01 [0.01, 0.01] | **no** | bce | 0 | yes |" in text
+    assert "| digits | law (0.001) | law | 0 | yes | bce | 0.019 [0.017, 0.021] | **no** |" in text
+    assert "advised 0 of 1, from facts alone 1 of 1" in text
+    assert "Not measured yet: MNIST" in text
+    assert "gone" not in text  # nothing is known of it: no row
+
+
+def test_a_regret_is_a_paired_interval(bench):
+    from scipy import stats
+
+    from advice_page import outcome
+
+    rows = {"a": [1.0, 1.2, 1.4, 1.1], "b": [1.1, 1.25, 1.55, 1.13]}
+    found = outcome(rows, "b", ["a", "b"])
+    known = stats.ttest_rel(rows["b"], rows["a"]).confidence_interval(0.95)
+    assert (found["low"], found["high"]) == pytest.approx((known.low, known.high), abs=1e-4)
+    assert (found["best"], found["within"]) == ("a", known.low <= 0)
+    assert outcome(rows, "a", ["a", "b"])["within"]
+
+
+def test_a_whole_tiny_run(bench, tmp_path, monkeypatch):
+    few = bench.gather_candidates
+    monkeypatch.setattr(
+        bench, "gather_candidates", lambda facts, bench: few(facts, ["bce", "mse"], bench=bench)
+    )
+    monkeypatch.setattr(bench, "FULL_STEPS", 20)
+    monkeypatch.setattr(bench, "PILOT_STEPS", 20)
+    monkeypatch.setattr(bench, "REAL_SEEDS", 2)
+    for _ in range(2):  # the second time nothing is measured again
+        bench.real_sets(tmp_path, ["reconstruct", "denoise"], ["digits"], tmp_path, only="both")
+    made = sorted(path.name for path in tmp_path.glob("*.json"))
+    assert len(made) == 2 * 3 + 3
+    times = {path.name: path.stat().st_mtime_ns for path in tmp_path.glob("*.json")}
+    assert times == {path.name: path.stat().st_mtime_ns for path in tmp_path.glob("*.json")}
+    text = bench.page(tmp_path)
+    assert "### reconstruct" in text
+    assert "### denoise, Gaussian noise" in text
+    assert "### denoise, salt and pepper noise" in text
+
+
+def test_sets_with_noise_keep_their_levels_and_their_clean_half(bench):
+    from advice_sets import spoilt, unit
+
+    x = np.random.default_rng(0).integers(40, 200, (30, 6, 6)).astype(np.uint8)
+    salted = spoilt(x, "salt and pepper", 1)
+    assert salted.dtype == np.uint8
+    hit = np.isin(salted, (0, 255))
+    assert hit.mean() == pytest.approx(0.1, abs=0.03)
+    assert np.array_equal(salted[~hit], x[~hit])
+    noisy = spoilt(x, "Gaussian", 1)
+    assert (unit(noisy) - unit(x)).std() == pytest.approx(0.1, rel=0.05)
+    bits = x > 120
+    assert spoilt(bits, "salt and pepper", 1).dtype == bool
+    assert spoilt(bits, "Gaussian", 1).dtype == np.uint8
+    sixteenths = (np.random.default_rng(0).integers(0, 17, (30, 4, 4)) / 16).astype(np.float32)
+    assert set(np.unique(spoilt(sixteenths, "Gaussian", 1) * 16)) <= set(range(17))

@@ -307,10 +307,38 @@ def test_nan_in_the_outputs_is_located():
     assert "[5, 1, 2]" in said(found, "nan_outputs")
 
 
-def test_nan_without_anything_else_is_not_guessed():
-    found = explain(float("nan"))
-    assert not found.causes
-    assert found.apart
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_nan_without_anything_else_has_possible_causes_alone(value):
+    found = explain(value)
+    assert [cause.id for cause in found.causes] == ["log_of_zero", "overflow", "divergence"]
+    assert {cause.standing for cause in found.causes} == {"possible"}
+    assert any("--loss" in line for line in found.apart)
+    with_log, without = said(found, "log_of_zero").split("finite there, so it is not this with:")
+    assert "bce" in with_log
+    assert "mse" in without
+    # float32's sigmoid, and cosh in float32 and float16, by NumPy itself
+    with np.errstate(over="ignore"):
+        z = np.arange(0, 40, 0.25, dtype=np.float32)
+        first = z[1 / (1 + np.exp(-z)) == 1][0]
+        assert f"from |z| = {short(float(first))} on" in with_log
+        assert np.isinf(np.cosh(np.float32(91.6)))
+        assert np.isfinite(np.cosh(np.float32(89)))
+    limit = float(said(found, "overflow").split("logcosh (float32 ")[1].split(",")[0])
+    assert 88 < limit < 93
+
+
+def test_a_value_below_the_floor_says_that_these_were_not_the_targets():
+    value = 0.5 * float(ENTROPY.mean())
+    found = explain(value, loss="bce", data=Y)
+    assert (found.causes[0].id, found.causes[0].standing) == ("below_floor", "shown")
+    text = said(found, "below_floor")
+    assert short(float(ENTROPY.mean())) in text
+    assert "binarised" in text
+    bits = (Y > 0.5).astype(np.float32)
+    assert explain(value, loss="bce", data=bits).cause("below_floor") is None
+    # a loss without a floor cannot be below it, and a reduction that fits comes first
+    assert explain(1e-6, loss="mse", data=Y).cause("below_floor") is None
+    assert explain(0.3, loss="bce", data=Y, reduction="nats_per_image").cause("below_floor") is None
 
 
 def test_a_nan_after_steady_values_was_no_divergence():

@@ -264,6 +264,19 @@ def test_noise_needs_two_witnesses():
     assert not facts_of((rng.random((200, 10, 10)) < 0.4).astype(np.uint8)).noisy
 
 
+def test_of_very_many_images_the_spectrum_is_that_of_every_kth(monkeypatch):
+    monkeypatch.setattr("lossproof.data.facts_stream.SPREAD", 50)
+    x = 60 * np.random.default_rng(0).integers(0, 5, (151, 1, 4, 4)).astype(np.uint8)
+    facts, third = facts_of(x), x[::3] / 255
+    covariance = np.cov(third.reshape(len(third), -1).T, bias=True)
+    assert np.allclose(facts.spectrum.values, np.linalg.eigvalsh(covariance)[::-1], atol=1e-12)
+    assert facts.mean == pytest.approx((x / 255).mean())  # and everything else of all
+    assert facts.histogram_bits == facts_of(x[::3]).histogram_bits
+    gone = x[:120].astype(np.float32) / 255
+    gone[::2] = np.nan  # none of every second one is left
+    assert facts_of(gone).spectrum.total > 0
+
+
 def test_an_unknown_kind_of_data_is_refused():
     with pytest.raises(LossproofError, match="expected a name, a path or a NumPy array, got list"):
         open_stream([1, 2])

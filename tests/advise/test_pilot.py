@@ -9,7 +9,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from lossproof.advise.candidates import Bench, gather_candidates
 from lossproof.advise.goals import GOALS
 from lossproof.advise.pilot import Row, decide, gap, images_of, measure_of, run_pilot, survivors
-from lossproof.advise.pilot_measure import Judge, patched
+from lossproof.advise.pilot_measure import Judge, energy_distance, moved_by_a_pixel, patched
 from lossproof.data.facts_stream import gather
 from lossproof.data.stream import open_stream
 from lossproof.formula import LossproofError
@@ -52,6 +52,15 @@ def test_a_pilot_that_has_learnt_nothing_says_so(facts, candidates):
     assert pilot.chosen == candidates[0].label
 
 
+def test_a_bound_below_the_histogram_s_has_learnt_something(facts, candidates):
+    from dataclasses import replace
+
+    easy = replace(facts, histogram_bits=(9.0, 9.0))
+    assert run_pilot(candidates, easy, GOALS["sample"], laps=1, seeds=2).conclusive
+    assert not run_pilot(candidates, facts, GOALS["sample"], laps=1, seeds=2).conclusive
+    assert not run_pilot(candidates, easy, GOALS["reconstruct"], laps=1, seeds=2).conclusive
+
+
 def test_the_budget_in_seconds_is_kept(facts, candidates):
     shares: list[float] = []
     pilot = run_pilot(candidates, facts, GOALS["reconstruct"], budget=0.01, seeds=2, progress=shares.append)
@@ -80,21 +89,19 @@ def test_survivors_are_the_better_half_and_whatever_is_not_told_from_the_best():
     assert survivors(list(values), values) == ["a", "c"]
 
 
-def test_a_tie_goes_to_the_simpler(candidates):
-    by_label = {c.label: c for c in candidates}
-
+def test_a_tie_goes_to_the_preferred():
     def row(label: str, separated: bool) -> Row:
-        return Row(label, (1.0, 1.0), 3, 0.0, 1.0, 0.0, 0.0, 0.0, separated)
+        return Row(label, (1.0, 1.0), 3, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, separated)
 
-    chosen, words = decide([row("bce", False), row("mse", False), row("mae", True)], by_label)
+    chosen, words = decide([row("bce", False), row("mse", False), row("mae", True)], ["mae", "mse", "bce"])
     assert chosen == "mse"
-    assert words.startswith("no measurable difference on your data between mse and bce")
-    assert decide([row("bce", False), row("mse", True)], by_label)[0] == "bce"
+    assert words.startswith("no measurable difference on your data between mse and bce; mse is preferred")
+    assert decide([row("bce", False), row("mse", True)], ["mse", "bce"])[0] == "bce"
 
 
 def test_goals_and_their_measures(facts):
     assert measure_of(GOALS["reconstruct"], heavy=True, labels=True) == "absolute"
-    assert measure_of(GOALS["represent"], heavy=False, labels=False) == "law"
+    assert measure_of(GOALS["represent"], heavy=False, labels=False) == "moved"
     assert measure_of(GOALS["represent"], heavy=False, labels=True) == "neighbours"
     assert measure_of(GOALS["sample"], heavy=False, labels=True) == "bound"
 
@@ -111,7 +118,7 @@ def member_of(candidates, facts, model):
 
 def test_measures_against_sklearn(facts, candidates):
     images, member = member_of(candidates, facts, "ae")
-    judge = Judge(images, facts, "anomaly", {})
+    judge = Judge(images, facts, ("anomaly",))
     found = judge.measures([member])
     with torch.no_grad():
         target = torch.from_numpy(images.test)
@@ -131,13 +138,48 @@ def test_measures_against_sklearn(facts, candidates):
     known = roc_auc_score([0] * len(usual) + [1] * len(strange), np.concatenate([usual, strange]))
     assert judge._auroc(member, raw) == pytest.approx(known)  # candidates[0] is mse: its floor is 0
 
-    labelled = Judge(images, facts, "neighbours", {}).measures([member])["neighbours"][0]
+    labelled = Judge(images, facts, ("neighbours",)).measures([member])["neighbours"][0]
     with torch.no_grad():
         train_codes, _ = member.model.encode(torch.from_numpy(images.train))
     knn = KNeighborsClassifier(5).fit(train_codes.numpy(), images.train_labels)
     assert labelled == pytest.approx(
         1 - knn.score(codes.numpy(), images.test_labels), abs=0.02
     )  # ties are broken apart
+
+
+def test_a_code_is_looked_for_after_a_move_by_a_pixel(facts, candidates):
+    images, member = member_of(candidates, facts, "ae")
+    found = Judge(images, facts, ("moved",)).measures([member])["moved"][0]
+    x = images.test
+    moved = np.pad(x, ((0, 0), (0, 0), (1, 0), (1, 0)), mode="edge")[:, :, :-1, :-1]
+    assert np.array_equal(moved_by_a_pixel(torch.from_numpy(x)).numpy(), moved)
+    with torch.no_grad():
+        codes, there = (member.model.encode(torch.from_numpy(a))[0].numpy() for a in (x, moved))
+    near = ((there[:, None] - codes[None]) ** 2).sum(-1).argmin(1)
+    assert found == pytest.approx((near != np.arange(len(x))).mean(), abs=0.01)
+
+
+def test_the_energy_distance_is_that_of_its_definition():
+    from scipy.spatial.distance import cdist, pdist
+
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(0, 1, (40, 5)), rng.normal(0.5, 1, (30, 5))
+    known = 2 * cdist(a, b).mean() - pdist(a).mean() - pdist(b).mean()
+    assert energy_distance(torch.from_numpy(a), torch.from_numpy(b)) == pytest.approx(known, rel=1e-6)
+
+
+def test_a_vae_is_measured_by_its_draws_and_a_clean_set_by_its_error(facts, candidates):
+    images, member = member_of(candidates, facts, "vae")
+    judge = Judge(images, facts, (), clean=np.zeros_like(images.test))
+    found = judge.measures([member])
+    assert found["bound"][0] == pytest.approx(found["law"][0] + found["rate"][0])
+    assert found["drawn"][0] > 0
+    with torch.no_grad():
+        raw, _, _ = member.model(
+            torch.from_numpy(images.test), torch.zeros(len(images.test), member.model.latent)
+        )
+        near = float(member.criterion.picture(raw).square().mean())
+    assert found["clean"][0] == pytest.approx(near, rel=0.1)  # the judge draws the code
 
 
 def test_patches_come_from_another_image():

@@ -8,16 +8,19 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from lossproof.advise.answer import changes, reasons, warnings
-from lossproof.advise.candidates import Bench, Candidate, Excluded, gather_candidates
+from lossproof.advise.candidates import Bench, Candidate, Excluded, gather_candidates, lattice_of
 from lossproof.advise.criteria import COLUMNS, Cell, criteria
+from lossproof.advise.decoders import not_for
 from lossproof.advise.goals import Goal, goal_of
 from lossproof.advise.pilot import Pilot, run_pilot
 from lossproof.advise.ranking import Need, Ranked, distinct, rank
-from lossproof.advise.snippets import Recipe, snippets
+from lossproof.advise.snippets import Law, Recipe, snippets
 from lossproof.advise.traits import Traits
+from lossproof.advise.traits import prove as make_certificates
+from lossproof.catalogue.decoder import Decoder
 from lossproof.data.facts_stream import Facts, describe, gather
 from lossproof.data.stream import open_stream
-from lossproof.formula import LossproofError
+from lossproof.formula import Loss, LossproofError
 
 HEAVY = 0.01  # nats a value by which a law of bounded slope must fit better for the noise to count as heavy-tailed
 
@@ -48,6 +51,12 @@ class Advice:
     excluded: tuple[Excluded, ...]
     pilot: Pilot | None
     code: dict[str, str]
+
+    @property
+    def floors(self) -> dict[str, float | None]:
+        """Floor of each legal loss on the data, nats per image; None where it is unbounded below."""
+        cells = {label: row["floor"] for label, row in self.table.items()}
+        return {label: cell.value for label, cell in cells.items() if cell.source}
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as plain values for JSON; NaN and infinities become None."""
@@ -128,19 +137,25 @@ def advise_facts(
 ) -> Advice:
     """The same from facts that were gathered before, as for several goals on one data set; ``judged`` likewise.
 
-    ``prove``: certify the advised loss on the spot where no certificate is committed (some seconds).
+    ``prove``: certify on the spot what has no committed certificate (some seconds).
     """
     wanted = goal_of(goal)
     say = progress or (lambda stage, share: None)
     _usable(facts)
     say("judging losses", 0.0)
     candidates, excluded = judged or gather_candidates(facts, losses, bench=Bench(facts, seed))
+    if losses is None and not wanted.decoders:  # a decoder that was asked for by name stays
+        excluded = [*excluded, *(Excluded(c.label, not_for(wanted)) for c in candidates if c.decoder)]
+        candidates = [c for c in candidates if not c.decoder]
     if not candidates:
         told = "; ".join(f"{entry.label}: {entry.reason}" for entry in excluded[:3])
         raise LossproofError(
             f"{facts.name}: expected at least one loss that is legal on the data, got none: {told}."
         )
-    asked, ranked = rank(candidates, facts, wanted)
+    if prove:
+        say("certificates", 0.0)
+        make_certificates([c.loss for c in candidates], lambda share: say("certificates", share))
+    asked, ranked = rank(candidates, facts, wanted, prove=prove)
     heavy = heavy_tailed(ranked, facts)
     pilot = None
     if (budget > 0 or laps is not None) and len(candidates) > 1 and len(facts.sample) >= 8:
@@ -148,28 +163,21 @@ def advise_facts(
         tried = distinct(ranked, 5)
         pilot = run_pilot(
             tried, facts, wanted, heavy=heavy, budget=budget, laps=laps, seeds=seeds,
+            preference=[entry.candidate.label for entry in sorted(ranked, key=lambda entry: entry.preference)],
             progress=lambda share: say("pilot", share),
         )  # fmt: skip
     order = _order(ranked, pilot)
     first = order[0]
-    say("certificates", 0.0)
     traits = Traits(first.candidate.loss, prove=prove)
     temperature = _temperature(first.candidate, pilot)
     beta = temperature if wanted.model == "vae" and math.isfinite(temperature) else None
-    logits = facts.unit
-    table = criteria(
-        [entry.candidate for entry in order], facts, pilot, proved=(first.candidate.label,) if prove else ()
-    )
-    fix = facts.fix if facts.problem and facts.history.stds else ""
-    recipe = Recipe(first.candidate.label, logits, beta, fix)
+    table = criteria([entry.candidate for entry in order], facts, pilot, prove=prove)
     return Advice(
         goal=wanted,
         facts=facts,
         loss=first.candidate.label,
         ranking=tuple(entry.candidate.label for entry in order),
-        activation="sigmoid, inside the loss: the decoder puts out logits"
-        if logits
-        else "none: values lie beyond [0, 1], so the decoder puts them out as they are",
+        activation=_activation(first.candidate, facts),
         reduction="sum over an image, mean over the batch (nats per image)",
         temperature=temperature,
         beta=beta,
@@ -180,16 +188,41 @@ def advise_facts(
         table=table,
         excluded=tuple(excluded),
         pilot=pilot,
-        code=snippets(recipe),
+        code=snippets(_recipe(order, facts, beta)),
     )
+
+
+def _activation(candidate: Candidate, facts: Facts) -> str:
+    if isinstance(candidate.loss, Decoder):
+        names = ", ".join(head.name for head in candidate.loss.heads if candidate.loss.place(head) == "pixel")
+        outputs = "1 output" if candidate.outputs == 1 else f"{candidate.outputs} outputs"
+        return f"none: {outputs} a value ({names}), as they are"
+    if facts.unit:
+        return "sigmoid, inside the loss: the decoder puts out logits"
+    return "none: values lie beyond [0, 1], so the decoder puts them out as they are"
+
+
+def _recipe(order: Sequence[Ranked], facts: Facts, beta: float | None) -> Recipe:
+    first = order[0].candidate
+    fix = facts.fix if facts.problem and facts.history.stds else ""
+    if not isinstance(first.loss, Decoder):
+        return Recipe(first.label, facts.unit, beta, fix)
+    instead = next((entry.candidate for entry in order if isinstance(entry.candidate.loss, Loss)), None)
+    levels = lattice_of(facts) if first.loss.measure == "levels" else None
+    other = None
+    if instead is not None:
+        weight = instead.weight if beta is not None and math.isfinite(instead.weight) else None
+        other = Recipe(instead.label, facts.unit, weight, fix)
+    return Recipe(first.label, facts.unit, beta, fix, Law(facts.shape, levels), other)
 
 
 def heavy_tailed(ranked: Sequence[Ranked], facts: Facts) -> bool:
     """Whether noise was found and a loss other than one for the mean fits it clearly better."""
     if not facts.noisy:
         return False
-    mean = [e.candidate.law.nats for e in ranked if Traits(e.candidate.loss).of("mean").answer == "holds"]
-    other = [e.candidate.law.nats for e in ranked if Traits(e.candidate.loss).of("mean").answer != "holds"]
+    losses = [e.candidate for e in ranked if isinstance(e.candidate.loss, Loss)]
+    mean = [c.law.nats for c in losses if Traits(c.loss).of("mean").answer == "holds"]
+    other = [c.law.nats for c in losses if Traits(c.loss).of("mean").answer != "holds"]
     return bool(other and (not mean or min(other) < min(mean) - HEAVY))
 
 

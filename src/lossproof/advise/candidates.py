@@ -1,14 +1,18 @@
 """The losses that come into question: legal on the data, with their scale fitted to what a linear model leaves."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from lossproof.catalogue import CATALOGUE, resolve
+from lossproof.advise import decoders
+from lossproof.advise.law import Law
+from lossproof.catalogue import CATALOGUE
+from lossproof.catalogue.decoder import Decoder
+from lossproof.catalogue.decoders import DECODERS, find
 from lossproof.data.facts_stream import Facts
 from lossproof.formula import REALS, Loss, LossproofError
 from lossproof.likelihood import Levels, fit_temperature, likelihood
@@ -25,40 +29,42 @@ _PROBE = np.array([0.03, 0.07, 0.2, 0.45, 0.9])
 
 
 @dataclass(frozen=True)
-class Law:
-    """A loss as the law exp(-loss/T)/Z of the data, fitted to one half of the held-out values and judged on the other.
+class Candidate:
+    """A loss or a decoder with the facts that concern it on this data: its law, and its floor in nats per image.
 
-    ``nats``: mean negative log-likelihood of a value, ``by_image`` the same for each image; in the unit of ``measure``.
-    ``deviation``: the law's standard deviation at the mean prediction, ``deviation_at_one`` the same at T = 1.
-    ``reason``: why there is no law, then ``nats`` is inf.
+    ``outputs``: numbers that a model gives for each value; ``floor`` is None where there is none.
     """
 
-    temperature: float
-    nats: float
-    by_image: Floats
-    deviation: float
-    reason: str = ""
-    deviation_at_one: float = math.nan
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A loss with the facts that concern it on this data: its law, and its floor in nats per image (None: none)."""
-
-    loss: Loss
+    loss: Loss | Decoder
     law: Law
     floor: float | None
     floor_reason: str = ""
+    outputs: int = 1
 
     @property
     def label(self) -> str:
-        """The loss's label."""
+        """The label."""
         return self.loss.label
 
     @property
-    def simplicity(self) -> tuple[int, int, str]:
-        """Order of simplicity: fewer parameters, then a shorter formula."""
-        return len(self.loss.params), len(self.loss.formula), self.loss.label
+    def decoder(self) -> bool:
+        """Whether it is a decoder's law rather than a loss."""
+        return isinstance(self.loss, Decoder)
+
+    @property
+    def weight(self) -> float:
+        """What to multiply the KL term with: T for a loss, 1 for a decoder, whose scale is learned."""
+        return self.law.temperature
+
+    @property
+    def to_set(self) -> tuple[int, int]:
+        """What makes it less simple: further outputs of the model or a scale beside it, then parameters to set."""
+        return self.outputs - 1 + self.decoder, len(self.loss.params) if isinstance(self.loss, Loss) else 0
+
+    @property
+    def simplicity(self) -> tuple[int, int, int, str]:
+        """Order of simplicity: fewer outputs, fewer parameters, then a shorter formula."""
+        return *self.to_set, len(self.loss.formula), self.loss.label
 
 
 @dataclass(frozen=True)
@@ -128,12 +134,20 @@ def measure_of(facts: Facts) -> object:
     return "interval"
 
 
+def lattice_of(facts: Facts) -> int | None:
+    """Number of grey levels in equal steps from 0 to 1 that laws and decoders of the data are spread over; None without."""
+    measure = measure_of(facts)
+    if isinstance(measure, Levels) and measure.regular and (measure.values[0], measure.values[-1]) == (0, 1):
+        return measure.count
+    return facts.grid
+
+
 def scale_parameter(loss: Loss) -> str | None:
     """The parameter that sets the size of residual at which the loss bends; None if there is none.
 
     Found by trying: residual and parameter (or its inverse) doubled must give the same loss times a constant.
 
-    >>> [scale_parameter(resolve(name)) for name in ("huber", "logcosh", "pinball", "mse")]
+    >>> [scale_parameter(CATALOGUE[name]) for name in ("huber", "logcosh", "pinball", "mse")]
     ['delta', 'a', None, None]
     """
     if not loss.target.covers(REALS):
@@ -185,12 +199,14 @@ def two_digits(value: float) -> float:
     return float(f"{value:.2g}")
 
 
-def is_likelihood(loss: Loss, measure: object) -> bool:
-    """Whether exp(-loss) itself has mass 1 on the measure, for every prediction.
+def is_likelihood(loss: Loss | Decoder, measure: object) -> bool:
+    """Whether exp(-loss) itself has mass 1 on the measure, for every prediction; so has a decoder's.
 
-    >>> is_likelihood(resolve("continuous_bernoulli"), "interval"), is_likelihood(resolve("bce"), "interval")
+    >>> is_likelihood(CATALOGUE["continuous_bernoulli"], "interval"), is_likelihood(CATALOGUE["bce"], "interval")
     (True, False)
     """
+    if isinstance(loss, Decoder):
+        return True
     try:
         totals = np.asarray(likelihood(loss, 1.0, measure).normaliser.log_z(np.linspace(0.1, 0.9, 5)))
     except LossproofError:
@@ -201,24 +217,43 @@ def is_likelihood(loss: Loss, measure: object) -> bool:
 def gather_candidates(
     facts: Facts, losses: Sequence[object] | None = None, *, bench: Bench | None = None
 ) -> tuple[list[Candidate], list[Excluded]]:
-    """Judge the losses (default: the catalogue) on the data: candidates, simplest first, and what is left out, with reasons.
+    """Judge losses and decoders (default: the catalogue) on the data: candidates, simplest first, and what is left out.
 
-    Of each family with a scale, the variant whose law fits best stands for it; losses that the caller names are taken
-    as they are.
+    Of each family with a scale, the variant whose law fits best stands for it; what the caller names is taken as it is.
     """
     bench = bench or Bench(facts)
-    given = [resolve(spec) for spec in losses] if losses is not None else list(CATALOGUE.values())
+    every: list[Loss | Decoder] = [*CATALOGUE.values(), *DECODERS.values()]
+    given = [find(spec) for spec in losses] if losses is not None else every
     kept: list[Candidate] = []
     left: list[Excluded] = []
     for loss in given:
-        reason = _why_not(loss, facts, bench.measure)
+        named = losses is not None
+        if isinstance(loss, Decoder):
+            reason = decoders.why_not(loss, facts, bench.measure, named=named)
+        else:
+            reason = _why_not(loss, facts, bench.measure)
         if reason:
             left.append(Excluded(loss.label, reason))
             continue
-        best = _best(loss, bench) if losses is None else Candidate(loss, bench.law(loss), None)
+        if isinstance(loss, Decoder):
+            kept.append(_of_decoder(loss, bench))
+            continue
+        best = Candidate(loss, bench.law(loss), None) if named else _best(loss, bench)
+        assert isinstance(best.loss, Loss)
         floor, why = floor_of(best.loss, facts)
         kept.append(replace(best, floor=floor, floor_reason=why))
     return sorted(kept, key=lambda c: c.simplicity), left
+
+
+def _of_decoder(decoder: Decoder, bench: Bench) -> Candidate:
+    count = bench.measure.count if isinstance(bench.measure, Levels) else None
+    return Candidate(
+        decoder,
+        decoders.decoder_law(decoder, bench),
+        None,
+        "a law has no floor to subtract: its best mass for a value depends on its scale",
+        decoder.outputs(count),
+    )
 
 
 def _best(loss: Loss, bench: Bench) -> Candidate:
@@ -255,8 +290,3 @@ def floor_of(loss: Loss, facts: Facts) -> tuple[float | None, str]:
         at = float(levels.values[~np.isfinite(per_value)][0])
         return None, f"minus infinity at targets such as {at:g}: unbounded below"
     return levels.mean(per_value) * facts.pixels, ""
-
-
-def labels(candidates: Iterable[Candidate]) -> list[str]:
-    """The labels, in order."""
-    return [candidate.label for candidate in candidates]

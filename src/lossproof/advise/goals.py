@@ -11,6 +11,7 @@ class Goal:
     """A goal: the model that a pilot trains, the measure that decides it (lower is better), and the measure in words.
 
     ``law_first``: without a pilot the fit of the law decides, whatever else; else only where noise was found.
+    ``decoders``: laws with more than one output a value are candidates too.
     """
 
     name: str
@@ -18,16 +19,19 @@ class Goal:
     model: str
     decides: str
     law_first: bool
+    decoders: bool = False
 
 
 GOALS: dict[str, Goal] = {
     goal.name: goal
     for goal in (
         Goal("reconstruct", "reconstruct images", "ae", "picture", law_first=False),
-        Goal("sample", "draw new images from a VAE", "vae", "bound", law_first=True),
+        Goal("sample", "draw new images from a VAE", "vae", "bound", law_first=True, decoders=True),
         Goal("denoise", "remove noise that the images have", "ae", "law", law_first=False),
         Goal("anomaly", "tell odd images by their loss", "ae", "anomaly", law_first=False),
-        Goal("represent", "use the code for something else", "ae", "neighbours", law_first=False),
+        Goal(
+            "represent", "use the code for something else", "ae", "neighbours", law_first=False, decoders=True
+        ),
     )
 }
 
@@ -39,6 +43,7 @@ MEASURES: dict[str, str] = {
     "bound": "nats a value of held-out images under the calibrated loss, plus the rate (a bound on -log likelihood)",
     "anomaly": "1 - AUROC of the excess: held-out images against the same with a patch of another image",
     "neighbours": "share of held-out images whose 5 nearest codes have another label",
+    "moved": "share of held-out images that, moved by a pixel, have another image's code nearest",
 }
 
 

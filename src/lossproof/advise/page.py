@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import math
 import os
 import tempfile
@@ -9,11 +11,15 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from lossproof.advise.advice import Advice
 from lossproof.advise.criteria import COLUMNS
-from lossproof.advise.words import fact_rows
+from lossproof.advise.words import fact_rows, floors
+from lossproof.data.facts_stream import Facts
 from lossproof.formula import LossproofError
 
+SHOWN = 8  # images of the sample
 FRAMEWORKS = {"torch": "PyTorch", "keras": "Keras", "jax": "JAX"}
 
 
@@ -58,6 +64,8 @@ def render(advice: Advice) -> str:
         columns=COLUMNS,
         code=[(FRAMEWORKS[name], text) for name, text in advice.code.items()],
         histogram=histogram(advice),
+        floors=floors(advice.floors),
+        looks=looks(advice.facts),
         spectrum=spectrum(advice),
         dots=dots(advice),
         number=number,
@@ -78,6 +86,28 @@ def number(value: float | None) -> str:
     ('0.317', '–')
     """
     return "–" if value is None or not math.isfinite(value) else f"{value:.3g}"
+
+
+def looks(facts: Facts) -> str:
+    """Eight images of the sample, then its mean and its standard deviation, side by side, as a data URI.
+
+    They show at once whether the right values were read, in the right layout. The deviation is brought to its largest.
+    """
+    from PIL import Image
+
+    chosen = facts.sample[np.linspace(0, len(facts.sample) - 1, min(SHOWN, len(facts.sample))).astype(int)]
+    spread = facts.sample.std(axis=0, dtype=np.float64)
+    row = [*chosen, facts.sample.mean(axis=0, dtype=np.float64), spread / (spread.max() or 1.0)]
+    c, h, w = facts.shape
+    pixels = np.zeros((h, len(row) * (w + 1) - 1, 4), np.uint8)  # gaps are transparent
+    for place, image in enumerate(row):
+        at = slice(place * (w + 1), place * (w + 1) + w)
+        whole = np.rint(255 * np.clip(image, 0, 1)).astype(np.uint8)
+        pixels[:, at, :3] = np.moveaxis(whole if c == 3 else np.repeat(whole[:1], 3, axis=0), 0, -1)
+        pixels[:, at, 3] = 255
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, format="PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode("ascii")
 
 
 def histogram(advice: Advice) -> list[dict[str, float]]:

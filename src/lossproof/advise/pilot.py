@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from lossproof.advise.candidates import Candidate
+from lossproof.advise.candidates import Candidate, lattice_of
 from lossproof.advise.goals import MEASURES, Goal
 from lossproof.data import Images
 from lossproof.data.facts_stream import Facts
@@ -22,13 +22,13 @@ from lossproof.data.split import split_indices
 from lossproof.formula import LossproofError
 
 if TYPE_CHECKING:
-    from lossproof.train.member import Member
+    from lossproof.advise.pilot_train import Arena
 
 Floats = npt.NDArray[np.float64]
 SEEDS = 4
 FEWEST = 15  # epochs that the budget should allow, else fewer losses are tried
 LEARNT = 0.5  # of the mean image's squared error: a pilot whose best loss stays above it says nothing
-TRAIN, TEST = 4000, 400  # images at most
+TRAIN, TEST = 2000, 400  # images at most: many epochs of few say more than few of many
 VALUES = 1 << 22  # of the training images
 T975 = {
     2: 12.706,
@@ -45,13 +45,15 @@ T975 = {
 class Row:
     """One loss in the pilot: a value of the deciding measure for each seed (lower is better) and how long it was trained.
 
-    ``behind``: mean difference to the best, with its 95 % interval over seeds; ``separated``: it does not reach 0.
+    ``seconds_for_loss``: what value and slope of a batch take, of the ``seconds_per_step`` of a member. ``behind``: mean
+    difference to the best, with its 95 % interval over seeds; ``separated``: it does not reach 0.
     """
 
     label: str
     values: tuple[float, ...]
     epochs: int
     seconds_per_step: float
+    seconds_for_loss: float
     mean: float
     behind: float
     low: float
@@ -63,7 +65,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Pilot:
-    """A finished pilot: what decided, its rows from best to worst, and the simplest of those not told from the best.
+    """A finished pilot: what decided, its rows from best to worst, and the preferred one of those not told from the best.
 
     ``conclusive`` is False where the models had not learnt enough to tell; then the first candidate stands.
     """
@@ -91,75 +93,57 @@ def run_pilot(
     laps: int | None = None,
     seeds: int = SEEDS,
     halve: bool = True,
+    preference: Sequence[str] = (),
     progress: Callable[[float], None] | None = None,
 ) -> Pilot:
     """Train the candidates for ``budget`` seconds (or exactly ``laps`` epochs, for a result that can be repeated).
 
     ``halve``: end the worse half on the way. ``heavy``: the noise found has heavy tails, so pictures are judged by their
-    absolute error. The kept sample is split at random, or at its end where the images are in film-like order. Raises
+    absolute error. ``preference``: labels in the order in which one of several that do as well is chosen (default: the
+    simplest first). The kept sample is split at random, or at its end where the images are in film-like order. Raises
     ``LossproofError`` for fewer than 8 images or 2 seeds.
     """
-    import torch
-
     from lossproof.advise.pilot_measure import Judge
-    from lossproof.train.comparison import intra_op_threads, make_members, resolve_all
-    from lossproof.train.loop import Course, train_epoch
-    from lossproof.train.randomness import batch_order, training_noise
-    from lossproof.train.settings import settle
+    from lossproof.advise.pilot_train import Arena
+    from lossproof.train.comparison import intra_op_threads
 
     if seeds < 2 or seeds > max(T975):
         raise LossproofError(f"pilot: expected 2 to {max(T975)} seeds, got {seeds}.")
     images = images_of(facts)
     measure = measure_of(goal, heavy=heavy, labels=images.test_labels is not None)
-    settings = settle(
-        images, model=goal.model, latent=None, hidden=None, epochs=1, batch_size=None, lr=1e-3, beta=1.0,
-        seeds=seeds, device="cpu", threads=1,
-    )  # fmt: skip
     by_label = {candidate.label: candidate for candidate in candidates}
-    members = make_members(resolve_all([c.loss for c in candidates], images), images, settings)
-    if goal.model == "vae":  # the loss over T plus the rate is, times T, the loss plus T times the rate
-        for member in members:
-            temperature = by_label[member.label].law.temperature
-            member.beta = temperature if np.isfinite(temperature) else 1.0
-    judge = Judge(images, facts, measure, {label: c.law.temperature for label, c in by_label.items()})
-    alive = list(by_label)
-    train = torch.from_numpy(np.ascontiguousarray(images.train))
-    started, lap, cuts = time.monotonic(), 0, 0
+    started, cuts = time.monotonic(), 0
     found: dict[str, dict[str, Floats]] = {}
     with intra_op_threads(1):
+        arena = Arena(candidates, images, goal.model, range(seeds))
+        judge = Judge(images, facts, (measure,))
         while True:
-            lap += 1
-            for seed in settings.seeds:
-                course = Course(
-                    train,
-                    batch_order(seed, lap, len(train)),
-                    training_noise(seed, lap, len(train), settings.latent),
-                    settings,
-                )
-                for member in members:
-                    if member.seed == seed and member.label in alive and member.event is None:
-                        train_epoch(member, lap, course)
-                        member.epoch = lap
-            spent = time.monotonic() - started
-            share = spent / budget if laps is None else lap / laps
+            arena.lap()
+            lap = arena.epoch
+            share = (time.monotonic() - started) / budget if laps is None else lap / laps
             if progress is not None:
                 progress(min(1.0, share))
             if halve and lap == 1 and share * FEWEST > 1 and laps is None:
-                alive = alive[:3]  # better three losses that learn something than five that do not
+                arena.alive = arena.alive[
+                    :3
+                ]  # better three losses that learn something than five that do not
             over = share >= 1 if laps is not None else share * (lap + 1) / lap > 1
             if over or (halve and share >= (cuts + 1) / 3):
-                for label in alive:
-                    found[label] = judge.measures(_of(members, label))
+                for label in arena.alive:
+                    found[label] = judge.measures(arena.members[label])
                 if over:
                     break
                 cuts += 1
-                alive = survivors(alive, {label: found[label][measure] for label in alive})
-    for label in by_label.keys() - found.keys():
-        found[label] = judge.measures(_of(members, label))
-    rows = _rows(members, found, measure, len(train), settings.batch_size)
-    chosen, words = decide(rows, by_label)
-    reached, mean_image = judge.squared(rows[0]), judge.mean_image
-    conclusive = reached < LEARNT * mean_image
+                arena.alive = survivors(arena.alive, {label: found[label][measure] for label in arena.alive})
+        for label in by_label.keys() - found.keys():
+            found[label] = judge.measures(arena.members[label])
+        rows = _rows(arena, found, measure)
+    simplest = [c.label for c in sorted(candidates, key=lambda c: c.simplicity)]
+    chosen, words = decide(rows, preference or simplest)
+    reached, mean_image = judge.squared(rows[0], measure), judge.mean_image
+    # a bound below that of a histogram for each pixel has learnt more than no model can, whatever its pictures
+    yardstick = facts.histogram_bits[1] * float(np.log(2)) if facts.histogram_bits else float("-inf")
+    conclusive = reached < LEARNT * mean_image or (measure == "bound" and rows[0].mean < yardstick)
     if not conclusive:
         chosen = candidates[0].label
         words = (
@@ -177,7 +161,7 @@ def measure_of(goal: Goal, *, heavy: bool, labels: bool) -> str:
     if goal.decides == "picture":
         return "absolute" if heavy else "squared"
     if goal.decides == "neighbours" and not labels:
-        return "law"
+        return "moved"
     return goal.decides
 
 
@@ -198,12 +182,8 @@ def images_of(facts: Facts) -> Images:
     return Images(
         facts.name, np.ascontiguousarray(unit[train]), np.ascontiguousarray(unit[test]),
         None if labels is None else labels[train], None if labels is None else labels[test],
-        facts.source, facts.scaling, facts.grid,
+        facts.source, facts.scaling, lattice_of(facts),
     )  # fmt: skip
-
-
-def _of(members: Sequence[Member], label: str) -> list[Member]:
-    return [member for member in members if member.label == label]
 
 
 def gap(values: Floats, best: Floats) -> tuple[float, float, float, bool]:
@@ -229,11 +209,9 @@ def _mean(values: Floats) -> float:
     return mean if np.isfinite(mean) else float("inf")
 
 
-def _rows(
-    members: Sequence[Member], found: dict[str, dict[str, Floats]], measure: str, count: int, batch: int
-) -> list[Row]:
+def _rows(arena: Arena, found: dict[str, dict[str, Floats]], measure: str) -> list[Row]:
     # only what was trained equally long is compared: who ended early keeps its place behind
-    epochs = {label: max(m.epoch for m in _of(members, label)) for label in found}
+    epochs = {label: max(m.epoch for m in arena.members[label]) for label in found}
     last = max(epochs.values())
     order = sorted(
         found, key=lambda label: (epochs[label] != last, -epochs[label], _mean(found[label][measure]))
@@ -242,35 +220,33 @@ def _rows(
     rows = []
     for label in order:
         values = found[label][measure]
-        mine = _of(members, label)
-        stopped = next((str(m.event["message"]) for m in mine if m.event is not None), "")
+        stopped = next((str(m.event["message"]) for m in arena.members[label] if m.event is not None), "")
         equal = epochs[label] == last
         nowhere = (float("nan"), float("nan"), float("nan"), True)
         mean, low, high, separated = gap(values, best) if equal else nowhere
-        steps = epochs[label] * -(-count // batch)
         rows.append(
             Row(
-                label, tuple(float(v) for v in values), epochs[label],
-                sum(m.seconds for m in mine) / len(mine) / max(1, steps), _mean(values), mean, low, high,
-                separated, {name: float(v.mean()) for name, v in found[label].items() if name != measure},
+                label, tuple(float(v) for v in values), epochs[label], arena.step_seconds(label), arena.graded(label),
+                _mean(values), mean, low, high, separated,
+                {name: float(v.mean()) for name, v in found[label].items() if name != measure},
                 stopped or ("" if equal else f"ended after epoch {epochs[label]}: worse than the best, or a short budget"),
             )
         )  # fmt: skip
     return rows
 
 
-def decide(rows: Sequence[Row], by_label: dict[str, Candidate]) -> tuple[str, str]:
-    """The simplest of the losses that the seeds do not tell from the best, and that in words."""
+def decide(rows: Sequence[Row], preference: Sequence[str]) -> tuple[str, str]:
+    """The most preferred of the losses that the seeds do not tell from the best, and that in words."""
     alike = [row.label for row in rows if not row.separated and np.isfinite(row.mean)]
     if not alike:
         return rows[0].label, "no loss gave a finite value"
-    chosen = min(alike, key=lambda label: by_label[label].simplicity)
+    chosen = min(alike, key=list(preference).index)
     if len(alike) == 1:
         return chosen, f"{chosen} is better than every other loss tried, beyond the spread of the seeds"
     others = ", ".join(label for label in alike if label != chosen)
-    return (
-        chosen,
-        f"no measurable difference on your data between {chosen} and {others}: the simplest is preferred",
+    return chosen, (
+        f"no measurable difference on your data between {chosen} and {others}; {chosen} is preferred as the simplest "
+        "(least to set; among those alike, what the facts ask for)"
     )
 
 

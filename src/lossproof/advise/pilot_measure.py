@@ -1,4 +1,4 @@
-"""What is measured of a model in a pilot, on held-out images: errors, calibrated nats, rate, anomalies, neighbours."""
+"""What is measured of a model in a pilot, on held-out images: errors, nats, rate, drawn pictures, anomalies, neighbours."""
 
 from __future__ import annotations
 
@@ -22,31 +22,39 @@ if TYPE_CHECKING:
     from lossproof.train.member import Member
 
 Floats = npt.NDArray[np.float64]
+Images32 = npt.NDArray[np.float32]
 VALUES = 12_000  # that a temperature is fitted to, and as many that it is judged on
 NEIGHBOURS = 5
 PATCH = 1 / 3  # of each side
 
 
 class Judge:
-    """Measures members of a pilot; the images, the values and the anomalies are the same for all of them."""
+    """Measures members of a pilot; the images, the values and the anomalies are the same for all of them.
 
-    def __init__(self, images: Images, facts: Facts, measure: str, temperatures: dict[str, float]) -> None:
-        self.images, self.measure, self.temperatures = images, measure, temperatures
+    ``wanted``: of "anomaly", "neighbours" and "moved" those to measure, besides errors, laws and rates, which always are.
+    ``clean``: the test images without their noise, where that is known: then "clean" is the squared error to them.
+    """
+
+    def __init__(
+        self, images: Images, facts: Facts, wanted: Sequence[str] = (), clean: Images32 | None = None
+    ) -> None:
+        self.images, self.wanted = images, wanted
         self.targets = torch.from_numpy(np.ascontiguousarray(images.test))
+        self.clean = None if clean is None else torch.from_numpy(np.ascontiguousarray(clean))
         clipped = not facts.unit
         self.reference = "interval" if clipped else measure_of(facts)
         rng = np.random.default_rng(0)
         size = self.targets.numel()
         self.places = rng.permutation(size)[: 2 * VALUES]
-        self.odd = torch.from_numpy(patched(images.test, rng)) if measure == "anomaly" else None
+        self.odd = torch.from_numpy(patched(images.test, rng)) if "anomaly" in wanted else None
 
         mean = images.train.mean(axis=0, dtype=np.float64)
         #: squared error a value of always predicting the mean training image
         self.mean_image = float(((images.test - mean) ** 2).mean())
 
-    def squared(self, row: Row) -> float:
+    def squared(self, row: Row, measure: str) -> float:
         """The squared error a value of a row, whatever decided."""
-        return row.mean if self.measure == "squared" else row.other["squared"]
+        return row.mean if measure == "squared" else row.other["squared"]
 
     def measures(self, members: Sequence[Member]) -> dict[str, Floats]:
         """Each measure's values, one a member."""
@@ -59,25 +67,36 @@ class Judge:
         noise = torch.randn(count, member.model.latent, generator=generator(0, "pilot"))
         with torch.inference_mode():
             raw, mean, logvar = member.model(self.targets, noise)
-            gap = (member.criterion.picture(raw) - self.targets).double()
+            picture = member.criterion.picture(raw)
+            gap = (picture - self.targets).double()
             out = {"squared": float(gap.square().mean()), "absolute": float(gap.abs().mean())}
+            if self.clean is not None:
+                out["clean"] = float((picture - self.clean).double().square().mean())
             rate = 0.0 if logvar is None else float(rate_per_image(mean, logvar).double().sum()) / values
+            if logvar is not None:
+                code = torch.randn(count, member.model.latent, generator=generator(0, "drawn"))
+                drawn = member.criterion.picture(member.model.decode(code))
+                out["drawn"] = energy_distance(drawn.flatten(1), self.targets.flatten(1))
         out["rate"] = rate
         out["law"], out["temperature"] = self._law(member, raw)
         out["bound"] = out["law"] + rate
         if self.odd is not None:
             out["anomaly"] = 1 - self._auroc(member, raw)
-        if self.measure == "neighbours":
+        if "neighbours" in self.wanted:
             out["neighbours"] = self._neighbours(member, mean)
+        if "moved" in self.wanted:
+            out["moved"] = self._moved(member, mean)
         return out
 
     def _law(self, member: Member, raw: torch.Tensor) -> tuple[float, float]:
         """Calibrated nats a value: temperature fitted to one half of the values, judged on the other."""
-        loss = member.loss
-        assert loss is not None
+        loss, half = member.loss, len(self.places) // 2
+        if loss is None:  # a decoder: its scale was learned
+            with torch.inference_mode():
+                values = -member.criterion.log_prob(self.targets, raw).double()
+            return float(values.numpy().ravel()[self.places[half:]].mean()), float("nan")
         y = self.targets.double().numpy().ravel()[self.places]
         z = raw.double().numpy().ravel()[self.places]
-        half = len(y) // 2
         of = normalised(loss)
         try:
             fitted = fit_temperature(loss, y[:half], logits=z[:half], measure=self.reference, of=of, low=1e-7)
@@ -91,14 +110,17 @@ class Judge:
         from lossproof.lower import function
 
         assert self.odd is not None
-        assert member.loss is not None
         noise = torch.zeros(len(self.odd), member.model.latent)
         with torch.inference_mode():
             odd_raw, _, _ = member.model(self.odd, noise)
             scores = []
             for target, logits in ((self.targets, raw), (self.odd, odd_raw)):
                 values = member.criterion.values(target, logits).double().flatten(1).sum(1).numpy()
-                floor = function(member.loss).floor(target.double().numpy()).reshape(len(target), -1).sum(1)
+                floor = np.zeros(len(target))
+                if member.loss is not None:
+                    floor = (
+                        function(member.loss).floor(target.double().numpy()).reshape(len(target), -1).sum(1)
+                    )
                 scores.append(values - (floor if np.isfinite(floor).all() else 0.0))
         usual, odd = scores
         above = (odd[:, None] > usual).mean() + 0.5 * (odd[:, None] == usual).mean()
@@ -116,6 +138,31 @@ class Judge:
         classes = int(max(train_labels.max(), labels.max())) + 1
         counts = np.stack([np.bincount(row, minlength=classes) for row in votes])
         return float((counts.argmax(axis=1) != labels).mean())
+
+    def _moved(self, member: Member, codes: torch.Tensor) -> float:
+        """Share of held-out images whose code, once moved by a pixel, is nearer to another image's than to its own."""
+        moved = moved_by_a_pixel(self.targets)
+        with torch.inference_mode():
+            near = torch.cdist(member.model.encode(moved)[0], codes).argmin(1)
+        return float((near != torch.arange(len(codes))).double().mean())
+
+
+def moved_by_a_pixel(images: torch.Tensor) -> torch.Tensor:
+    """Each image moved to the right and down by a pixel; what comes in is the border's own colour."""
+    down = torch.cat([images[..., :1, :], images[..., :-1, :]], dim=-2)
+    return torch.cat([down[..., :1], down[..., :-1]], dim=-1)
+
+
+def energy_distance(a: torch.Tensor, b: torch.Tensor) -> float:
+    """The energy distance of two samples (n, d), unbiased: 2 E|A - B| - E|A - A'| - E|B - B'|; 0 for equal laws.
+
+    Szekely and Rizzo, DOI 10.1016/j.jspi.2013.03.018.
+    """
+
+    def apart(x: torch.Tensor) -> float:
+        return float(torch.cdist(x, x).double().sum()) / max(1, len(x) * (len(x) - 1))
+
+    return 2 * float(torch.cdist(a, b).double().mean()) - apart(a) - apart(b)
 
 
 def patched(images: npt.NDArray[np.float32], rng: np.random.Generator) -> npt.NDArray[np.float32]:

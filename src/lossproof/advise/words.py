@@ -1,6 +1,7 @@
-"""The facts as rows of text, for the terminal and the page."""
+"""The facts as rows of text, for the terminal and the page; the floors of the losses beside them."""
 
 import math
+from collections.abc import Mapping
 
 from lossproof.data.facts_stream import Facts
 
@@ -22,7 +23,10 @@ def fact_rows(facts: Facts) -> list[tuple[str, str]]:
     if facts.histogram_bits is not None:
         whole, each = facts.histogram_bits
         rows.append(
-            ("histograms", f"{whole:.3f} bits a value for one of all values, {each:.3f} for one a pixel")
+            (
+                "histograms",
+                f"{whole:.3f} bits a value under one of all values, {each:.3f} under one for each pixel",
+            )
         )
     rows += [
         ("noise", _noise(facts)),
@@ -35,6 +39,26 @@ def fact_rows(facts: Facts) -> list[tuple[str, str]]:
     if facts.shape[0] == 3:
         rows.append(("channels", "three, equal everywhere" if facts.equal_channels else "three"))
     return rows
+
+
+def floors(floors_of: Mapping[str, float | None]) -> str:
+    """The floors of legal losses in nats per image: those above 0, then how many are 0.
+
+    >>> floors({"bce": 13.658, "mse": 0.0, "mae": 0.0, "continuous_bernoulli": None})
+    'bce 13.66; continuous_bernoulli has none; 0 for the others'
+    """
+    above = [
+        f"{label} {value:.4g}"
+        for label, value in floors_of.items()
+        if value is not None and abs(value) > 1e-9
+    ]
+    none = [label for label, value in floors_of.items() if value is None]
+    said = [", ".join(above)] if above else []
+    if none:
+        said.append(f"{', '.join(none)} {'has' if len(none) == 1 else 'have'} none")
+    if len(above) + len(none) < len(floors_of):
+        said.append("0 for the others" if said else "0 for every loss")
+    return "; ".join(said)
 
 
 def percent(share: float) -> str:
@@ -54,11 +78,17 @@ def _levels(facts: Facts) -> str:
 
 
 def _noise(facts: Facts) -> str:
-    noise = facts.noise
+    noise, left = facts.noise, facts.reference
     if math.isnan(noise.impulses):
         return "not measured: images below 3 x 3"
-    said = f"{noise.sigma:.3g} in single images, {percent(noise.impulses)} of pixels stand out alone"
-    return f"{said}: {'noise' if facts.noisy else 'no pixel noise that shows'}"
+    alone = f"{percent(noise.impulses)} of pixels stand out from all around them"
+    if facts.noisy:
+        return f"found: standard deviation {left.scale:.3g}, {alone}"
+    if facts.one_bit:
+        return f"not told apart from content in images of one bit; {alone}"
+    if noise.sigma < 1.5 / 255:
+        return f"none found; {alone}"
+    return f"none that can be told from content (at most {noise.sigma:.3g} in single images); {alone}"
 
 
 def _spectrum(facts: Facts) -> str:
@@ -74,18 +104,22 @@ def _spectrum(facts: Facts) -> str:
 def _linear(facts: Facts) -> str:
     left = facts.reference
     return (
-        f"rank {left.rank} leaves {left.scale:.3g}, {percent(left.outliers)} beyond six of it, excess kurtosis "
-        f"{left.kurtosis:.3g}" + (", outliers left out of the fit" if left.robust else "")
+        f"of rank {left.rank}, on held-out images: residuals of {left.scale:.3g} (by their median), "
+        f"{percent(left.outliers)} beyond six of it, excess kurtosis {left.kurtosis:.3g}"
+        + (", outliers left out of the fit" if left.robust else "")
     )
 
 
 def _order(facts: Facts) -> str:
     order = facts.order
     first = order.distances.get(1)
-    said = (
-        "too few images"
-        if first is None
-        else f"neighbours at {percent(first)} of two random images' distance"
-    )
     kind = "like a film" if order.film else "sorted" if order.sorted else "no order"
-    return f"{said}: {kind}; {percent(order.equal)} repeat another, {percent(order.near)} nearly"
+    far = (
+        "" if first is None else f" (neighbours at {100 * first:.0f} % of the distance of two random images)"
+    )
+    repeats = (
+        f"{percent(order.equal)} repeat another, {percent(order.near)} nearly"
+        if order.equal + order.near
+        else "none repeats another"
+    )
+    return f"{'too few images to tell' if first is None else kind + far}; {repeats}"

@@ -1,12 +1,15 @@
 """``lossproof advise``: which loss for these images and this goal, and why."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from lossproof.advise import Advice
 
 
@@ -46,27 +49,15 @@ def command(
 
     Example: lossproof advise digits --goal sample --budget 20 --html advice.html
     """
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
     from lossproof.advise import advise
     from lossproof.advise.goals import goal_of
+    from lossproof.cli.reading import bar
 
     goal_of(goal)  # before anything is read
-    bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.percentage:3.0f} %"),
-        TimeElapsedColumn(),
-        console=Console(stderr=True),
-        transient=True,
-        disable=not Console(stderr=True).is_terminal,
-    )
-    with bar:
-        task = bar.add_task("reading", total=1.0)
+    with bar() as say:
         advice = advise(
             data, goal, losses=loss or None, budget=budget, seeds=seeds, size=size, grey=grey, key=key, strict=strict,
-            progress=lambda stage, share: bar.update(task, description=stage, completed=share),
+            progress=say,
         )  # fmt: skip
     if html is not None:
         from lossproof.advise.page import write
@@ -87,24 +78,19 @@ def _show(advice: "Advice") -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from lossproof.advise.words import fact_rows
+    from lossproof.advise.words import fact_rows, floors
 
     console = Console(highlight=False)
     facts = advice.facts
     console.print(Text(f"{facts.name}: {advice.goal.title}", style="bold"))
     console.print()
-    table = Table(box=None, show_header=False, pad_edge=False)
-    table.add_column(no_wrap=True)
-    table.add_column(overflow="fold")
     rows = [("loss", advice.loss), ("output", advice.activation), ("reduction", advice.reduction)]
     if advice.beta is not None:
         rows.append(("KL weight", f"{advice.beta:.3g}, with losses and rate summed over an image"))
     else:
         rows.append(("temperature", f"{advice.temperature:.3g} (the KL weight, if the model has a KL term)"))
-    rows.append(("next", ", ".join(advice.ranking[1:5])))
-    for name, text in rows:
-        table.add_row(Text(name, style="bold"), Text(text))
-    console.print(table)
+    rows.append(("next best", ", ".join(advice.ranking[1:5])))
+    console.print(_grid(rows, bold=True))
     for head, sentences in (
         ("Why", advice.reasons),
         ("Look out for", advice.warnings),
@@ -117,22 +103,42 @@ def _show(advice: "Advice") -> None:
             console.print(Padding(Text(f"- {sentence}"), (0, 0, 0, 1)))
     console.print()
     console.print(Text("Facts", style="bold"))
-    known = Table(box=None, show_header=False, pad_edge=False)
-    known.add_column(no_wrap=True)
-    known.add_column(overflow="fold")
-    for name, text in fact_rows(facts):
-        known.add_row(Text(name), Text(text))
-    console.print(known)
+    console.print(_grid([*fact_rows(facts), ("floors", f"{floors(advice.floors)} (nats per image)")]))
     console.print()
     shown = Table(box=box.SIMPLE_HEAD if console.is_terminal else box.ASCII2)
-    for head in ("loss", "least at p = y", "consistent for", "sigmoid", "law, nats", "pilot"):
-        shown.add_column(head, overflow="fold")
+    shown.add_column("loss", no_wrap=True)
+    for head, width in (("p = y", 5), ("predicts", 11), ("sigmoid", 7), ("law", 6), ("pilot", 7)):
+        shown.add_column(head, overflow="fold", min_width=width)
     for label, row in advice.table.items():
         keys = ("minimum", "functional", "alive", "law", "pilot")
         shown.add_row(*map(Text, (label, *(row[key].text or "-" for key in keys))))
     console.print(shown)
+    console.print(
+        Text(
+            "p = y: is it the minimum. predicts: what it estimates. sigmoid: whether its gradient lives where a saturated "
+            "pixel is wrong (certificates). law: nats a value as a law of held-out values. pilot: the deciding measure."
+        )
+    )
+    if advice.excluded:
+        console.print()
+        console.print(Text("Left out", style="bold"))
+    reasons: dict[str, list[str]] = {}
     for entry in advice.excluded:
-        console.print(Text(f"left out: {entry.label}: {entry.reason}"))
+        reasons.setdefault(entry.reason, []).append(entry.label)
+    for reason, labels in reasons.items():
+        console.print(Padding(Text(f"- {', '.join(labels)}: {reason}"), (0, 0, 0, 1)))
     console.print()
     console.print(Text("PyTorch (Keras, JAX: --json or --html)", style="bold"))
     console.print(Text(advice.code["torch"]), soft_wrap=True)  # to be copied
+
+
+def _grid(rows: "Sequence[tuple[str, str]]", *, bold: bool = False) -> "Table":
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, text in rows:
+        table.add_row(Text(name, style="bold" if bold else ""), Text(text))
+    return table

@@ -29,18 +29,27 @@ def command(
     key: Annotated[
         str | None, typer.Option(help="Array of the .npz file, or column of the hub data set.")
     ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Stop at a picture that cannot be read; default: skip and count.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:
     """Show what DATA is to a loss: range, levels, entropy floor of BCE, baseline, legal losses.
+
+    The data are read once, in constant memory.
 
     Exit status: 0 if the data can be trained on as they are, 1 if not (or if a loss named with --loss
     is not legal on them), 2 if they cannot be read.
 
     Example: lossproof check digits --loss bce --loss "huber(delta=0.1)"
     """
+    from lossproof.cli.reading import reading
     from lossproof.data import check
 
-    report = check(data, losses=loss or None, size=size, grey=grey, key=key)
+    with reading() as progress:
+        report = check(
+            data, losses=loss or None, size=size, grey=grey, key=key, strict=strict, progress=progress
+        )
     if as_json:
         typer.echo(json.dumps(report.to_dict(), indent=2, allow_nan=False))
     else:

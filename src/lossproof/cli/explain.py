@@ -49,22 +49,25 @@ def command(
     Example: lossproof explain --loss bce --value 0.30 --data digits
     """
     from lossproof.advise.symptoms import explain
+    from lossproof.cli.reading import reading
 
-    found = explain(
-        number(value),
-        loss=loss,
-        data=data,
-        curve=curve,
-        dump=dump,
-        reduction=reduction,
-        rate=rate,
-        kl_weight=kl_weight,
-        batch_size=batch_size,
-        shape=sides(shape),
-        size=size,
-        grey=grey,
-        key=key,
-    )
+    with reading() as progress:
+        found = explain(
+            number(value),
+            loss=loss,
+            data=data,
+            curve=curve,
+            dump=dump,
+            reduction=reduction,
+            rate=rate,
+            kl_weight=kl_weight,
+            batch_size=batch_size,
+            shape=sides(shape),
+            size=size,
+            grey=grey,
+            key=key,
+            progress=progress,
+        )
     if as_json:
         typer.echo(json.dumps(found.to_dict(), indent=2, allow_nan=False))
     else:

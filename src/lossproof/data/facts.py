@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lossproof.data.images import Array
 from lossproof.data.levels import Levels
-from lossproof.data.scale import BLOCK, Scaling
 
+Floats = npt.NDArray[np.float64]
 Floor = Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]]
 
 
@@ -109,14 +108,14 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def measure(name: str, array: Array, levels: Levels, entropy: Floor) -> Part:
+def measure(name: str, count: int, pixels: int, levels: Levels, entropy: Floor) -> Part:
     """Measure one part but for its baseline. ``entropy`` is BCE's floor of a target, element-wise."""
     v, finite = levels.values, int(levels.counts.sum())
     inside = (v >= 0) & (v <= 1)
     usable = finite == levels.total and bool(inside.all())
     return Part(
         name=name,
-        count=len(array),
+        count=count,
         low=float(v[0]) if v.size else math.nan,
         high=float(v[-1]) if v.size else math.nan,
         levels=v.size if levels.exact else None,
@@ -125,27 +124,17 @@ def measure(name: str, array: Array, levels: Levels, entropy: Floor) -> Part:
         between=levels.share((v > 0) & (v < 1)),
         outside=levels.share(~inside),
         not_finite=1 - finite / levels.total,
-        bce_floor=levels.mean(entropy(v)) * math.prod(array.shape[1:]) if usable else None,
+        bce_floor=levels.mean(entropy(v)) * pixels if usable else None,
         mean_image=None,
     )
 
 
-def mean_of(array: Array, scaling: Scaling) -> npt.NDArray[np.float64]:
-    """Average images (n, c, h, w) into one (c, h, w), scaled, in float64 and block by block."""
-    step = max(1, BLOCK // max(1, math.prod(array.shape[1:])))
-    total = np.zeros(array.shape[1:])
-    for start in range(0, len(array), step):
-        total += array[start : start + step].sum(axis=0, dtype=np.float64)
-    return total / len(array) / scaling.divisor
-
-
-def mean_image_bce(train: Array, test: Array, scaling: Scaling) -> float:
-    """BCE, in nats per image, of predicting the train mean image for every image of ``test``.
+def mean_image_bce(train: Floats, test: Floats, count: int) -> float:
+    """BCE, in nats per image, of predicting the mean of ``count`` train images for images of mean ``test``.
 
     The prediction is kept in [1/(2n), 1 - 1/(2n)], n train images: a pixel that is 0 in all of them says no
-    more.
+    more. BCE is linear in the target: the mean image stands for all of them.
     """
-    edge = 1 / (2 * len(train))
-    p = np.clip(mean_of(train, scaling), edge, 1 - edge)
-    y = mean_of(test, scaling)  # BCE is linear in the target: the mean image stands for all of them
-    return float(-(y * np.log(p) + (1 - y) * np.log1p(-p)).sum())
+    edge = 1 / (2 * count)
+    p = np.clip(train, edge, 1 - edge)
+    return float(-(test * np.log(p) + (1 - test) * np.log1p(-p)).sum())

@@ -68,7 +68,7 @@ class OrderPass:
             if len(joined) > lag:
                 self.squares[lag] += float(((joined[lag:] - joined[:-lag]) ** 2).sum())
                 self.pairs[lag] += len(joined) - lag
-        self.recent.extend(thumbs[-LAGS[-1] :])
+        self.recent.extend(thumbs[-LAGS[-1] :].copy())
         self._moments(thumbs)
         self._repeats(images, thumbs, part == "test")
 
@@ -99,7 +99,7 @@ class OrderPass:
             self.exact[one] = (test, key)
             known = self.alike.get(key)
             if known is None:
-                self.alike[key] = (thumbs[i], test)
+                self.alike[key] = (thumbs[i].copy(), test)  # a view would keep the whole block
             else:
                 self.candidates.append((float(((thumbs[i] - known[0]) ** 2).sum()), test and not known[1]))
             if len(self.exact) > KEPT:

@@ -23,6 +23,9 @@ Floats = npt.NDArray[np.float64]
 SAMPLE_VALUES = 1 << 24  # values of the sample that is kept
 SAMPLE_IMAGES = 8192
 NOISE_IMAGES = 1024
+SPREAD = (
+    100_000  # images, of all evenly, that the spectrum and the pixels' histograms are of where there are more
+)
 REFERENCE_VALUES = 1 << 21
 HISTOGRAM = 64
 
@@ -36,7 +39,8 @@ class Facts:
     and largest value; ``levels``: the distinct ones with their counts; ``grid``: grey levels k/(grid - 1), None if there
     is no such lattice; shares of all values at 0, at 1, between, outside and not finite. ``constant_pixels``: share of
     pixels that are the same in all images. ``histogram``: counts in 64 bins from low to high. ``histogram_bits``: bits a
-    value of these images under their own global and per-pixel histograms, None for values without levels.
+    value of these images under their own global and per-pixel histograms, None for values without levels. Spectrum and
+    per-pixel histograms are of every k-th image where there are more than 200,000.
     ``sample``: images as float32 (n, c, h, w), scaled, drawn at random, with ``sample_numbers`` and ``sample_labels``.
     """
 
@@ -121,6 +125,7 @@ class _Pass:
         self.pixels = PixelHistograms(stream.dtype, d)
         self.spectrum = SpectrumPass(d, seed)
         self.order = OrderPass(stream.shape)
+        self.every = max(1, stream.count // SPREAD)
         self.rng = np.random.default_rng(seed)
         self.room = max(2, min(SAMPLE_IMAGES, SAMPLE_VALUES // d))
         self.sample: list[Array] = []
@@ -149,8 +154,10 @@ class _Pass:
                 if not len(flat):
                     return
         self.counter.feed(np.ascontiguousarray(flat).reshape(-1))
-        self.pixels.feed(flat)
-        self.spectrum.feed(flat.astype(np.float64))
+        chosen = flat[-self.count % self.every :: self.every]
+        if len(chosen):
+            self.pixels.feed(chosen)
+            self.spectrum.feed(chosen.astype(np.float64))
         self.order.feed(images, part)
         self.lowest = np.minimum(self.lowest, flat.min(axis=0))
         self.highest = np.maximum(self.highest, flat.max(axis=0))

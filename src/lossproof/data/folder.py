@@ -1,5 +1,6 @@
 """Read a folder of pictures; sub-folders are classes, and train/ and test/ above them are a split."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -67,12 +68,10 @@ def read_folder(folder: Path, *, size: int | None, grey: bool | None) -> Raw:
     classes = [_class_of(path, root) for root, found in zip(roots, files, strict=True) for path in found]
     labels = _numbers(classes)
     if labels is not None:
-        names = sorted({str(c) for c in classes})
-        notes += (f"labels are {', '.join(names[:12])}{', ...' if len(names) > 12 else ''}",)
+        notes += (labels_note(classes),)
     n = len(files[0])
-    ignored = [p for p in TESTS if len(roots) == 2 and p in parts and parts[p] != test_folder]
-    if ignored:
-        notes += (f"folders left out: {', '.join(ignored)}",)
+    if ignored := left_out(folder, len(roots) == 2):
+        notes += (ignored,)
     if len(roots) == 1:
         return Raw(
             folder.name or str(folder), images, f"image folder {folder}", None, labels, None, notes=notes
@@ -87,6 +86,19 @@ def read_folder(folder: Path, *, size: int | None, grey: bool | None) -> Raw:
         None if labels is None else labels[n:],
         notes=notes,
     )
+
+
+def labels_note(classes: Sequence[str | None]) -> str:
+    """Which classes the labels number."""
+    names = sorted({str(c) for c in classes})
+    return f"labels are {', '.join(names[:12])}{', ...' if len(names) > 12 else ''}"
+
+
+def left_out(folder: Path, own_split: bool) -> str:
+    """Which folders beside train/ and the one taken for test/ are not read; "" for none."""
+    there = {p.name.lower() for p in folder.iterdir() if p.is_dir()}
+    others = [name for name in TESTS if name in there][1:] if own_split else []
+    return f"folders left out: {', '.join(others)}" if others else ""
 
 
 def _class_of(path: Path, root: Path) -> str | None:

@@ -104,7 +104,7 @@ def divide(raw: Raw, *, test_fraction: float, split: Split, seed: int) -> Raw:
         test=raw.train[test],
         train_labels=None if labels is None else labels[train],
         test_labels=None if labels is None else labels[test],
-        notes=(*raw.notes, how_split(train, test, split, seed)),
+        notes=(*raw.notes, how_split(len(test), len(train) + len(test), split, seed)),
     )
 
 

@@ -6,7 +6,6 @@ import os
 import shutil
 import tempfile
 import weakref
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +14,8 @@ import numpy as np
 
 from lossproof.data.arrays import open_npy
 from lossproof.data.images import Array, Images, Raw
-from lossproof.data.scale import BLOCK, Scaling, scaling_of
+from lossproof.data.scale import Scaling, scaling_of
+from lossproof.data.scan import blocks
 from lossproof.data.split import Indices, Split, how_split, split_indices
 from lossproof.formula.errors import LossproofError
 
@@ -118,17 +118,6 @@ class Mapped:
         return cls(stored, Scaling(told["divisor"], ""), rows)
 
 
-def blocks(images: Array | Mapped, values: int = BLOCK) -> Iterator[Array]:
-    """Walk through images (n, ...), about so many values at a time.
-
-    >>> [len(block) for block in blocks(np.zeros((5, 1, 2, 2)), values=8)]
-    [2, 2, 1]
-    """
-    step = max(1, values // max(1, int(np.prod(images.shape[1:]))))
-    for start in range(0, len(images), step):
-        yield images[start : start + step]
-
-
 def counted(images: Array | Mapped, levels: int | None) -> tuple[Array, Array]:
     """The distinct values of images in [0, 1], ascending, and how often each occurs.
 
@@ -142,7 +131,7 @@ def counted(images: Array | Mapped, levels: int | None) -> tuple[Array, Array]:
         table = np.arange(levels, dtype=np.float32) / np.float32(levels - 1)
         counts = np.zeros(levels, np.int64)
         others: list[Array] = []  # stored as floats, and rounded another way than here
-        for block in blocks(images):
+        for block, _ in blocks(images):
             # what is no number, or outside, is on no level
             near = np.fmin(np.fmax(np.rint(block * np.float32(levels - 1)), 0), levels - 1)
             place = near.astype(np.int64)
@@ -160,7 +149,7 @@ def counted(images: Array | Mapped, levels: int | None) -> tuple[Array, Array]:
 
 def _counted_on_disk(images: Mapped) -> tuple[Array, Array]:
     values, counts = np.empty(0, np.float32), np.empty(0, np.int64)
-    for block in blocks(images):
+    for block, _ in blocks(images):
         found, times = np.unique(block, return_counts=True)
         merged, where = np.unique(np.concatenate([values, found]), return_inverse=True)
         together = np.zeros(merged.size, np.int64)
@@ -258,7 +247,7 @@ def load_mapped(
     if test is None:
         test, rows = train, split_indices(len(train), test_fraction, split, seed, raw.name)
         labels = [None if raw.train_labels is None else raw.train_labels[part] for part in rows]
-        notes = (*notes, how_split(*rows, split, seed))
+        notes = (*notes, how_split(len(rows[1]), len(train), split, seed))
     mapped: list[Any] = [
         Mapped(array, scaling, part, keep) for array, part in zip((train, test), rows, strict=True)
     ]
@@ -332,4 +321,4 @@ def _written(stream: Stream, number: int, folder: Path) -> Array:
     return open_npy(path)
 
 
-__all__ = ["STREAM", "Mapped", "blocks", "counted", "load_mapped", "memory", "streamed"]
+__all__ = ["STREAM", "Mapped", "counted", "load_mapped", "memory", "streamed"]

@@ -1,14 +1,13 @@
 """Bring stored values into [0, 1], or say what is wrong with them and which line undoes it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from lossproof.data.images import Array, Raw
-
-BLOCK = 1 << 20  # values looked at in one go, so that a big data set needs no second copy
-SAMPLE = 4096  # images that a guess is made from
+from lossproof.data.scan import STEPS, Range, blocks, on_lattice, range_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,35 +38,41 @@ class Scaling:
 
 
 def scaling_of(raw: Raw) -> Scaling:
-    """Choose the scaling from the dtype, the data set's known range and the values; look for problems.
+    """Choose the scaling from the dtype, the data set's known range and the values; look for problems."""
+    parts = [part for part in (raw.train, raw.test) if part is not None]
+    top = raw.top if raw.top is not None else 1.0 if raw.train.dtype.kind == "f" else np.inf
+    return scaling_from(raw.name, [range_of(part, top) for part in parts], raw.top)
+
+
+def scaling_from(name: str, parts: Sequence[Range], top: float | None = None) -> Scaling:
+    """The same from the ranges of the parts, train and perhaps test.
 
     bool is 0/1; unsigned 8- and 16-bit integers are divided by their dtype's largest value (unless only 0 and
     1 occur); floats and a known range must come to lie in [0, 1] by themselves.
     """
-    dtype = raw.train.dtype
-    parts = [part for part in (raw.train, raw.test) if part is not None]
+    dtype = parts[0].dtype
     if any(part.dtype != dtype for part in parts):
-        text = f"{raw.name}: expected train and test of one dtype, got {dtype} and {parts[1].dtype}."
+        text = f"{name}: expected train and test of one dtype, got {dtype} and {parts[1].dtype}."
         return Scaling(
             1, "none", problem=Problem(f"{text} Convert one of them.", f"x = x.astype(np.{dtype})")
         )
     if dtype.kind == "b":
         return Scaling(1, "bool as 0/1", levels=2)
-    if raw.top is not None:
-        problem = _outside(raw, parts, high=raw.top, text="the data set's own range")
-        return Scaling(raw.top, f"0..{raw.top:g} / {raw.top:g}", int(raw.top) + 1, problem=problem)
+    if top is not None:
+        problem = _outside(name, parts, high=top, text="the data set's own range")
+        return Scaling(top, f"0..{top:g} / {top:g}", int(top) + 1, problem=problem)
     if dtype.kind in "ui":
-        return _integers(raw, parts)
-    return _floats(raw, parts)
+        return _integers(name, parts)
+    return _floats(name, parts)
 
 
-def _integers(raw: Raw, parts: list[Array]) -> Scaling:
-    dtype = raw.train.dtype
-    low, high = min(int(p.min()) for p in parts), max(int(p.max()) for p in parts)
+def _integers(name: str, parts: Sequence[Range]) -> Scaling:
+    dtype = parts[0].dtype
+    low, high = min(int(p.low) for p in parts), max(int(p.high) for p in parts)
     top = int(np.iinfo(dtype).max)
     if dtype.kind == "i" or dtype.itemsize > 2:
         text = (
-            f"{raw.name}: expected images stored as uint8, uint16, bool or floats in [0, 1], "
+            f"{name}: expected images stored as uint8, uint16, bool or floats in [0, 1], "
             f"got {dtype} with values {low}..{high}."
         )
         for small in (np.uint8, np.uint16):
@@ -90,11 +95,12 @@ def _integers(raw: Raw, parts: list[Array]) -> Scaling:
     return Scaling(top, f"{dtype} / {top}", top + 1, notes)
 
 
-def _floats(raw: Raw, parts: list[Array]) -> Scaling:
-    problem = _not_finite(raw, parts) or _outside(raw, parts, high=1.0, text="")
+def _floats(name: str, parts: Sequence[Range]) -> Scaling:
+    problem = _not_finite(name, parts) or _outside(name, parts, high=1.0, text="")
     if problem is not None:
         return Scaling(1, "none", problem=problem)
-    return Scaling(1, f"none: {raw.train.dtype} already in [0, 1]", lattice(raw.train))
+    steps = parts[0].steps
+    return Scaling(1, f"none: {parts[0].dtype} already in [0, 1]", steps[0] + 1 if steps else None)
 
 
 def lattice(values: Array) -> int | None:
@@ -104,75 +110,58 @@ def lattice(values: Array) -> int | None:
     >>> lattice(np.arange(256, dtype=np.float32) / np.float32(255)), lattice(np.array([0.1, 0.7345]))
     (256, None)
     """
-    step = max(1, BLOCK // max(1, int(np.prod(values.shape[1:]))))
-    candidates = [1, 16, 255, 65535]
-    for start in range(0, len(values), step):  # along the first axis: what lies on disk is not copied whole
-        block = values[start : start + step].astype(np.float64)
-        kept = []
-        for k in candidates:
-            scaled = block * k
-            if float(np.abs(scaled - np.rint(scaled)).max()) <= 1e-6 + k * 1.2e-7:
-                kept.append(k)
-        candidates = kept
-        if not candidates:
-            return None
-    return candidates[0] + 1 if candidates else None
+    steps = STEPS
+    for block, _ in blocks(values):
+        steps = on_lattice(block, steps)
+    return steps[0] + 1 if steps else None
 
 
-def _first(mask: npt.NDArray[np.bool_]) -> tuple[int, ...]:
-    return tuple(int(i) for i in np.unravel_index(int(mask.argmax()), mask.shape))
-
-
-def _not_finite(raw: Raw, parts: list[Array]) -> Problem | None:
-    for part, where in zip(parts, _names(raw, parts), strict=True):
-        # One number tells whether any value is NaN or infinite, without a mask as large as the data.
-        if np.isfinite(part.min()) and np.isfinite(part.max()):
+def _not_finite(name: str, parts: Sequence[Range]) -> Problem | None:
+    for part, where in zip(parts, _names(name, parts), strict=True):
+        if part.first_lost is None:
             continue
-        nan, bad = np.isnan(part), ~np.isfinite(part)
-        at = _first(bad)
+        at, value = part.first_lost
         fix = "x = x[np.isfinite(x).all(axis=tuple(range(1, x.ndim)))]"
         return Problem(
-            f"{where}: expected finite values, got {int(nan.sum())} NaN and "
-            f"{int((bad & ~nan).sum())} infinite of {part.size} values, first {part[at]} at {list(at)} "
-            f"(shape {part.shape}, {part.dtype}). Drop those images: {fix}",
+            f"{where}: expected finite values, got {part.nan} NaN and {part.infinite} infinite of {part.size} values, "
+            f"first {value} at {at} (shape {part.shape}, {part.dtype}). Drop those images: {fix}",
             fix,
         )
     return None
 
 
-def _names(raw: Raw, parts: list[Array]) -> list[str]:
-    return [raw.name] if len(parts) == 1 else [f"{raw.name} (train)", f"{raw.name} (test)"]
+def _names(name: str, parts: Sequence[Range]) -> list[str]:
+    return [name] if len(parts) == 1 else [f"{name} (train)", f"{name} (test)"]
 
 
-def _outside(raw: Raw, parts: list[Array], *, high: float, text: str) -> Problem | None:
-    if all(float(p.min()) >= 0 and float(p.max()) <= high for p in parts):
+def _outside(name: str, parts: Sequence[Range], *, high: float, text: str) -> Problem | None:
+    if not any(part.outside for part in parts):
         return None
     cause, fix = diagnose(parts)
-    for part, where in zip(parts, _names(raw, parts), strict=True):
-        bad = (part < 0) | (part > high)
-        if not bad.any():
+    for part, where in zip(parts, _names(name, parts), strict=True):
+        if part.first_outside is None:
             continue
-        at = _first(bad)
+        at, value = part.first_outside
         expected = f"values in [0, {high:g}]" + (f" ({text})" if text else "")
         return Problem(
-            f"{where}: expected {expected}, got {int(bad.sum())} of {part.size} values outside (smallest "
-            f"{float(part.min()):.6g}, largest {float(part.max()):.6g}), first {float(part[at]):.6g} at "
-            f"{list(at)} (shape {part.shape}, {part.dtype}). {cause} {fix}",
+            f"{where}: expected {expected}, got {part.outside} of {part.size} values outside (smallest "
+            f"{part.low:.6g}, largest {part.high:.6g}), first {value:.6g} at "
+            f"{at} (shape {part.shape}, {part.dtype}). {cause} {fix}",
             fix,
         )
     return None
 
 
-def diagnose(parts: list[Array]) -> tuple[str, str]:
-    """Guess from finite values (n, c, h, w) outside [0, 1] how they came about, and the line that undoes it.
+def diagnose(parts: Sequence[Range]) -> tuple[str, str]:
+    """Guess from ranges of values outside [0, 1] how they came about, and the line that undoes it.
 
     >>> import numpy as np
-    >>> diagnose([np.array([0.0, 255.0, 7.0]).reshape(1, 1, 1, 3)])
+    >>> diagnose([range_of(np.array([0.0, 255.0, 7.0]).reshape(1, 1, 1, 3))])
     ('uint8 stored as float? Divide by 255?', 'x = x / 255')
-    >>> diagnose([np.array([-1.0, 1.0, 0.25]).reshape(1, 1, 1, 3)])
+    >>> diagnose([range_of(np.array([-1.0, 1.0, 0.25]).reshape(1, 1, 1, 3))])
     ('Scaled to [-1, 1]? Use (x + 1)/2:', 'x = (x + 1) / 2')
     """
-    low, high = min(float(p.min()) for p in parts), max(float(p.max()) for p in parts)
+    low, high = min(p.low for p in parts), max(p.high for p in parts)
     if low >= -1e-3 and high <= 1 + 1e-3:
         return "Overshoot from rounding or resizing? Clip:", "x = np.clip(x, 0, 1)"
     if low >= 0:
@@ -181,7 +170,7 @@ def diagnose(parts: list[Array]) -> tuple[str, str]:
         return "Scaled to [-1, 1]? Use (x + 1)/2:", "x = (x + 1) / 2"
     if low >= -0.501 and high <= 0.501:
         return "Scaled to [-0.5, 0.5]? Use x + 0.5:", "x = x + 0.5"
-    if any(_standardised_pixels(p) for p in parts):
+    if any(_standardised_pixels(p.head) for p in parts):
         return (
             "Every pixel standardised by itself (StandardScaler)? Undo it:",
             "x = scaler.inverse_transform(x)",
@@ -189,8 +178,8 @@ def diagnose(parts: list[Array]) -> tuple[str, str]:
     return _z_scored(parts)
 
 
-def _too_large(parts: list[Array], high: float) -> tuple[str, str]:
-    whole = all(bool((p[:SAMPLE] == np.rint(p[:SAMPLE])).all()) for p in parts)
+def _too_large(parts: Sequence[Range], high: float) -> tuple[str, str]:
+    whole = all(bool((p.head == np.rint(p.head)).all()) for p in parts)
     if high <= 255 and (high > 63 or not whole):
         return "uint8 stored as float? Divide by 255?", "x = x / 255"
     if high <= 255:
@@ -209,10 +198,10 @@ def _standardised_pixels(part: Array) -> bool:
     return bool(moving.any() and np.abs(mean[moving]).max() < 0.2 and np.abs(std[moving] - 1).max() < 0.2)
 
 
-def _z_scored(parts: list[Array]) -> tuple[str, str]:
+def _z_scored(parts: Sequence[Range]) -> tuple[str, str]:
     """If x = (y - mean) / std and y reached 0 and 1, then std = 1 / (max - min) and mean = -min * std."""
-    lows = np.min([p.min(axis=(0, 2, 3)) for p in parts], axis=0).astype(np.float64)
-    highs = np.max([p.max(axis=(0, 2, 3)) for p in parts], axis=0).astype(np.float64)
+    lows = np.min([p.lows for p in parts], axis=0)
+    highs = np.max([p.highs for p in parts], axis=0)
     std = 1 / np.where(highs > lows, highs - lows, 1)
     mean = -lows * std
     if len(set(std.round(3))) == 1 and len(set(mean.round(3))) == 1:

@@ -38,11 +38,11 @@ def split_indices(
     return np.sort(order[: count - tests]), np.sort(order[count - tests :])
 
 
-def how_split(train: Indices, test: Indices, split: str, seed: int) -> str:
-    """Say how images were split.
+def how_split(tests: int, count: int, split: str, seed: int) -> str:
+    """How images were split, for whoever reads the results.
 
-    >>> how_split(*split_indices(5, 0.4, "tail", 0, "x"), "tail", 0)
-    'split: 2 of 5 images for the test, taken from the end'
+    >>> how_split(2, 10, "random", 0)
+    'split: 2 of 10 images for the test, drawn with seed 0'
     """
     how = f"drawn with seed {seed}" if split == "random" else "taken from the end"
-    return f"split: {len(test)} of {len(train) + len(test)} images for the test, {how}"
+    return f"split: {tests} of {count} images for the test, {how}"

@@ -1,15 +1,15 @@
 """Images as a stream of blocks: a folder of 100,000 pictures or an array larger than the memory, once from end to end."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from lossproof.data import idx
-from lossproof.data.folder import picture_files
-from lossproof.data.images import Array, Labels, Raw
+from lossproof.data.folder import labels_note, left_out, picture_files
+from lossproof.data.images import Array, Images, Labels, Raw
 from lossproof.data.loading import NAMES, read
 from lossproof.data.pictures import Header, Source
 from lossproof.data.shape import as_channels, as_labels, as_nchw
@@ -72,6 +72,17 @@ class Stream:
                 yield Block(shaped, numbers + start, part.name)
             start += part.count
 
+    def start(self, part: str) -> int:
+        """The number of a part's first image."""
+        names = [one.name for one in self.parts]
+        return sum(one.count for one in self.parts[: names.index(part)])
+
+    def skipped_note(self) -> str:
+        """How many pictures were left out, and which, in a sentence without its end."""
+        names = ", ".join(name for name, _ in self.skipped[:3])
+        more = ", ..." if self.skipped_count > 3 else ""
+        return f"{self.skipped_count} of {self.count} pictures could not be read and were left out: {names}{more}"
+
     def skip(self, name: str, reason: str) -> None:
         """Count a picture that cannot be read, and keep its name."""
         self.skipped_count += 1
@@ -125,6 +136,14 @@ def open_stream(
         found = None if beside is None else idx.read_idx(beside)
         return of_parts(path.name, str(path), [idx_part("train", path)], found, grey, size)
     return _of_raw(read(path, size=size, grey=grey, key=key))  # its message says what to do instead
+
+
+def of_images(images: Images) -> Stream:
+    """The stream of images that were loaded before."""
+    return _of_raw(
+        Raw(images.name, images.train, images.source, images.test, images.train_labels, images.test_labels,
+            None, images.notes)
+    )  # fmt: skip
 
 
 def _of_raw(raw: Raw) -> Stream:
@@ -189,7 +208,11 @@ def _of_idx(folder: Path, files: dict[tuple[str, str], Path], grey: bool | None,
     if all(path is not None for path in found):
         labels = np.concatenate([idx.read_idx(path) for path in found if path is not None])
     name = folder.name or str(folder)
-    return of_parts(name, f"MNIST-format files in {folder}", parts, labels, grey, size)
+    stream = of_parts(name, f"MNIST-format files in {folder}", parts, labels, grey, size)
+    if [part.name for part in parts] == ["test"]:
+        stream.parts = (replace(parts[0], name="train"),)
+        stream.notes.append("the folder has no train images: the test images were split")
+    return stream
 
 
 def _of_folder(folder: Path, *, size: int | None, grey: bool | None, strict: bool) -> Stream:
@@ -214,8 +237,17 @@ def _of_folder(folder: Path, *, size: int | None, grey: bool | None, strict: boo
     refuse: Callable[[str, LossproofError], None] = _raiser() if strict else _skipper(stream)
     opened = open_folder(sources, counts, size=size, grey=grey, where=str(folder), refuse=refuse)
     stream.shape, stream.dtype, stream.parts = opened.shape, opened.dtype, opened.parts
-    stream.notes += opened.notes
+    stream.notes += [*opened.notes, *_folder_notes(folder, [name for name, _ in roots], classes)]
     return stream
+
+
+def _folder_notes(folder: Path, roots: Sequence[str], classes: Sequence[str | None]) -> list[str]:
+    notes = []
+    if numbered(classes) is not None:
+        notes.append(labels_note(classes))
+    if left := left_out(folder, len(roots) == 2):
+        notes.append(left)
+    return notes
 
 
 def _raiser() -> Callable[[str, LossproofError], None]:

@@ -1,6 +1,7 @@
 """Parts of a stream that lie in files of arrays: memory-mapped .npy, .npz and IDX unpacked block by block."""
 
 import gzip
+import mmap
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -42,16 +43,32 @@ def array_part(name: str, array: Array) -> Part:
     """A part of an array, which may be memory-mapped."""
 
     def read(step: int) -> Iterator[tuple[Array, Numbers]]:
+        forget = _forgetter(array)
         for start in range(0, len(array), step):
             block = np.asarray(array[start : start + step])
             yield block, np.arange(start, start + len(block))
+            forget()
 
     return Part(name, tuple(int(n) for n in array.shape), array.dtype, read)
 
 
+def _forgetter(array: Array) -> Callable[[], None]:
+    """What lets the pages of a memory-mapped file go that were read; else they count as the program's until memory is short.
+
+    Not for a mapping that keeps changes to itself (mode "c"): they would be lost.
+    """
+    found: Any = array
+    while found is not None and not isinstance(found, np.memmap):
+        found = getattr(found, "base", None)
+    mapped = getattr(found, "_mmap", None)
+    if mapped is None or getattr(found, "mode", "c") == "c" or not hasattr(mmap, "MADV_DONTNEED"):
+        return lambda: None
+    return lambda: mapped.madvise(mmap.MADV_DONTNEED)
+
+
 def npy_part(path: Path) -> Part:
-    """A ``.npy`` file, memory-mapped. Raises ``LossproofError`` for pickled arrays and damaged files."""
-    return array_part("train", open_npy(path))
+    """A ``.npy`` file, read block by block. Raises ``LossproofError`` for pickled arrays and damaged files."""
+    return array_part("train", open_npy(path))  # memory-mapped; its pages are let go as it is read
 
 
 def npz_parts(path: Path, key: str | None) -> tuple[list[Part], Array | None]:

@@ -19,7 +19,8 @@ import numpy as np
 import torch
 
 from lossproof.data import Images, load
-from lossproof.data.mapped import blocks, counted
+from lossproof.data.mapped import counted
+from lossproof.data.scan import blocks
 from lossproof.formula.errors import LossproofError
 from lossproof.likelihood.exchange import record, thinned
 from lossproof.models import build
@@ -387,7 +388,7 @@ def describe(
     digest = hashlib.sha256()
     for array in (images.train, images.test):
         digest.update(str(array.shape).encode())
-        for block in blocks(array):
+        for block, _ in blocks(array):
             digest.update(np.ascontiguousarray(block).data)
     return {
         "data": {

@@ -16,7 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lossproof.data.mapped import blocks, counted
+from lossproof.data.mapped import counted
+from lossproof.data.scan import blocks
 from lossproof.lower import function
 from lossproof.lower.watch import largest_slope
 from lossproof.torch import kernel
@@ -251,7 +252,9 @@ class Measurer:
         norm: float,
     ) -> dict[str, float | str]:
         """A member's measures by name, from its sums over the images."""
-        *losses, trained_on, log_t, square, absolute, psnr, dead, ssim, rate = (value / count for value in totals)
+        *losses, trained_on, log_t, square, absolute, psnr, dead, ssim, rate = (
+            value / count for value in totals
+        )
         trained, label = member.criterion, None if member.loss is None else member.loss.label
         excesses = {
             name: value - self.floor(name, split, epoch)
@@ -330,7 +333,7 @@ def mean_image(train: NDArray[np.float32]) -> NDArray[np.float64]:
     """
     edge = 0.5 / len(train)
     summed = np.zeros(train.shape[1:])
-    for block in blocks(train):
+    for block, _ in blocks(train):
         summed += block.sum(0, dtype=np.float64)
     clipped: NDArray[np.float64] = np.clip(summed / len(train), edge, 1 - edge)
     return clipped

@@ -178,7 +178,7 @@ class Case:
             f"targets: {t.name}, {t.count} images of {size} = {t.pixels} values; {t.scaling}; "
             f"{short(t.low)} .. {short(t.high)}, mean {short(t.mean)}; {percent(t.levels.share(inside))} strictly "
             "between 0 and 1"
-        ]
+        ] + ([t.note] if t.note else [])
 
     def _floor_said(self) -> str:
         assert self.floor is not None

@@ -11,7 +11,9 @@ import numpy as np
 
 from lossproof.advise.symptoms.case import Case
 from lossproof.advise.symptoms.records import Cause, Finding, RuledOut, short
+from lossproof.catalogue import CATALOGUE
 from lossproof.formula import REALS, Loss
+from lossproof.lower import function
 from lossproof.lower.autopsy import autopsy
 
 LOG = "log of 0: the loss takes logarithms of rounded probabilities"
@@ -30,6 +32,8 @@ def not_finite(case: Case) -> Iterator[Finding | str]:
         return
     yield from _curve(case)
     if case.loss is None:
+        if not dumped:
+            yield from _any_loss()
         yield "NaN has many roads: name the loss (--loss) and give the data (--data) or a dump (--dump)"
         return
     if not dumped:
@@ -178,27 +182,78 @@ def _rounded(case: Case) -> Iterator[Finding | str]:
     )
 
 
-def _overflow(case: Case) -> Iterator[Finding | str]:
-    """The residual at which the formula overflows, for losses of y - p written by hand."""
-    assert case.loss is not None
-    loss = case.loss.definition
-    if not loss.prediction.covers(REALS):
-        return
-    functions = _functions(by_hand(loss))
-    span = (
-        1.0
-        if case.targets is None
-        else max(abs(case.targets.stored.values[0]), abs(case.targets.stored.values[-1]))
+def _any_loss() -> Iterator[Finding]:
+    """What can make a loss that was not named NaN or infinite: the catalogue, evaluated as people write it."""
+    logs: dict[str, list[str]] = {"": []}
+    large: list[str] = []
+    for loss in CATALOGUE.values():
+        case = Case(loss=function(loss))
+        logit, _ = breaks_at(loss, _levels(case), DTYPES[0])
+        logs.setdefault("" if logit is None else short(logit), []).append(loss.label)
+        limits = ", ".join(f"{dtype} {short(limit)}" for dtype, limit in _limits(loss).items())
+        large += [f"{loss.label} ({limits})"] if limits else []
+    fine = logs.pop("")
+    yield Cause(
+        "log_of_zero",
+        LOG,
+        "possible",
+        (
+            *(f"{DTYPES[0]}, from |z| = {z} on, the sigmoid rounded to 0 or 1: {', '.join(names)}"
+              for z, names in sorted(logs.items(), key=lambda item: float(item[0]))),
+            f"finite there, so it is not this with: {', '.join(fine)}",
+        ),
+        "compute the loss from logits: lossproof.torch.ReconstructionLoss, BCEWithLogitsLoss, from_logits=True",
+        "prediction.min() > 0 and prediction.max() < 1, in the dtype of training",
+        weight=1.2,
+    )  # fmt: skip
+    yield Cause(
+        "overflow",
+        "overflow: the formula as it stands raises numbers too large for the dtype",
+        "possible",
+        (f"as people write it, not finite from this |y - p| on: {'; '.join(large)}",),
+        "use a stable form (lossproof show LOSS --as torch), and targets in [0, 1]",
+        "print (target - prediction).abs().max()",
+        weight=0.6,
     )
-    lines, reached = [], False
+    yield Cause(
+        "divergence",
+        "weights that are not finite: every loss of them is NaN",
+        "possible",
+        (
+            "a step that was too large: a learning rate, or targets such as 255 where the loss has no lower bound",
+        ),
+        "lower the learning rate, clip the gradient norm; x = x / 255",
+        "lossproof.torch.Monitor names the first step, image and pixel",
+        weight=0.5,
+    )
+
+
+def _limits(loss: Loss) -> dict[str, float]:
+    """dtype -> the residual from which on a loss of y - p written by hand is not finite; those where there is one."""
+    if not loss.prediction.covers(REALS):
+        return {}
+    functions, found = _functions(by_hand(loss)), {}
     for dtype in DTYPES:
         r = _RESIDUALS[np.finfo(dtype).max > _RESIDUALS].astype(dtype)
         with np.errstate(all="ignore"):
             bad = ~np.isfinite(functions["value"](np.zeros_like(r), r))
         if bad.any():
-            limit = float(r[int(bad.argmax())])
-            reached |= span >= limit
-            lines.append(f"{dtype}: not finite from |y - p| = {short(limit)} on")
+            found[dtype] = float(r[int(bad.argmax())])
+    return found
+
+
+def _overflow(case: Case) -> Iterator[Finding | str]:
+    """The residual at which the formula overflows, for losses of y - p written by hand."""
+    assert case.loss is not None
+    loss = case.loss.definition
+    span = (
+        1.0
+        if case.targets is None
+        else max(abs(case.targets.stored.values[0]), abs(case.targets.stored.values[-1]))
+    )
+    limits = _limits(loss)
+    lines = [f"{dtype}: not finite from |y - p| = {short(limit)} on" for dtype, limit in limits.items()]
+    reached = any(span >= limit for limit in limits.values())
     if lines:
         lines.append(f"the targets, as stored, go up to {short(float(span))}")
         yield Cause(

@@ -9,6 +9,8 @@ from lossproof.advise.symptoms import reach
 from lossproof.advise.symptoms.case import NEAR, Case
 from lossproof.advise.symptoms.readings import REDUCTIONS, Reading, channels_of, readings
 from lossproof.advise.symptoms.records import Cause, Finding, RuledOut, Standing, short
+from lossproof.advise.symptoms.targets import Targets
+from lossproof.data.levels import Levels
 
 FLOOR = "the floor: a perfect reconstruction does not reach 0"
 REDUCTION = "another reduction than thought: mean against sum"
@@ -152,7 +154,37 @@ def reduction(case: Case) -> Iterator[Finding | str]:
             weight=1.5,
         )
         yield from _channels(case, fitting, "fits")
+    if not fitting and per < low and case.targets is not None:
+        yield _below(case, case.targets, low)
     yield from _quantity(case, per)
+
+
+def _below(case: Case, targets: Targets, low: float) -> Cause:
+    """A value that no prediction reaches on these targets, whatever the reduction."""
+    assert case.loss is not None
+    lines = [
+        f"as {reading.words}: {short(case.per_value(reading))} per value, below the floor of these targets, {short(low)}"
+        for reading in case.readings
+    ]
+    v, n = targets.levels.values, targets.levels.counts
+    ones = int(n[v > 0.5].sum())
+    rounded = Levels(np.array([0.0, 1.0]), np.array([int(n.sum()) - ones, ones]), int(n.sum()))
+    if not np.isin(v, (0.0, 1.0)).all() and case.loss.definition.target.contains(rounded.values).all():
+        least = reach.floor(case.loss, rounded)
+        fits = [r for r in case.readings if case.per_value(r) >= least - 1e-12]
+        if fits:
+            lines.append(
+                f"rounded to 0 and 1 the targets have the floor {short(least)}: were they binarised before the loss?"
+            )
+    return Cause(
+        "below_floor",
+        "below the floor: the loss did not see these targets as they are, or another quantity is logged",
+        "shown",
+        tuple(lines),
+        "compute the loss of one batch by hand beside the logged number, with the targets that it gets",
+        "print target.unique() on the line before the loss, and compare it with the file",
+        weight=1.8,
+    )
 
 
 def _within(case: Case, reading: Reading) -> bool:

@@ -54,6 +54,7 @@ def explain(
     size: int | None = None,
     grey: bool | None = None,
     key: str | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Explanation:
     """Name the likely causes of a logged loss, ranked, each with its arithmetic, a fix and a check.
 
@@ -61,7 +62,8 @@ def explain(
     or .json file); ``dump`` targets with predictions or logits of one batch (a pair, a mapping, a .npz or .npy);
     ``data`` the images as ``load`` takes them, or ``shape`` of one image without them. ``reduction`` is "mean",
     "nats_per_image", "sum", "channel_mean" or "channel_sum"; ``rate`` the KL in nats per image and ``kl_weight`` its
-    factor. Raises ``LossproofError`` where nothing is given to explain, or something given cannot be read.
+    factor. ``data`` are read once, in constant memory; ``progress`` is told (images read, images expected). Raises
+    ``LossproofError`` where nothing is given to explain, or something given cannot be read.
 
     >>> found = explain(0.30, loss="bce", data="digits")
     >>> found.causes[0].id, found.causes[0].standing, found.causes[0].normal
@@ -83,7 +85,7 @@ def explain(
     tensors = None if dump is None else read_tensors(dump)
     targets = None
     if data is not None:
-        targets = of_data(data, size=size, grey=grey, key=key)
+        targets = of_data(data, size=size, grey=grey, key=key, progress=progress)
     elif tensors is not None:
         targets = of_array(tensors.targets, "dump")
     case = Case(
