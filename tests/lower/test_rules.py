@@ -71,6 +71,7 @@ CASES = {
         (Y * sympy.exp(-Z / 2) - (1 - Y) * sympy.exp(Z / 2)) ** 2,
     ),
     "one_minus_residual": (1 - sympy.Abs(Y - sigmoid(Z)), minimum(1 - Y + sigmoid(Z), Y + sigmoid(-Z))),
+    "one_minus_square": (1 - (Y - sigmoid(Z)) ** 2, (1 - Y + sigmoid(Z)) * (Y + sigmoid(-Z))),
     "log_of_sigmoid_sum": (
         sympy.log(Y * sigmoid(Z) + (1 - Y) * sigmoid(-Z)),
         logaddexp(sympy.log(Y) - softplus(-Z), sympy.log(1 - Y) - softplus(Z)),

@@ -77,7 +77,8 @@ class xdivy(RealFunction):
             return x / y if x != 0 else x
         if y.is_Number and y != 0:
             return x / y
-        return sympy.S.One if x == y else None
+        ratio = x / y
+        return None if ratio.free_symbols & x.free_symbols else ratio
 
     def fdiff(self, argindex: int = 1) -> Expr:
         x, y = self.args

@@ -8,6 +8,7 @@ from typing import Any
 
 import sympy
 
+from lossproof.formula.conventions import zero_log_zero
 from lossproof.formula.errors import LossproofError, nearest
 from lossproof.formula.functions import NAMES, Expr
 from lossproof.formula.symbols import P, Y, Z, parameter
@@ -63,7 +64,7 @@ def parse(
     names = {name: _RESERVED[name] for name in (*symbols, "pi")}
     own = params if isinstance(params, Mapping) else {name: parameter(name) for name in params}
     names |= {name: exact.get(name, symbol) for name, symbol in own.items()}
-    return _Reader(text, names, decimal)(tree.body, 0)
+    return zero_log_zero(_Reader(text, names, decimal)(tree.body, 0))
 
 
 def number(value: float, *, decimal: bool = False) -> Expr:

@@ -26,7 +26,7 @@ def excess_sign(problem: Problem, region: Region, loss: Expr, clock: Clock) -> S
 
     Needs neither a derivative nor continuity of the loss. At an end of the domain loss(y, y) is a limit.
     """
-    at_target = region.fix(problem.floor) if region.end is None else _value_at_end(loss, region, clock)
+    at_target = region.fix(problem.floor) if region.end is None else value_at_end(loss, region, clock)
     if at_target is None:
         return NOTHING
     floor = collapse(at_target, region, clock)
@@ -185,7 +185,7 @@ def _rising(problem: Problem, expr: Expr, region: Region, clock: Clock) -> Signe
     return Signed("+" if found.sign == strict else ">=", (*found.steps, *steps, end))
 
 
-def _value_at_end(loss: Expr, region: Region, clock: Clock) -> Expr | None:
+def value_at_end(loss: Expr, region: Region, clock: Clock) -> Expr | None:
     """The limit of the loss as p tends to the target, an end of the domain; None where it is not shown."""
     if continuous_at_end(loss, region.end):
         return loss.xreplace({P: region.end})

@@ -17,6 +17,8 @@ from lossproof.formula.symbols import P, Y
 from lossproof.prove.ball import ball
 from lossproof.prove.borders import unsuitable
 from lossproof.prove.clock import Clock, OutOfTime
+from lossproof.prove.diagonal import has_value
+from lossproof.prove.ends import left_out
 from lossproof.prove.identity import vanishes
 from lossproof.prove.limits import HIGH, LOW, by_target, coefficient_sign, limit, written
 from lossproof.prove.peak import peak
@@ -58,10 +60,13 @@ def lines(problem: Problem, known: Mapping[str, Line], clock: Clock) -> Iterator
     steps.append(Step("p = y is a global minimiser: the line minimum"))
     made: Verdict
     match verdict:
-        case Proved():
-            made = Proved("substitution of p = y", verdict.domain, tuple(steps))
-        case Certified():
-            made = Certified("substitution of p = y", verdict.domain, tuple(steps))
+        case Proved() | Certified() if not has_value(problem, clock):
+            made = Unknown("loss(y, y) is not shown to have a value for every y")
+        case Proved() | Certified():
+            domain = verdict.domain + left_out(
+                problem, "least loss", floor, problem.floor, lambda loss: loss, clock
+            )
+            made = type(verdict)("substitution of p = y", domain, tuple(steps))
         case _:
             made = Unknown(f"whether p = y is a minimum is not settled: {verdict.reason}")
     yield Line("floor", statement, made, details, time.monotonic() - start)

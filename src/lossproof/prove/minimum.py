@@ -20,6 +20,7 @@ from lossproof.prove.clock import Clock, OutOfTime
 from lossproof.prove.collapse import branches_of, collapse, sign_on
 from lossproof.prove.continuity import Stuck, as_pieces, claim, gate, slope_of, variants
 from lossproof.prove.defined import defined
+from lossproof.prove.diagonal import has_value
 from lossproof.prove.excess import continuous_at_end, excess_sign
 from lossproof.prove.identity import vanishes
 from lossproof.prove.problem import Line, Problem, undefined_at
@@ -152,7 +153,8 @@ def _has_floor(problem: Problem, region: Region, clock: Clock) -> bool:
         floors = variants(as_pieces(collapse(region.fix(problem.floor), region, clock)))
     except Stuck:
         return False
-    return all(defined(region.put(floor), clock=clock) is not None for floor in floors)
+    shown = all(defined(region.put(floor), clock=clock) is not None for floor in floors)
+    return shown and has_value(problem, clock)
 
 
 def nowhere_finite(pinned: Expr) -> bool:

@@ -18,6 +18,7 @@ from lossproof.prove.clock import Clock
 from lossproof.prove.collapse import collapse
 from lossproof.prove.continuity import Stuck, as_pieces, claim, gate
 from lossproof.prove.defined import defined
+from lossproof.prove.ends import left_out
 from lossproof.prove.identity import vanishes
 from lossproof.prove.minimum import ends_follow
 from lossproof.prove.problem import Line, Problem
@@ -128,10 +129,15 @@ def _curvature(
             "curvature", "d2l/dp2 at p = y", Unknown(kink), {"formula": None}, time.monotonic() - start
         )
     text = unparse(tidy)
-    verdict = Proved("substitution", problem.domain, (Step(f"d2l/dp2 at p = y is {text}", said),))
+    domain = problem.domain + left_out(problem, "second derivative", tidy, tidy, _twice_derived, clock)
+    verdict = Proved("substitution", domain, (Step(f"d2l/dp2 at p = y is {text}", said),))
     return Line(
         "curvature", f"d2l/dp2 at p = y is {text}", verdict, {"formula": text}, time.monotonic() - start
     )
+
+
+def _twice_derived(loss: Expr) -> Expr:
+    return to_elementary(derivative(derivative(loss, P), P))
 
 
 def _strongly(

@@ -28,13 +28,14 @@ _BY_TARGET = ("minimiser",)
 
 def narrowed(key: str, base: Stated, domain: str, details: Mapping[str, Any]) -> Stated:
     """What a verdict states, on the domain that it names. Raises ``Broken`` for a domain that is not the certificate's."""
-    p = base.p
+    p, y = base.p, base.y
     seen = set()
     for part in _parts(domain):
         name, text = part["name"], part["range"]
         seen.add(name)
         if part["out"] is not None:
-            _left_out(key, base, name, part["out"], part["why"])
+            end = _left_out(key, base, name, part["out"], part["why"])
+            y = replace(y, low_open=y.low_open or end == y.low, high_open=y.high_open or end == y.high)
         elif part["set"] is not None:
             _targets(key, base, name, part["set"], details)
         else:
@@ -45,7 +46,7 @@ def narrowed(key: str, base: Stated, domain: str, details: Mapping[str, Any]) ->
                 _whole(key, base, name, span, text)
     if not seen & {"y", _LABELS}:
         raise Broken(f"expected a domain of y and p, got {domain!r}")
-    return replace(base, p=p, details=details)
+    return replace(base, y=y, p=p, details=details)
 
 
 def _parts(domain: str) -> Iterator[re.Match[str]]:
@@ -91,8 +92,8 @@ def _targets(key: str, base: Stated, name: str, text: str, details: Mapping[str,
         raise Broken(f"shown for y in {{{text}}}, but the points are {sorted(given)} in {base.y}")
 
 
-def _left_out(key: str, base: Stated, name: str, text: str, why: str | None) -> None:
-    """Only a closed end of the targets may be left out; where no finite loss is the reason, it is looked at."""
+def _left_out(key: str, base: Stated, name: str, text: str, why: str | None) -> Fraction:
+    """Only a closed end of the targets may be left out, which is given; where no finite loss is the reason, it is looked at."""
     end = Fraction(text)
     if name not in ("y", _LABELS) or end not in base.y.ends or (name == _LABELS and key != "proper"):
         raise Broken(f"{name} = {text} is left out")
@@ -102,6 +103,7 @@ def _left_out(key: str, base: Stated, name: str, text: str, why: str | None) -> 
         raise Broken(f"{name} = {text} is left out though the loss is finite there")
     if "a limit there" in reason and key not in _OF_A_LIMIT:
         raise Broken(f"{name} = {text} is left out as a limit, though this line is about every target")
+    return end
 
 
 def _loss_of_range(whole: Range, part: Range) -> Fraction:

@@ -275,26 +275,26 @@ def floor(s: Stated) -> None:
 
 def _reached(s: Stated, text: str, key: str, said: Any, places: Any) -> None:
     for at in s.points(1, far=False):
-        for y in _places(places, s):
+        for beside in _places(places, s):
             with precision(512):
                 low, high = _ends(s, said, at)
-                found = _floor(s, text, {**at, "y": y})
                 slack = arb("1e-6") * (1 + abs(low) + abs(high))
-                if found is not None and (found < low - slack or found > high + slack):
+                found = [f for y in beside if (f := _floor(s, text, {**at, "y": y})) is not None]
+                if found and all(f < low - slack or f > high + slack for f in found):
                     raise Broken(
-                        f"the formula contradicts it: the floor's {key} {said} is not taken at y = {y}"
+                        f"the formula contradicts it: the floor's {key} {said} is not taken at y = {beside[0]}"
                     )
 
 
-def _places(places: Any, s: Stated) -> Iterator[Fraction]:
-    """Targets that are named; an end of the domain by a target close to it."""
+def _places(places: Any, s: Stated) -> Iterator[tuple[Fraction, ...]]:
+    """Targets that are named; an end of the domain with a target close to it, for a limit."""
     for text in places:
         try:
             y = Fraction(str(text))
         except ValueError:
             continue
         tiny = Fraction(1, 2**60)
-        yield y + tiny if y == s.y.low else y - tiny if y == s.y.high else y
+        yield (y, y + tiny) if y == s.y.low else (y, y - tiny) if y == s.y.high else (y,)
 
 
 def _ends(s: Stated, said: Any, at: Point) -> tuple[arb, arb]:

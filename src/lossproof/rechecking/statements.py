@@ -227,6 +227,32 @@ def floor(s: Stated) -> None:
             expect("=", _floors(s, text, at), at, f"loss(y, y) = {text}")
         if at["y"] not in s.y.ends:  # there the formula may be a limit
             expect(">=", _above_floor(s, text, at), at, f"loss >= {text}")
+    if s.details.get("where") is None:
+        _floor_at_ends(s, text)
+
+
+def _floor_at_ends(s: Stated, text: str) -> None:
+    """At an end of the targets p = y may be a limit: along it the loss comes to what the formula comes to."""
+    for at in s.points(1, far=False):
+        for end in (e for e in s.y.ends if e not in s.p and e in s.p.closure):
+            side = 1 if end == s.p.low else -1
+            gaps = [_gap(s, text, end, end + side * Fraction(1, 2**k), at) for k in (16, 256, 4096)]
+            known = [g for g in gaps if g is not None]
+            if known and not (known[-1] < arb("0.01") and known[-1] <= known[0]):
+                raise Broken(f"the least loss at y = {end} is another one than {text}")
+
+
+def _gap(s: Stated, text: str, end: Fraction, near: Fraction, at: Point) -> arb | None:
+    """How far the loss of the end as a target is from the formula: at the end, or where it has no value, beside it."""
+    with precision(10_000):
+        for y in (end, near):
+            try:
+                gap = abs(ball(s.formula(end, near, at)) - ball(_detail(s, text, {**at, "y": y})))
+            except Undecided:
+                continue
+            if gap.is_finite():
+                return gap.mid()
+    return None
 
 
 def _above_floor(s: Stated, text: str, at: Point) -> Callable[[], Pair]:

@@ -33,11 +33,11 @@ def gradient(y, p, gamma=2.0):
     """Derivative of the loss with respect to p."""
     t1 = 1 - p
     t2 = gamma - 1
-    t3 = y - 1
+    t3 = 1 - y
     return (
-        gamma * t3 * p**t2 * jnp.log1p(-p)
+        xdivy(t3 * p**gamma, t1)
         - xdivy(y * t1**gamma, p)
-        + xdivy(-t3 * p**gamma, t1)
+        - xlog1py(gamma * t3 * p**t2, -p)
         + jax.scipy.special.xlogy(gamma * y * t1**t2, p)
     )
 

@@ -19,11 +19,17 @@ def xlogy(x, y):
     return ops.where(zero, 0.0, x * ops.log(ops.where(zero, 1.0, y)))
 
 
+def xlog1py(x, y):
+    """x log(1 + y), and 0 where x = 0."""
+    zero = ops.equal(x, 0)
+    return ops.where(zero, 0.0, x * ops.log1p(ops.where(zero, 0.0, y)))
+
+
 def value(y, p, eps=0.1):
     """loss(y, p)."""
     t1 = eps / 2
     t2 = eps - 1
-    return xlogy(t2 * y - t1, p) - (t1 - t2 * (1 - y)) * ops.log1p(-p)
+    return xlog1py(-t1 - t2 * (y - 1), -p) + xlogy(t2 * y - t1, p)
 
 
 def gradient(y, p, eps=0.1):
@@ -48,7 +54,7 @@ def floor(y, eps=0.1):
     t1 = eps / 2
     t2 = eps - 1
     t3 = t2 * y - t1
-    return xlogy(t3, t1 - t2 * y) - (t1 - t2 * (1 - y)) * ops.log1p(t3)
+    return xlog1py(-t1 - t2 * (y - 1), t3) + xlogy(t3, t1 - t2 * y)
 
 
 DEFINITION = "b5020a20a208d1df0c12b124a8c53ee03a2b57086deee7544c584c86d3625828"

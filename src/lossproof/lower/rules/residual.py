@@ -45,6 +45,21 @@ def residual_below_root(e: Expr) -> Expr | None:
     return None
 
 
+@rule("1 - r**2 = (1 - r)(1 + r), for r = p = sigmoid(u) and for r = y - p: products of sums of small numbers")
+def one_minus_square(e: Expr) -> Expr | None:
+    if not e.is_Add or e.as_coeff_Add()[0] != 1 or len(e.args) != 2:
+        return None
+    base, n = (1 - e).as_base_exp()
+    if n != 2:
+        return None
+    if isinstance(base, sigmoid):
+        return sigmoid(-base.args[0]) * (1 + base)
+    for _, k, u in sigmoid_terms(base) if base.is_Add else []:
+        if k in (1, -1) and written_out((base - k * sigmoid(u)) / -k) == Y:
+            return (1 - Y + sigmoid(u)) * (Y + sigmoid(-u))
+    return None
+
+
 @rule("1 - |y - p| = min(1 - y + p, y + 1 - p): sums of small numbers, no difference of large ones")
 def one_minus_residual(e: Expr) -> Expr | None:
     if not e.is_Add or e.as_coeff_Add()[0] != 1 or len(e.args) != 2:

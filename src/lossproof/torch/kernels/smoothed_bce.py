@@ -17,7 +17,7 @@ def value(y, p, eps=0.1):
     """loss(y, p)."""
     t1 = eps / 2
     t2 = eps - 1
-    return torch.xlogy(t2 * y - t1, p) - (t1 - t2 * (1 - y)) * torch.log1p(-p)
+    return torch.special.xlog1py(-t1 - t2 * (y - 1), -p) + torch.xlogy(t2 * y - t1, p)
 
 
 def gradient(y, p, eps=0.1):
@@ -42,7 +42,7 @@ def floor(y, eps=0.1):
     t1 = eps / 2
     t2 = eps - 1
     t3 = t2 * y - t1
-    return torch.xlogy(t3, t1 - t2 * y) - (t1 - t2 * (1 - y)) * torch.log1p(t3)
+    return torch.special.xlog1py(-t1 - t2 * (y - 1), t3) + torch.xlogy(t3, t1 - t2 * y)
 
 
 def both_logits(y, z, eps=0.1, scale=1.0, out=None, valued=True):
