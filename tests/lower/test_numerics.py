@@ -7,6 +7,7 @@ import pytest
 import sympy
 import torch
 
+import lossproof
 from lossproof.catalogue import CATALOGUE
 from lossproof.formula.functions import maximum
 from lossproof.lower import function, oracle
@@ -159,3 +160,31 @@ def test_the_naive_form_fails_where_ours_holds():
     p = torch.sigmoid(z)
     assert (-torch.log(p)).isinf().all()
     assert kernel("bce").value_logits(torch.ones(1), z).item() == 200.0
+
+
+@pytest.mark.parametrize(
+    ("formula", "y", "z", "value", "slope"),
+    [
+        ("-log(1 - p**2)*y - (1 - y)*log(1 - p)", 0.0, 40.0, 40.0, 1.0),
+        ("-log(1 - p**2)*y - (1 - y)*log(1 - p)", 1.0, 40.0, 40 - math.log(2), 1.0),
+        ("-log(1 - (y - p)**2)", 0.0, 40.0, 40 - math.log(2), 1.0),
+        ("-log(1 - (y - p)**2)", 1.0, -40.0, 40 - math.log(2), -1.0),
+        ("y*log(y/p) + (1 - y)*log((1 - y)/(1 - p))", 0.0, 1e4, 1e4, 1.0),
+    ],
+)
+def test_a_formula_of_ones_own_is_finite_where_it_is(formula, y, z, value, slope):
+    made = lossproof.loss(formula)
+    assert float(made.value_logits(y, z)) == pytest.approx(value, rel=1e-14)
+    assert float(made.gradient_logits(y, z)) == pytest.approx(slope, rel=1e-14)
+
+
+def test_what_is_made_of_parameters_alone_does_not_overflow():
+    source = lossproof.compile(
+        "softplus(b)*(y - p)**2 + sigmoid(a)*abs(y - p) + logcosh(b)", a=-1e3, b=1e3
+    ).source("numpy")
+    space = {}
+    exec(source, space)
+    assert space["value"](0.25, 0.75) == pytest.approx(1250 - math.log(2), rel=1e-14)
+    assert space["value"](0.25, 0.75, a=2.0, b=1e-5) == pytest.approx(
+        0.25 * math.log1p(math.exp(1e-5)) + 0.5 / (1 + math.exp(-2)) + 5e-11, rel=1e-12
+    )

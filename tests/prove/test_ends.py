@@ -62,7 +62,29 @@ def test_recheck_finds_a_floor_that_is_another_at_an_end():
     assert "the least loss at y = 0 is another one than 0" in str(recheck(forged))
 
 
-@pytest.mark.parametrize("formula", ["where(y >= 1, 2, (y - p)**2)", "tanh(abs(y - p)/(y*p))"])
+@pytest.mark.parametrize(
+    "formula",
+    [
+        "where(y >= 1, 2, (y - p)**2)",
+        "tanh(abs(y - p)/(y*p))",
+        "y*log(y/p) + (1 - y)*log((1 - y)/(1 - p))",
+        "y*(log2(y) - log2(p)) - (y - p)/log(2)",
+    ],
+)
 def test_recheck_calls_no_honest_certificate_wrong(formula):
     report = certify(resolve(formula), budget=60).check()
     assert report.ok, str(report)
+
+
+KL = "y*log(y/p) + (1 - y)*log((1 - y)/(1 - p))"
+
+
+def test_bernoullis_kl_has_the_certificate_of_bce_with_the_floor_0():
+    found, bce = (certify(resolve(loss), budget=60).lines for loss in (KL, "bce"))
+    for key in ("minimum", "unique", "mean", "proper", "convex_logits", "saturation", "borders"):
+        assert type(found[key].verdict) is type(bce[key].verdict) is Proved, key
+        assert found[key].verdict.domain == bce[key].verdict.domain
+    assert (found["floor"].details["formula"], found["floor"].verdict.domain) == (
+        "0",
+        "y in [0, 1], p in (0, 1)",
+    )

@@ -128,6 +128,16 @@ def test_half_precision_inputs_are_computed_in_float32(name, dtype):
     assert half.grad.isfinite().all()
 
 
+@pytest.mark.parametrize("check", ["first", "always", "never"])
+def test_vmap_works_before_any_other_call(check):
+    z, y = torch.linspace(-3, 3, 12).view(3, 4), torch.linspace(0, 1, 12).view(3, 4)
+    f = ReconstructionLoss("bce", reduction="sum", check=check)
+    expected = F.binary_cross_entropy_with_logits(z, y, reduction="none").sum(1)
+    torch.testing.assert_close(torch.func.vmap(f)(z, y), expected)
+    with pytest.raises(LossproofError, match="expected target"):
+        ReconstructionLoss("bce")(z, y + 1)  # outside of it the look is had
+
+
 def test_autocast_changes_nothing():
     z, y = images()
     loss = ReconstructionLoss("bce")
@@ -266,3 +276,24 @@ def test_the_floor_of_half_precision_targets_is_computed_in_float32(dtype):
     torch.testing.assert_close(
         floor.double(), torch.as_tensor(function("bce").floor(y.double().numpy())), rtol=1e-5, atol=1e-6
     )
+
+
+def test_a_weight_that_is_no_tensor_is_refused():
+    with pytest.raises(
+        LossproofError, match=r"bce: expected weight as a tensor of finite floats, got list\. Use torch"
+    ):
+        ReconstructionLoss("bce", weight=[1.0, 2.0])
+
+
+KL = "y*log(y/p) + (1 - y)*log((1 - y)/(1 - p))"
+
+
+@pytest.mark.parametrize("formula", [KL, "y*(log(y) - log(p)) + (1 - y)*(log1p(-y) - log1p(-p))"])
+def test_bernoullis_kl_is_bce_above_its_floor_at_hard_targets_too(formula):
+    y = torch.tensor([[0.0, 1.0, 0.3, 0.0, 1.0, 0.5]], dtype=torch.float64)
+    z = torch.tensor([[-40.0, -40.0, 0.7, 40.0, 40.0, 0.0]], dtype=torch.float64, requires_grad=True)
+    written, named = ReconstructionLoss(formula), ReconstructionLoss("bce", excess=True)
+    torch.testing.assert_close(written(z, y), named(z, y))
+    torch.testing.assert_close(*(torch.autograd.grad(f(z, y), z)[0] for f in (written, named)))
+    again = ReconstructionLoss(formula, excess=True)
+    torch.testing.assert_close(again(z, y), named(z, y))

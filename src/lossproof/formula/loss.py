@@ -23,15 +23,30 @@ class Param:
     title: str
 
     def __post_init__(self) -> None:
-        if not self.name.isidentifier() or keyword.iskeyword(self.name) or self.name in _TAKEN:
+        if not self.name.isidentifier() or keyword.iskeyword(self.name) or self.name in _taken():
             raise LossproofError(
-                f"parameter: expected a parameter name other than {', '.join(sorted(_TAKEN))}, got {self.name!r}. "
-                "Rename it in the formula."
+                "parameter: expected a parameter name that formulas and the code made from them do not use for "
+                f"something else, got {self.name!r}. Rename it in the formula."
             )
 
 
 # what formulas, and the source texts made from them, call their own
-_TAKEN = frozenset({"y", "p", "z", "pi", "math", "np", "torch", "keras", "ops", "jax", "jnp"})
+_TAKEN = frozenset(
+    {"y", "p", "z", "pi", "math", "np", "torch", "keras", "ops", "jax", "jnp", "mpmath", "mp", "Math"}
+)
+_JAVASCRIPT = frozenset({
+    "await", "break", "case", "catch", "class", "const", "continue", "debugger", "default", "delete", "do",
+    "else", "enum", "export", "extends", "false", "finally", "for", "function", "if", "implements", "import",
+    "in", "instanceof", "interface", "let", "new", "null", "package", "private", "protected", "public",
+    "return", "static", "super", "switch", "this", "throw", "true", "try", "typeof", "var", "void", "while",
+    "with", "yield", "arguments", "eval",
+})  # fmt: skip
+
+
+def _taken() -> frozenset[str]:
+    from lossproof.formula.functions import NAMES
+
+    return _TAKEN | _JAVASCRIPT | NAMES.keys()
 
 
 @dataclass(frozen=True, slots=True)

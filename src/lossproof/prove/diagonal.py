@@ -50,7 +50,7 @@ def _taken(expr: Expr) -> Iterator[Expr]:
 def _defined(node: Expr, region: Region, clock: Clock) -> bool:
     if isinstance(node, sympy.log):
         return _sign(node.args[0], region, clock) == "+"
-    if isinstance(node, sympy.Pow) and node.base.has(P) and not _sign(node.exp, region, clock) == "+":
+    if isinstance(node, sympy.Pow) and node.base.has(P) and _sign(node.exp, region, clock) != "+":
         return _sign(node.base, region, clock) in ("+", "-")
     return True
 

@@ -93,7 +93,7 @@ def _targets(key: str, base: Stated, name: str, text: str, details: Mapping[str,
 
 
 def _left_out(key: str, base: Stated, name: str, text: str, why: str | None) -> Fraction:
-    """Only a closed end of the targets may be left out, which is given; where no finite loss is the reason, it is looked at."""
+    """The end that is left out: a closed one of the targets; where no finite loss is the reason, it is looked at."""
     end = Fraction(text)
     if name not in ("y", _LABELS) or end not in base.y.ends or (name == _LABELS and key != "proper"):
         raise Broken(f"{name} = {text} is left out")

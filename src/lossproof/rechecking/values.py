@@ -82,12 +82,30 @@ def _value(node: ast.expr, env: Mapping[str, Value], decimal: bool) -> Value:
         case ast.UnaryOp(op=ast.UAdd(), operand=a):
             return _value(a, env, decimal)
         case ast.BinOp(left=a, op=op, right=b):
-            return _binary(op, _value(a, env, decimal), _value(b, env, decimal))
+            sides = _value(a, env, decimal), _value(b, env, decimal)
+            if (
+                isinstance(op, ast.Mult)
+                and 0 in sides
+                and _log_of_zero(b if sides[0] == 0 else a, env, decimal)
+            ):
+                return fmpq(0)
+            return _binary(op, *sides)
         case ast.Call(func=ast.Name(id="where"), args=[ast.Compare() as condition, a, b]):
             return _value(a if _holds(condition, env, decimal) else b, env, decimal)
         case ast.Call(func=ast.Name(id=name), args=args, keywords=[]) if name in FUNCTIONS:
             return FUNCTIONS[name](*(_value(a, env, decimal) for a in args))
     raise Broken(f"expected a formula of known names, got {ast.unparse(node)[:60]!r}")
+
+
+def _log_of_zero(node: ast.expr, env: Mapping[str, Value], decimal: bool) -> bool:
+    """Whether a factor has no value for a log of 0, or of what is divided by 0: 0 log 0 counts as 0."""
+    for part in ast.walk(node):
+        match part:
+            case ast.Call(func=ast.Name(id="log" | "log2" | "log1p" as name), args=[inside]):
+                found = _value(inside, env, decimal)
+                if found == (-1 if name == "log1p" else 0) or (isinstance(found, arb) and found.is_nan()):
+                    return True
+    return False
 
 
 def _holds(node: ast.Compare, env: Mapping[str, Value], decimal: bool) -> bool:

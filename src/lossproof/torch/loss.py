@@ -72,6 +72,11 @@ class ReconstructionLoss(nn.Module):
         self._pair: Both | None = None
         self._checked = False
         self._fused = from_logits and self.reduction != "none"  # value and gradient in one pass
+        if weight is not None and not isinstance(weight, Tensor):
+            raise LossproofError(
+                f"{self.label}: expected weight as a tensor of finite floats, got {type(weight).__name__}. "
+                "Use torch.tensor(weight)."
+            )
         if weight is not None and not (weight.is_floating_point() and bool(torch.isfinite(weight).all())):
             raise LossproofError(f"{self.label}: expected weight as finite floats, got {_brief(weight)}.")
         self.register_buffer("weight", weight)
@@ -172,7 +177,9 @@ class ReconstructionLoss(nn.Module):
             )
 
     def _check_range(self, input: Tensor, target: Tensor) -> None:
-        if torch.compiler.is_compiling():  # a look at values would break the graph
+        if (
+            torch.compiler.is_compiling() or _vmapped()
+        ):  # a look at values would break the graph, or cannot be had
             return
         self._inside(target, self.kernel.loss.target, "target")
         if not self.from_logits:
@@ -201,6 +208,13 @@ class ReconstructionLoss(nn.Module):
             outside_message(self.label, name, domain, int(outside.sum()), values[index], index, tuple(x.shape),
                             x.dtype, low, high) + advice_for_logits
         )  # fmt: skip
+
+
+def _vmapped() -> bool:
+    from torch._C import _functorch
+
+    stack = _functorch.get_interpreter_stack() or []
+    return any(level.key() == _functorch.TransformType.Vmap for level in stack)
 
 
 def _one_of(value: Any, options: Any, name: str, label: str) -> Any:

@@ -45,7 +45,9 @@ def residual_below_root(e: Expr) -> Expr | None:
     return None
 
 
-@rule("1 - r**2 = (1 - r)(1 + r), for r = p = sigmoid(u) and for r = y - p: products of sums of small numbers")
+@rule(
+    "1 - r**2 = (1 - r)(1 + r), for r = p = sigmoid(u) and for r = y - p: products of sums of small numbers"
+)
 def one_minus_square(e: Expr) -> Expr | None:
     if not e.is_Add or e.as_coeff_Add()[0] != 1 or len(e.args) != 2:
         return None

@@ -31,8 +31,9 @@ PYTHON_NUMBERS = {
     "cosh": "math.cosh({0})", "tanh": "math.tanh({0})", "asinh": "math.asinh({0})", "atanh": "math.atanh({0})",
     "maximum": "max({0}, {1})", "minimum": "min({0}, {1})", "erf": "math.erf({0})", "loggamma": "math.lgamma({0})",
     "xlogy": "({0} * math.log({1}) if {0} else 0.0)", "xdivy": "({0} / {1} if {0} else 0.0)",
-    "sigmoid": "(1 / (1 + math.exp(-({0}))))", "logcosh": "math.log(math.cosh({0}))",
-    "softplus": "math.log1p(math.exp({0}))",
+    "sigmoid": "(math.exp(min({0}, 0)) / (1 + math.exp(-abs({0}))))",
+    "logcosh": "(math.log1p(2 * math.sinh(({0}) / 2)**2) if abs({0}) < 20 else abs({0}) - math.log(2))",
+    "softplus": "(max({0}, 0) + math.log1p(math.exp(-abs({0}))))",
 }  # fmt: skip
 
 
