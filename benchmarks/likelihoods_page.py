@@ -150,7 +150,7 @@ def budget(kept: Mapping[str, Mapping[str, Any]]) -> list[str]:
     ]
     text = (
         f"Does the order depend on the budget? From half of the training to its end the winners' bits still changed by "
-        f"{-max(falls):+.3f} to {-min(falls):+.3f}. "
+        f"{0.0 - max(falls):+.3f} to {0.0 - min(falls):+.3f}. "
     ).replace("-", "−")
     if not swaps:
         return [
