@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -343,12 +344,14 @@ def settings_words(kept: Mapping[str, Mapping[str, Any]]) -> list[str]:
     versions = sorted({", ".join(f"{k} {v}" for k, v in f["versions"].items()) for f in kept.values()})
     hidden = "-".join(str(n) for n in one["hidden"])
     batches = listing(sorted({str(f["batch_size"]) for f in kept.values()}))
+    run = (
+        f"Written by `python benchmarks/likelihoods.py --data FOLDER`. Images (training/test): {'; '.join(sizes)}. "
+        f"A hidden layer of {hidden}, batches of {batches}, Adam with learning rate {one['lr']:g}, beta 1, seeds "
+        f"{listing([str(n) for n in one['seeds']])}. The figures compare losses under that budget; a larger net trained "
+        f"for longer reaches lower ones. Versions: {'; '.join(versions)}.{cost}"
+    )
     return [
-        "Written by `python benchmarks/likelihoods.py --data FOLDER`.",
-        f"Images (training/test): {'; '.join(sizes)}. A hidden layer of {hidden}, batches of {batches}, Adam with",
-        f"learning rate {one['lr']:g}, beta 1, seeds {listing([str(n) for n in one['seeds']])}.",
-        "The figures compare losses under that budget; a larger net trained for longer reaches lower ones.",
-        f"Versions: {'; '.join(versions)}.{cost}",
+        *textwrap.wrap(run, 120, break_on_hyphens=False),
         "",
         "Each loss is a law on the set's own grey levels, q(y | p) = exp(-loss(y, p)/T)/Z(p, T), one T for all pixels",
         "being learned beside the weights. What is normalised is the **raw** loss; where its floor depends on the",
