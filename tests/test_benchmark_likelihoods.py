@@ -212,3 +212,18 @@ def test_unknown_sets_and_missing_data_are_refused(benchmark, capsys):
         with pytest.raises(SystemExit):
             benchmark.main(arguments)
         assert said in capsys.readouterr().err
+
+
+def test_what_calibrating_costs_is_shown_for_each_loss_and_model(benchmark, capsys):
+    calibrate = importlib.import_module("calibrate")
+    assert calibrate.main(["--images", "40", "--hidden", "8", "--turns", "2"]) == 0
+    rows = [
+        line.strip("| ").split(" | ")
+        for line in capsys.readouterr().out.splitlines()
+        if "ms a step" not in line
+    ]
+    rows = [row for row in rows if len(row) == 5 and row[0] in ("ae", "vae")]
+    assert [row[:2] for row in rows] == [[m, loss] for m in ("vae", "ae") for loss in ("bce", "mse", "mae")]
+    for _, _, plain, *ratios in rows:
+        assert float(plain) > 0
+        assert all(float(ratio.split("x")[0]) > 0 for ratio in ratios)
