@@ -140,7 +140,7 @@ def budget(kept: Mapping[str, Mapping[str, Any]]) -> list[str]:
     if not known:
         return []
     swaps = [
-        f"{f['model'].upper()} on {f['title']}, where {listing([f'{a} passed {b}' for a, b in moved(f)])}"
+        f"{f['model'].upper()} on {f['title']} ({listing([f'{a} passed {b}' for a, b in moved(f)])})"
         for f in known.values()
         if moved(f)
     ]
@@ -157,9 +157,7 @@ def budget(kept: Mapping[str, Mapping[str, Any]]) -> list[str]:
         return [
             text + "In that half no two losses changed places beyond chance, on any set with either model."
         ]
-    return [
-        text + f"In that half losses changed places beyond chance with the {listing(swaps)}; nowhere else."
-    ]
+    return [text + f"In that half losses changed places beyond chance: {'; '.join(swaps)}. Nowhere else."]
 
 
 def normalised(

@@ -127,7 +127,7 @@ def test_losses_change_places_only_where_both_orders_are_beyond_chance(pages, at
     (words,) = pages.budget({"a/vae": found})
     assert ("no two losses changed places" in words) == (not pairs)
     for one, other in pairs:
-        assert f"the VAE on A, where {one} passed {other}" in words
+        assert f"VAE on A ({one} passed {other})" in words
     fell = np.mean(min(at_end.values(), key=np.mean)) - np.mean(
         at_half[min(at_end, key=lambda k: np.mean(at_end[k]))]
     )
