@@ -12,7 +12,7 @@ unexport PYTHONPATH
 
 CLI_DOCS = $(BIN)/python -m typer lossproof.cli utils docs --name lossproof --title "Command line"
 
-.PHONY: help demo test lint types unit docs generate certificates bench bench-peers bench-losses bench-stack bench-engines bench-advice bench-large bench-likelihoods accuracy soundness soundness-nightly browser clean
+.PHONY: help demo test lint types unit docs generate certificates bench bench-peers bench-losses bench-stack bench-engines bench-advice bench-large bench-likelihoods bench-calibrate accuracy soundness soundness-nightly browser clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -86,6 +86,9 @@ bench-large: $(VENV)/.run ## memory and time on 20 GB and 100,000 pictures, made
 
 bench-likelihoods: $(VENV)/.run ## losses in bits per pixel on each set, DATA=folder of sets; writes docs/likelihoods.md
 	$(BIN)/python benchmarks/likelihoods.py --data $(or $(DATA),data)
+
+bench-calibrate: $(VENV)/.run ## a step with --calibrate over a plain one, DATA=folder of MNIST
+	$(BIN)/python benchmarks/calibrate.py --data $(or $(DATA),data/mnist)
 
 accuracy: $(VENV)/.dev ## error of every loss in every target, in ulp; writes docs/accuracy.md
 	$(BIN)/python benchmarks/accuracy.py

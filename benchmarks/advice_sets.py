@@ -66,18 +66,23 @@ def frey(path: Path) -> Cut:
     return Cut(frames[:-393], frames[-393:])
 
 
-def olivetti(path: Path) -> Cut:
-    """Every second row and column; two pictures of each person are kept back."""
+def faces_of(path: Path) -> Array:
+    """Olivetti's faces, every second row and column, (400, 32, 32) bytes: ten of each person, one after another."""
     from scipy.io import loadmat
 
-    faces = loadmat(path)["faces"].T.reshape(400, 64, 64).transpose(0, 2, 1)[:, ::2, ::2]
+    return np.asarray(loadmat(path)["faces"].T.reshape(400, 64, 64).transpose(0, 2, 1)[:, ::2, ::2])
+
+
+def olivetti(path: Path) -> Cut:
+    """Two pictures of each person are kept back."""
+    faces = faces_of(path)
     back = np.arange(400) % 10 >= 8
     person = np.arange(400) // 10
     return Cut(faces[~back], faces[back], person[~back], person[back])
 
 
-def omniglot(path: Path, side: int = 35) -> Cut:
-    """The first small set, ink 1, each 3 x 3 pixels one: ink if any of them is; labels are characters."""
+def characters_of(path: Path, side: int = 35) -> tuple[Array, list[str]]:
+    """Omniglot's ink (n, side, side), each 3 x 3 pixels one: ink if any of them is; and which character each is."""
     from PIL import Image
 
     images, names = [], []
@@ -87,7 +92,13 @@ def omniglot(path: Path, side: int = 35) -> Cut:
                 ink = ~np.asarray(picture.convert("1"))
             images.append(ink.reshape(side, 3, side, 3).any(axis=(1, 3)))
             names.append(str(Path(name).parent))
-    return _drawn(np.stack(images), np.unique(names, return_inverse=True)[1], KEPT)
+    return np.stack(images), names
+
+
+def omniglot(path: Path) -> Cut:
+    """The first small set; labels are characters."""
+    images, names = characters_of(path)
+    return _drawn(images, np.unique(names, return_inverse=True)[1], KEPT)
 
 
 def sets(folder: Path) -> dict[str, Callable[[], Cut]]:

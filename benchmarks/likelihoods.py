@@ -6,8 +6,7 @@
 
 Members of a set and a model are trained side by side, from checkpoints in a folder of their own below --out, and go on
 where they were stopped. What was measured is kept as JSON (--records); the page is written anew from it after each.
-FOLDER holds mnist/,
-fashion-mnist/ (IDX files), frey-faces/freyfaces-uint8.npy, olivetti-faces/olivettifaces.mat and
+FOLDER holds mnist/, fashion-mnist/ (IDX files), frey-faces/freyfaces-uint8.npy, olivetti-faces/olivettifaces.mat and
 omniglot/images_background_small1.zip.
 """
 
@@ -27,7 +26,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from advice import olivetti, omniglot
+from advice_sets import characters_of, faces_of
 from likelihoods_page import BITS, END, EXCESS, HALF, MODELS, TITLES, page
 from lossproof.catalogue import resolve
 from lossproof.data import Images, load
@@ -50,13 +49,13 @@ KEPT = (
     *(BITS, "temperature", "nll", "likelihood_rate", "iw_bound", "pit_deviation"),
     *("zeros_expected", "zeros_observed", "ones_expected", "ones_observed"),
 )
-TRAIN, TEST, SEEDS, SAMPLES, RATE = 10_000, 1000, 3, 8, 2e-3
-STEPS = 2000  # of each member, about; of small sets less, see EPOCHS
+TRAIN, TEST, SEEDS, SAMPLES, RATE = 5000, 1000, 3, 4, 2e-3
+STEPS = 600  # of each member, about; of the smallest set less, see EPOCHS
 LARGE, BATCHES = 5000, (25, 50)  # images of a batch: below LARGE training images, and from there
-EPOCHS = 90  # at most: the smallest set is learned by heart later
+EPOCHS = 50  # at most: the smallest set is learned by heart later
 HIDDEN, LATENT, SMALL = (200,), 20, 8  # codes of 20; of 8 where an image has fewer than SMALL_IMAGE pixels
 SMALL_IMAGE = 400
-DRAWN = "bits_of_a_draw"  # of each epoch, one draw of the code; given the code of an autoencoder
+DRAWN = "bits_of_a_draw"  # half-way and at the end, of one draw of the code; given the code of an autoencoder
 
 
 @dataclass(frozen=True)
@@ -76,11 +75,11 @@ SETS: dict[str, Source] = {
         "frames of one film: the last fifth is the test, since neighbouring frames are alike",
     ),
     "olivetti": Source(
-        lambda folder: load(olivetti(folder / "olivetti-faces" / "olivettifaces.mat")[:, ::2, ::2]),
+        lambda folder: load(faces_of(folder / "olivetti-faces" / "olivettifaces.mat")),
         "every second row and column of 64x64, split at random with seed 0: the same people in both parts",
     ),
     "omniglot": Source(
-        lambda folder: load(omniglot(folder / "omniglot" / "images_background_small1.zip")),
+        lambda folder: load(characters_of(folder / "omniglot" / "images_background_small1.zip")[0]),
         "binary as it is stored, 105x105 made 35x35 (ink where any of 3x3 pixels is ink), ink 1, split at random "
         "with seed 0",
     ),
@@ -139,7 +138,9 @@ def measure(name: str, model: str, images: Images, out: Path, given: argparse.Na
             members,
             torch.from_numpy(np.ascontiguousarray(images.train)),
             settings,
-            measure=lambda member: drawn(member, measurer),
+            measure=lambda member: (
+                drawn(member, measurer) if member.epoch + 1 in (half(settings), settings.epochs) else []
+            ),
             checkpoint_seconds=60.0,
             after_member=lambda member, epoch: None,
             stop=lambda: False,
@@ -166,6 +167,11 @@ def arms_of(losses: Sequence[str], images: Images, settings: Settings) -> list[A
     return resolve_all([*losses, *more, *DECODERS], images, settings)
 
 
+def half(settings: Settings) -> int:
+    """The epoch half-way through training; the first where there is but one."""
+    return max(1, settings.epochs // 2)
+
+
 def drawn(member: Member, measurer: Measurer) -> list[Row]:
     """Bits per pixel of the test images as the member is now, of one draw of each code."""
     data, epoch = measurer.splits["test"], member.epoch + 1
@@ -178,14 +184,19 @@ def drawn(member: Member, measurer: Measurer) -> list[Row]:
 
 
 def rows_of(member: Member, measurer: Measurer, images: Images, settings: Settings) -> list[list[Any]]:
-    """What is kept of a trained member: loss, seed, measure, value, reason."""
+    """What is kept of a trained member: loss, seed, measure, value, reason.
+
+    Zeros and ones are those of the losses: of a decoder's law each level would cost as much as its bits.
+    """
     found = {
-        row.measure: (row.value, row.reason) for row in likelihood_rows(member, measurer, images, settings)
+        row.measure: (row.value, row.reason)
+        for row in likelihood_rows(member, measurer, images, settings, calibrated=member.loss is not None)
     }
     if member.loss is not None and member.event is None:
         found["temperature"] = (float(member.criterion.temperature), "")  # type: ignore[attr-defined]
     by_epoch = {row.epoch: (row.value, row.reason) for row in member.rows if row.measure == DRAWN}
-    found |= {HALF: by_epoch[round(settings.epochs / 2)], END: by_epoch[settings.epochs]}
+    stopped = (math.nan, "" if member.event is None else member.event["message"])
+    found |= {HALF: by_epoch.get(half(settings), stopped), END: by_epoch.get(settings.epochs, stopped)}
     return [
         [member.label, member.seed, key, value if math.isfinite(value) else None, reason]
         for key, (value, reason) in found.items()

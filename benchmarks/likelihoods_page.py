@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -139,7 +140,7 @@ def budget(kept: Mapping[str, Mapping[str, Any]]) -> list[str]:
     if not known:
         return []
     swaps = [
-        f"{f['model'].upper()} on {f['title']}, where {listing([f'{a} passed {b}' for a, b in moved(f)])}"
+        f"{f['model'].upper()} on {f['title']} ({listing([f'{a} passed {b}' for a, b in moved(f)])})"
         for f in known.values()
         if moved(f)
     ]
@@ -150,15 +151,13 @@ def budget(kept: Mapping[str, Mapping[str, Any]]) -> list[str]:
     ]
     text = (
         f"Does the order depend on the budget? From half of the training to its end the winners' bits still changed by "
-        f"{-max(falls):+.3f} to {-min(falls):+.3f}. "
+        f"{0.0 - max(falls):+.3f} to {0.0 - min(falls):+.3f}. "
     ).replace("-", "−")
     if not swaps:
         return [
             text + "In that half no two losses changed places beyond chance, on any set with either model."
         ]
-    return [
-        text + f"In that half losses changed places beyond chance with the {listing(swaps)}; nowhere else."
-    ]
+    return [text + f"In that half losses changed places beyond chance: {'; '.join(swaps)}. Nowhere else."]
 
 
 def normalised(
@@ -343,12 +342,14 @@ def settings_words(kept: Mapping[str, Mapping[str, Any]]) -> list[str]:
     versions = sorted({", ".join(f"{k} {v}" for k, v in f["versions"].items()) for f in kept.values()})
     hidden = "-".join(str(n) for n in one["hidden"])
     batches = listing(sorted({str(f["batch_size"]) for f in kept.values()}))
+    run = (
+        f"Written by `python benchmarks/likelihoods.py --data FOLDER`. Images (training/test): {'; '.join(sizes)}. "
+        f"A hidden layer of {hidden}, batches of {batches}, Adam with learning rate {one['lr']:g}, beta 1, seeds "
+        f"{listing([str(n) for n in one['seeds']])}. The figures compare losses under that budget; a larger net trained "
+        f"for longer reaches lower ones. Versions: {'; '.join(versions)}.{cost}"
+    )
     return [
-        "Written by `python benchmarks/likelihoods.py --data FOLDER`.",
-        f"Images (training/test): {'; '.join(sizes)}. A hidden layer of {hidden}, batches of {batches}, Adam with",
-        f"learning rate {one['lr']:g}, beta 1, seeds {listing([str(n) for n in one['seeds']])}.",
-        "The figures compare losses under that budget; a larger net trained for longer reaches lower ones.",
-        f"Versions: {'; '.join(versions)}.{cost}",
+        *textwrap.wrap(run, 120, break_on_hyphens=False),
         "",
         "Each loss is a law on the set's own grey levels, q(y | p) = exp(-loss(y, p)/T)/Z(p, T), one T for all pixels",
         "being learned beside the weights. What is normalised is the **raw** loss; where its floor depends on the",

@@ -21,6 +21,12 @@ def benchmark(monkeypatch):
     return importlib.import_module("likelihoods")
 
 
+@pytest.fixture
+def pages(benchmark):
+    """benchmarks/likelihoods_page.py, which the other imports."""
+    return importlib.import_module("likelihoods_page")
+
+
 def record(title, bits, model="vae", decoders=("beta_binomial",)):
     """A record with these bits by loss and seed."""
     rows = [
@@ -43,8 +49,8 @@ def record(title, bits, model="vae", decoders=("beta_binomial",)):
 LOW, HIGH, NOISY = [1.0, 1.1, 1.2], [2.0, 2.11, 2.19], [1.0, 1.3, 1.1]
 
 
-def test_the_difference_is_that_of_the_paired_t_test(benchmark):
-    s = benchmark.standing(record("A", {"a": LOW, "b": HIGH, "c": NOISY}))
+def test_the_difference_is_that_of_the_paired_t_test(pages):
+    s = pages.standing(record("A", {"a": LOW, "b": HIGH, "c": NOISY}))
     for first, second in (("a", LOW), ("b", HIGH)):
         test = stats.ttest_rel(second, NOISY)
         low, high = test.confidence_interval(0.95)
@@ -56,18 +62,18 @@ def test_the_difference_is_that_of_the_paired_t_test(benchmark):
     assert not s.separated("a", "c")
 
 
-def test_a_decoder_never_wins(benchmark):
-    s = benchmark.standing(record("A", {"a": LOW, "b": HIGH, "beta_binomial": [0.1, 0.1, 0.2]}))
+def test_a_decoder_never_wins(pages):
+    s = pages.standing(record("A", {"a": LOW, "b": HIGH, "beta_binomial": [0.1, 0.1, 0.2]}))
     assert s.best == "a"
     assert [name for name, _ in s.order] == ["a", "b"]
     assert "beta_binomial" in s.means
 
 
-def test_a_loss_that_stopped_has_its_reason_in_its_cell(benchmark):
+def test_a_loss_that_stopped_has_its_reason_in_its_cell(pages):
     found = record("A", {"a": LOW, "b": [None] * 3})
-    s = benchmark.standing(found)
+    s = pages.standing(found)
     assert (s.best, "b" in s.means) == ("a", False)
-    assert any("it stopped" in line for line in benchmark.bits_table([found], [s]))
+    assert any("it stopped" in line for line in pages.bits_table([found], [s]))
 
 
 @pytest.mark.parametrize(
@@ -83,17 +89,89 @@ def test_a_loss_that_stopped_has_its_reason_in_its_cell(benchmark):
         ({"a": LOW, "b": HIGH}, {"a": NOISY, "b": LOW}, "The winner cannot be said to differ"),
     ],
 )
-def test_the_winner_differs_only_where_both_orders_are_beyond_chance(benchmark, one, other, said):
-    stands = {t: benchmark.standing(record(t, bits)) for t, bits in (("A", one), ("B", other))}
-    assert benchmark.verdict(stands).startswith(said)
+def test_the_winner_differs_only_where_both_orders_are_beyond_chance(pages, one, other, said):
+    stands = {t: pages.standing(record(t, bits)) for t, bits in (("A", one), ("B", other))}
+    assert pages.verdict(stands).startswith(said)
 
 
-def test_losses_that_no_set_separates_are_named(benchmark):
+def test_losses_that_no_set_separates_are_named(pages):
     stands = [
-        benchmark.standing(record("A", {"a": LOW, "b": HIGH, "c": NOISY})),
-        benchmark.standing(record("B", {"a": LOW, "b": NOISY, "c": NOISY})),
+        pages.standing(record("A", {"a": LOW, "b": HIGH, "c": NOISY})),
+        pages.standing(record("B", {"a": LOW, "b": NOISY, "c": NOISY})),
     ]
-    assert benchmark.alike(stands) == ["a and c"]
+    assert pages.alike(stands) == ["a and c"]
+
+
+def with_halves(found, at_half, at_end):
+    """The record with bits half-way and at the end, by loss and seed."""
+    for name, bits in (("bits_at_half", at_half), ("bits_at_end", at_end)):
+        found["rows"] += [
+            [loss, seed, name, v, ""] for loss, values in bits.items() for seed, v in enumerate(values)
+        ]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("at_half", "at_end", "pairs"),
+    [
+        ({"a": HIGH, "b": LOW}, {"a": LOW, "b": HIGH}, [("a", "b")]),
+        ({"a": LOW, "b": HIGH}, {"a": HIGH, "b": LOW}, [("b", "a")]),
+        ({"a": LOW, "b": HIGH}, {"a": LOW, "b": HIGH}, []),
+        ({"a": NOISY, "b": LOW}, {"a": LOW, "b": HIGH}, []),  # in the order of chance at half
+        ({"a": HIGH, "b": LOW}, {"a": LOW, "b": NOISY}, []),  # and at the end
+    ],
+)
+def test_losses_change_places_only_where_both_orders_are_beyond_chance(pages, at_half, at_end, pairs):
+    found = with_halves(record("A", at_end), at_half, at_end)
+    assert pages.moved(found) == pairs
+    (words,) = pages.budget({"a/vae": found})
+    assert ("no two losses changed places" in words) == (not pairs)
+    for one, other in pairs:
+        assert f"VAE on A ({one} passed {other})" in words
+    fell = np.mean(min(at_end.values(), key=np.mean)) - np.mean(
+        at_half[min(at_end, key=lambda k: np.mean(at_end[k]))]
+    )
+    assert f"changed by {fell:+.3f} to {fell:+.3f}".replace("-", "−") in words
+    assert pages.moved(record("A", at_end)) == []  # without halves nothing is said
+    assert pages.budget({"a/vae": record("A", at_end)}) == []
+
+
+def test_the_excess_is_set_against_its_loss_set_by_set(pages):
+    kept = {
+        f"{title}/vae": record(title, {"a": raw, "a (excess)": excess, "b": NOISY})
+        for title, raw, excess in (("A", LOW, HIGH), ("B", HIGH, LOW), ("C", LOW, NOISY))
+    }
+    (line,) = pages.normalised(
+        {"vae": kept, "ae": {}}, {key: pages.standing(found) for key, found in kept.items()}
+    )
+    assert line.startswith("VAE, a and its excess, two laws: the excess has fewer bits than it on B (−1")
+    assert ", more on A (1" in line
+    assert line.endswith("and no measurable difference on C.")
+
+
+def test_a_tiny_set_is_trained_measured_and_gone_on_with(benchmark, tmp_path, capsys):
+    """Nothing but digits needs no folder; a second run finds all checkpoints and the same figures."""
+    options = ["--sets", "digits", "--models", "vae", "--losses", "bce+mse", "--train", "60", "--test", "16"]
+    options += ["--epochs", "2", "--out", str(tmp_path / "runs"), "--to", str(tmp_path / "page.md")]
+    assert benchmark.main(options) == 0
+    first = benchmark.recorded(tmp_path / "page.json")["digits/vae"]
+    cells = {(loss, seed, name): value for loss, seed, name, value, _ in first["rows"]}
+    labels = ["bce", "mse", "bce (excess)", "discretised_logistic", "beta_binomial"]  # mse has no floor but 0
+    assert list(dict.fromkeys(loss for loss, *_ in first["rows"])) == labels
+    assert (first["train"], first["test"], first["levels"], first["epochs"]) == (60, 16, 17, 2)
+    for label in labels:
+        for seed in range(3):
+            bits = cells[label, seed, "bits_per_pixel"]
+            # of one draw and of the mean of four draws, the same model and images
+            assert cells[label, seed, "bits_at_end"] == pytest.approx(bits, rel=0.05)
+            assert cells[label, seed, "bits_at_half"] != cells[label, seed, "bits_at_end"]
+            assert ((label, seed, "zeros_expected") in cells) == (label not in first["decoders"])
+    assert cells["bce", 0, "bits_per_pixel"] != cells["bce (excess)", 0, "bits_per_pixel"]
+    assert first["cpu_seconds"] is not None
+    assert benchmark.main(options) == 0
+    second = benchmark.recorded(tmp_path / "page.json")["digits/vae"]
+    assert second["rows"] == first["rows"]
+    assert second["cpu_seconds"] is None  # what was not spent here is not stated
 
 
 def test_a_cut_is_spread_over_all_images_and_keeps_small_sets_whole(benchmark):
@@ -134,3 +212,18 @@ def test_unknown_sets_and_missing_data_are_refused(benchmark, capsys):
         with pytest.raises(SystemExit):
             benchmark.main(arguments)
         assert said in capsys.readouterr().err
+
+
+def test_what_calibrating_costs_is_shown_for_each_loss_and_model(benchmark, capsys):
+    calibrate = importlib.import_module("calibrate")
+    assert calibrate.main(["--images", "40", "--hidden", "8", "--turns", "2"]) == 0
+    rows = [
+        line.strip("| ").split(" | ")
+        for line in capsys.readouterr().out.splitlines()
+        if "ms a step" not in line
+    ]
+    rows = [row for row in rows if len(row) == 5 and row[0] in ("ae", "vae")]
+    assert [row[:2] for row in rows] == [[m, loss] for m in ("vae", "ae") for loss in ("bce", "mse", "mae")]
+    for _, _, plain, *ratios in rows:
+        assert float(plain) > 0
+        assert all(float(ratio.split("x")[0]) > 0 for ratio in ratios)

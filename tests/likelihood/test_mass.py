@@ -6,6 +6,8 @@ from itertools import pairwise
 import flint
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy import integrate
 
 from lossproof.catalogue import CATALOGUE
@@ -31,6 +33,24 @@ def test_mass_on_levels_sums_to_one_also_at_the_corners(name, of):
         for p in (*INSIDE, *(() if (name, of) == (NOWHERE_AT_CORNERS, "excess") else (0.0, 1.0))):
             y = law.measure.values
             assert abs(math.fsum(np.exp(law.log_prob(y, np.full(y.shape, p)))) - 1) < 1e-6, (temperature, p)
+
+
+@given(
+    name=st.sampled_from(sorted(set(CATALOGUE) - {NOWHERE_AT_CORNERS, NO_EXCESS})),
+    of=st.sampled_from(["loss", "excess"]),
+    log_t=st.floats(math.log(1e-3), math.log(1e3)),
+    p=st.one_of(
+        st.floats(0, 1), st.floats(-14, -1).map(lambda e: 1 - 10**e), st.floats(-14, -1).map(lambda e: 10**e)
+    ),
+    count=st.sampled_from([2, 3, 17, 256]),
+)
+@settings(max_examples=150, deadline=None, derandomize=True)
+def test_mass_sums_to_one_whatever_the_loss_temperature_prediction_and_levels(name, of, log_t, p, count):
+    law = likelihood(name, math.exp(log_t), count, of)
+    values = law.measure.values
+    mass = np.exp(law.log_prob(values, np.full(count, p)))
+    assert (mass >= 0).all()
+    assert abs(math.fsum(mass) - 1) < 1e-6
 
 
 @pytest.mark.parametrize("name", CATALOGUE)

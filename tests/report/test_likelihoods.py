@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import plotly.graph_objects as go
 import pytest
 
 from lossproof import report
@@ -17,6 +18,7 @@ from lossproof.report.run import read
 
 MakeRun = Callable[..., Path]
 DENSITY = "nats of density on the real line"
+SHARES = ([0.3, *[0.05] * 8, 0.3], [0.2, *[0.075] * 8, 0.2])  # of even and of odd seeds
 BITS = {"bce": (2.1, 2.12, 2.09), "mse": (1.50, 1.52, 1.49), "mae": (1.51, 1.505, 1.5)}
 
 
@@ -38,6 +40,7 @@ def measured(
         found["temperature"] = (0.5, "")
         if not other:
             found |= {"zeros_expected": (0.48, ""), "zeros_observed": (0.5, ""), "pit_deviation": (0.02, "")}
+        found |= {f"transform:{k}/10": (share, "") for k, share in enumerate(SHARES[int(seed) % 2])}
         rows += [(member, label, seed, last, "test", name, *pair) for name, pair in found.items()]
     more = pd.DataFrame(rows, columns=table.columns)
     pd.concat([table, more], ignore_index=True).to_parquet(run / "results.parquet")
@@ -113,6 +116,96 @@ def test_a_density_is_never_beside_a_mass(make_run: MakeRun) -> None:
     # where each loss is on its own scale, a density says that it is one
     own = next(r for r in re.findall(r"<tr>.*?</tr>", html, re.S) if ">reconstruction loss " in r)
     assert [("(density)" in cell) for cell in re.findall(r"<td.*?</td>", own, re.S)] == [False, False, True]
+
+
+def test_the_transform_is_drawn_for_each_unit_by_itself(make_run: MakeRun) -> None:
+    run = measured(make_run(labels=("bce", "mse", "mae")), BITS, density="mae")
+    masses, densities = (group.transform for group in section_of(run).groups)
+    assert masses is not None
+    assert densities is not None
+    assert [t["name"] for t in masses.data] == ["bce", "mse", "uniform"]
+    assert [t["name"] for t in densities.data] == ["mae", "uniform"]
+    assert (masses.key, densities.key) == (
+        "transform-nats-of-mass",
+        "transform-nats-of-density-on-the-real-line",
+    )
+    for figure in (masses, densities):
+        go.Figure({"data": figure.data, "layout": figure.layout})  # plotly accepts it
+        *laws, uniform = figure.data
+        assert (uniform["x"], uniform["y"]) == ([0, 1], [1, 1])
+        for law in laws:
+            assert law["x"] == pytest.approx(np.linspace(0, 1, 11))
+            ends, between = (
+                (2 * 3 + 2) / 3,
+                (2 * 0.5 + 0.75) / 3,
+            )  # seeds 0, 1, 2, as densities: shares times 10
+            assert law["y"] == pytest.approx([ends, *[between] * 8, ends, ends])
+            assert law["line"]["shape"] == "hv"
+    html = report.write(run).read_text(encoding="utf-8")
+    assert html.count("were the law right, all shares would be equally frequent") == 2
+    for figure in (masses, densities):
+        assert f'data-figure="{figure.key}"' in html
+        assert f'"{figure.key}":' in html  # what is drawn is on the page
+
+
+def test_a_law_without_a_transform_has_no_line(make_run: MakeRun) -> None:
+    run = measured(make_run(labels=("bce", "mse")), BITS)
+    table = pd.read_parquet(run / "results.parquet")
+    transform = table["measure"].str.startswith("transform:")
+    table.loc[transform & (table["loss"] == "bce"), "value"] = np.nan
+    table.to_parquet(run / "results.parquet")
+    figure = section_of(run).groups[0].transform
+    assert figure is not None
+    assert [t["name"] for t in figure.data] == ["mse", "uniform"]
+    table.loc[~transform].to_parquet(run / "results.parquet")
+    assert section_of(run).groups[0].transform is None
+    assert "equally frequent" not in report.write(run).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("laws", "config", "words"),
+    [
+        (
+            {"of": "loss", "measure": "256 grey levels k/255"},
+            {},
+            "What is normalised is the loss itself, not its excess over its floor, on 256 grey levels k/255; "
+            "T is fitted on the training images after training.",
+        ),
+        (
+            {"of": "excess"},
+            {"calibrate": "solved"},
+            "the excess over its floor, on a reference measure; T is solved",
+        ),
+        ({}, {"calibrate": "learned"}, "T is learned beside the weights."),
+        (
+            {},
+            {"calibrate": "learned", "per": "pixel"},
+            "T is one for each pixel, learned beside the weights.",
+        ),
+        (
+            {"rungs": 193},
+            {"calibrate": "solved", "per": "image"},
+            "T is one for each image, solved as it comes: of 193 temperatures that under which it is most likely, and "
+            "log(193) = 5.3 nats an image are added for telling which.",
+        ),
+    ],
+)
+def test_what_is_normalised_is_stated(
+    make_run: MakeRun, laws: dict[str, object], config: dict[str, object], words: str
+) -> None:
+    run = measured(make_run(labels=("bce", "mse"), seeds=1, epochs=2), BITS)
+    found = json.loads((run / "config.json").read_text())
+    found["likelihood"] |= laws
+    (run / "config.json").write_text(json.dumps(found | config))
+    section = likelihoods.section(read(run), 2)
+    assert section is not None
+    assert words in section.words[0]
+    for entry in found["losses"]:
+        entry["decoder"] = True  # whose laws are their own: there is no loss to normalise
+    (run / "config.json").write_text(json.dumps(found | config))
+    section = likelihoods.section(read(run), 2)
+    assert section is not None
+    assert not any(line.startswith("What is normalised") for line in section.words)
 
 
 def test_an_interval_makes_all_losses_densities(make_run: MakeRun) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from lossproof.formula.errors import LossproofError
 from lossproof.reproduce import EXPERIMENTS
-from lossproof.reproduce.page import PAGE, STORE, read_store, render, rows, write
+from lossproof.reproduce.page import PAGE, STORE, read_store, render, rows, table, write
 from lossproof.reproduce.record import Experiment, Figure, Goal, Outcome, passed
 
 DOCS = Path(__file__).parent.parent.parent / "docs"
@@ -82,6 +82,18 @@ def test_the_page_names_source_setting_difference_time_and_remark():
     assert "`lossproof reproduce first`: met" in page
     assert "`lossproof reproduce second`: **not met**" in page
     assert page.index("## Title of first") < page.index("## Other images")
+
+
+def test_images_of_which_nothing_was_printed_have_no_column_for_it():
+    published, ours = (table([outcome(data=data)], TWO) for data in ("mnist", "frey"))
+    assert published[0] == "| experiment | figure | printed | here | goal | met | CPU s |"
+    assert published[2] == "| `first` | loss, nats | 1.50 | 1.25 | at most 1.50 | yes | 41 |"
+    assert ours[:4] == [
+        "| experiment | figure | here | goal | met | CPU s |",
+        "| --- | --- | ---: | --- | --- | ---: |",
+        "| `first` | loss, nats | 1.25 | - | - | 41 |",
+        "|  | floor, nats | 1.00 | at most 1.75 (loss + 0.5) | yes |  |",
+    ]
 
 
 def test_a_quick_cut_is_no_reproduction(tmp_path):

@@ -231,6 +231,27 @@ def test_beta_binomial_against_scipy():
         )
 
 
+@pytest.mark.parametrize("text", EVERY)
+def test_expected_nats_are_those_of_the_law(text):
+    """Against sums over the mass, scipy's entropies, and an integral of the continuous Bernoulli's density."""
+    law = law_of(text)
+    raw = torch.randn(5, law.outputs, 1, 1, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    with torch.no_grad():
+        found, heads = law.entropy(raw).flatten(), law.heads(raw)
+    if law.n:
+        mass = law.mass(raw)
+        expected = -torch.xlogy(mass, mass).sum(-1).flatten().numpy()
+    elif "log_sigma" in heads:
+        expected = st.norm(scale=heads["log_sigma"].exp().numpy()).entropy()
+    elif "log_nu" in heads:
+        expected = st.t(heads["log_nu"].exp().numpy(), scale=heads["log_scale"].exp().numpy()).entropy()
+    else:
+        y = torch.linspace(0, 1, 20001, dtype=torch.float64)
+        density = law.log_prob(y.expand(5, 1, 1, -1), raw.expand(-1, -1, 1, 20001)).squeeze()
+        expected = -torch.trapezoid(density.exp() * density, y).numpy()
+    np.testing.assert_allclose(found.numpy(), np.broadcast_to(np.ravel(expected), 5), rtol=1e-6, atol=1e-9)
+
+
 def test_categorical_against_torch():
     law = law_of("categorical", shape=(3, 2, 2), levels=16)
     raw = torch.randn(5, 48, 2, 2, generator=torch.Generator().manual_seed(0))

@@ -2,16 +2,27 @@
 
 import json
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from scipy import stats
 
-from lossproof.likelihood import fit_temperature, likelihood
+from lossproof.likelihood import Levels, fit_temperature, likelihood
 from lossproof.models import build
+from lossproof.torch.calibrated import CalibratedCriterion
+from lossproof.torch.decoders import criterion_for
 from lossproof.train import compare
-from lossproof.train.likelihood import BOUNDS, CALIBRATED, distance_from_uniform
+from lossproof.train.likelihood import (
+    BOUNDS,
+    CALIBRATED,
+    HISTOGRAM,
+    NATS,
+    calibration,
+    distance_from_uniform,
+)
 from lossproof.train.randomness import generator
 
 LOSSES = ("bce", "discretised_logistic", "gaussian")
@@ -97,10 +108,11 @@ def test_calibration_against_the_whole_mass_at_once(run):
     at = (np.arange(17) / 16 == images.test.astype(float)[..., None]).astype(float)
     v = torch.rand(images.test.shape, generator=generator(0, "transform"), dtype=torch.float64).numpy()
     below = (mass * (np.cumsum(at[..., ::-1], -1)[..., ::-1] - at)).sum(-1)
-    from scipy import stats
-
-    pit = stats.kstest((below + v * (mass * at).sum(-1)).ravel(), "uniform").statistic
+    transform = (below + v * (mass * at).sum(-1)).ravel()
+    pit = stats.kstest(transform, "uniform").statistic
     assert found["pit_deviation"] == pytest.approx(pit, abs=1e-4)
+    shares = np.histogram(transform, 10, (0, 1))[0] / transform.size
+    assert found[list(HISTOGRAM)].to_numpy() == pytest.approx(shares, abs=2 / transform.size)
     assert found["zeros_expected"] == pytest.approx(mass[..., 0].mean(), rel=1e-3)
     assert found["ones_expected"] == pytest.approx(mass[..., 16].mean(), rel=1e-3)
     assert found["zeros_observed"] == (images.test == 0).mean()
@@ -120,12 +132,106 @@ def test_a_decoder_on_levels_stands_beside_losses(run):
 
 def test_a_density_is_never_put_beside_a_mass(run):
     found, reason = finals(run, "gaussian")
-    assert found[list(BOUNDS)].isna().all()
-    assert found[list(CALIBRATED)].isna().all()
+    assert found[[*BOUNDS, *NATS]].isna().all()
+    assert "not put beside each other" in reason["nll_expected"]
     assert reason["bits_per_pixel"].startswith("no bits: nats of density on the real line is no mass")
     assert "not put beside each other" in reason["nll"]
     assert found["density_elbo"] == pytest.approx(-found["density_nll"] - found["density_likelihood_rate"])
     assert found["density_iw_bound"] >= found["density_elbo"]
+
+
+def test_calibration_of_a_density_against_scipys_normal_law(run):
+    images, _ = run
+    found, _ = finals(run, "gaussian")
+    stored = load_file(run[1].directory / "checkpoints" / "gaussian-s0.safetensors")
+    law = criterion_for("gaussian", (1, 6, 5), 17)
+    with torch.no_grad():
+        law.parameters["log_sigma"].copy_(stored["criterion.log_sigma"])
+    made, y = model(run, "gaussian"), torch.from_numpy(images.test).double()
+    with torch.no_grad():
+        raw, _, _ = made(y, torch.randn(18, 3, generator=generator(0, "measure test")).double())
+        heads = law.heads(raw)
+    normal = stats.norm(law.centre(heads).numpy(), heads["log_sigma"].exp().item())
+    transform = normal.cdf(y.numpy()).ravel()
+    assert found["pit_deviation"] == pytest.approx(stats.kstest(transform, "uniform").statistic, abs=1e-4)
+    shares = np.histogram(transform, 10, (0, 1))[0] / transform.size
+    assert found[list(HISTOGRAM)].to_numpy() == pytest.approx(shares, abs=2 / transform.size)
+    assert found["density_nll_expected"] == pytest.approx(
+        np.broadcast_to(normal.entropy(), y.shape).sum() / 18, rel=1e-4
+    )
+    assert found["density_nll_observed"] == pytest.approx(-normal.logpdf(y.numpy()).sum() / 18, rel=1e-4)
+    assert (found["zeros_expected"], found["ones_expected"]) == (0, 0)  # a density has no mass at a point
+    assert found["zeros_observed"] == (images.test == 0).mean()
+
+
+def calibration_of(law, target, raw):
+    """The measures of these values under a law whose network says ``raw``."""
+    images = SimpleNamespace(images=torch.from_numpy(target).float(), noise=torch.zeros(len(target), 1))
+    member = SimpleNamespace(label="x", model=lambda y, noise: (torch.from_numpy(raw).float(), None, None))
+    with torch.inference_mode():
+        return calibration(member, law, SimpleNamespace(splits={"test": images}))
+
+
+P, T = 0.3, 0.02  # mse at T: a normal law of sigma 0.1, cut to [0, 1]
+
+
+def drawn(rng, width):
+    """Targets from a cut normal law ``width`` times as wide as what is predicted, and that prediction's logits."""
+    shape, sigma = (64, 1, 8, 16), width * math.sqrt(T / 2)
+    y = stats.truncnorm.rvs(-P / sigma, (1 - P) / sigma, P, sigma, shape, random_state=rng)
+    return y, np.full(shape, math.log(P / (1 - P)))
+
+
+@pytest.mark.parametrize(("width", "shape"), [(1.0, "flat"), (2.5, "ends"), (0.3, "middle")])
+@pytest.mark.parametrize(
+    "kind", ["density of a loss", "mass of a loss", "density of a decoder", "mass of a decoder"]
+)
+def test_the_transform_is_uniform_only_where_the_law_is_right(kind, width, shape):
+    y, z = drawn(np.random.default_rng(3), width)
+    if kind == "density of a loss":
+        law = CalibratedCriterion("mse", measure="interval", temperature=T)
+    elif kind == "mass of a loss":
+        law = CalibratedCriterion("mse", measure=Levels(256), temperature=T)
+        y = np.round(y * 255) / 255
+    else:
+        name = "gaussian" if "density" in kind else "discretised_gaussian"
+        law = criterion_for(f"{name}(sigma=0.1)", (1, 8, 16), 256)
+        y = P + stats.norm(0, 0.1 * width).rvs(y.shape, random_state=3)
+        z = np.full(y.shape, P)
+        if "mass" in kind:
+            y = np.clip(np.round(y * 255), 0, 255) / 255
+    found = calibration_of(law, y, z)
+    heights = np.array([found[name] for name in HISTOGRAM]) * 10
+    assert heights.sum() == pytest.approx(10)
+    if shape == "flat":
+        # 8192 values: each height has a standard deviation of 0.033, Kolmogorov's distance a 1e-6 quantile of 0.03
+        assert np.abs(heights - 1).max() < 0.2
+        assert found["pit_deviation"] < 0.03
+        assert found["nll_observed"] == pytest.approx(found["nll_expected"], rel=0.05)
+    else:
+        ends, middle = heights[[0, -1]], heights[4:6]
+        high, low = (ends, middle) if shape == "ends" else (middle, ends)
+        assert high.min() > 1.8
+        assert low.max() < 0.6
+        assert found["pit_deviation"] > 0.1
+
+
+def test_expected_nats_of_a_loss_on_the_interval_are_the_laws_entropy():
+    y, z = drawn(np.random.default_rng(5), 1.0)
+    for per in ("all", "pixel"):
+        law = CalibratedCriterion("mse", measure="interval", temperature=T, per=per, image_shape=(1, 8, 16))
+        if per == "pixel":  # one pixel with another law
+            with torch.no_grad():
+                law.parameters["log_temperature"].view(-1)[5] = math.log(2 * 0.3**2)
+        found = calibration_of(law, y, z)
+        sigmas = np.full(128, 0.1)
+        if per == "pixel":
+            sigmas[5] = 0.3
+        cut = stats.truncnorm(-P / sigmas, (1 - P) / sigmas, P, sigmas)
+        assert found["nll_expected"] == pytest.approx(cut.entropy().sum(), rel=1e-4)
+        assert found["nll_observed"] == pytest.approx(-cut.logpdf(y.reshape(64, 128)).sum() / 64, rel=1e-3)
+        transform = cut.cdf(y.reshape(64, 128)).ravel()
+        assert found["pit_deviation"] == pytest.approx(stats.kstest(transform, "uniform").statistic, abs=1e-4)
 
 
 def test_the_yardsticks(run):
@@ -181,7 +287,5 @@ def test_a_stopped_member_and_a_loss_without_a_law_have_empty_cells(tiny, small,
 
 
 def test_distance_from_uniform_is_kolmogorovs():
-    from scipy import stats
-
     u = np.random.default_rng(0).beta(2, 3, 500)
     assert distance_from_uniform(u) == pytest.approx(stats.kstest(u, "uniform").statistic)

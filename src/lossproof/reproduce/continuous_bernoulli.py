@@ -42,8 +42,8 @@ def remark(figures: Mapping[str, float]) -> str:
         f"Why they differ: at lambda = {CLIP:g} the density of a black pixel is {math.exp(at_clip):.2f}, so no decoder "
         f"gains more than {at_clip:.2f} nats there, however sure it is. Summed over the test images, "
         f"{figures['ceiling']:.1f} nats per image is the most that any decoder whatever reaches under the clip, and "
-        f"the clipped net stands {figures['ceiling'] - figures['clipped']:.1f} below it: the published number is set by "
-        "the clip. The same net in the natural parameter eta = logit(lambda), which needs no clip, gains "
+        f"the clipped net stands {figures['ceiling'] - figures['clipped']:.1f} below it: the clip sets that number. "
+        "The same net in the natural parameter eta = logit(lambda), which needs no clip, gains "
         f"{figures['natural'] - figures['clipped']:.0f} nats: {figures['bits']:.2f} against "
         f"{figures['bits_clipped']:.2f} bits per pixel (an upper bound on the bits of the bytes, as b + u is a density)."
     )

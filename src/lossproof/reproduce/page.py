@@ -18,8 +18,8 @@ MET = {True: "yes", False: "**no**", None: "-"}
 HEAD = """# Published numbers, reproduced
 
 Written by `lossproof reproduce --all --data FOLDER --write` from `reproductions.json`, which the same command keeps.
-One number alone: `lossproof reproduce NAME --data FOLDER`; FOLDER holds MNIST's four IDX files. A minute's cut of all
-on scikit-learn's digits: `lossproof reproduce --all --quick`.
+One number alone: `lossproof reproduce NAME --data FOLDER`; FOLDER holds MNIST's four IDX files, or other images, whose
+figures are put below, as ours. A minute's cut of all on scikit-learn's digits: `lossproof reproduce --all --quick`.
 
 "Printed" is what the source states, "here" what this program measured, "goal" what was asked of it before it ran.
 Every figure is of the test images unless it says otherwise. An ELBO is a mean log-density or log-mass less the rate
@@ -87,15 +87,20 @@ def render(outcomes: Sequence[Outcome], experiments: Mapping[str, Experiment]) -
 
 
 def table(outcomes: Sequence[Outcome], experiments: Mapping[str, Experiment]) -> list[str]:
-    """A Markdown table, one row a figure, the experiment's name and seconds on its first."""
+    """A Markdown table, one row a figure, the experiment's name and seconds on its first.
+
+    Of images for which nothing was printed it has no column for that.
+    """
+    printed = any(one.published for one in outcomes)
     lines = [
-        "| experiment | figure | printed | here | goal | met | CPU s |",
-        "| --- | --- | ---: | ---: | --- | --- | ---: |",
+        f"| experiment | figure |{' printed |' if printed else ''} here | goal | met | CPU s |",
+        f"| --- | --- |{' ---: |' if printed else ''} ---: | --- | --- | ---: |",
     ]
     for one in outcomes:
-        for index, row in enumerate(rows(experiments[one.experiment], one)):
+        for index, (title, was, *others) in enumerate(rows(experiments[one.experiment], one)):
             name, seconds = (f"`{one.experiment}`", f"{one.cpu_seconds:.0f}") if index == 0 else ("", "")
-            lines.append(f"| {name} | {' | '.join(row)} | {seconds} |")
+            cells = [name, title, *([was] if printed else []), *others, seconds]
+            lines.append(f"| {' | '.join(cells)} |")
     return lines
 
 

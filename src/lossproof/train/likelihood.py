@@ -68,8 +68,13 @@ def describe(images: Images, settings: Settings) -> dict[str, Any]:
     return found
 
 
-def likelihood_rows(member: Member, measurer: Measurer, images: Images, settings: Settings) -> list[Row]:
-    """The likelihood measures of a member as it is now, on test images; an empty cell says why it is empty."""
+def likelihood_rows(
+    member: Member, measurer: Measurer, images: Images, settings: Settings, *, calibrated: bool = True
+) -> list[Row]:
+    """The likelihood measures of a member as it is now, on test images; an empty cell says why it is empty.
+
+    ``calibrated=False`` leaves out how the images sit in their laws: of a mass it costs a look at each of its levels.
+    """
     epoch = member.epoch
     if member.event is not None:
         return _empty(epoch, ("temperature", *BOUNDS, *CALIBRATED), member.event["message"])
@@ -99,7 +104,7 @@ def likelihood_rows(member: Member, measurer: Measurer, images: Images, settings
             else:
                 rows.append(_row(epoch, name, value))
         rows.append(_row(epoch, "bits_per_pixel", bits(law, bounds, images) if comparable else _no_bits(law)))
-        for name, value in calibration(member, law, measurer).items():
+        for name, value in calibration(member, law, measurer).items() if calibrated else ():
             own = name not in NATS or comparable
             rows.append(_row(epoch, name if own else f"density_{name}", value))
             if not own:
