@@ -35,7 +35,7 @@ def bench(digits):
 def test_each_decoder_is_a_candidate_or_says_why_not(digits, bench):
     reasons = {name: why_not(decoder, digits, bench.measure) for name, decoder in DECODERS.items()}
     assert {name for name, reason in reasons.items() if not reason} == {
-        "discretised_gaussian", "discretised_logistic", "beta_binomial",
+        "discretised_gaussian", "discretised_logistic", "discretised_student_t", "beta_binomial",
     }  # fmt: skip
     for name in ("gaussian", "student_t", "continuous_bernoulli_density"):
         assert "a density, whose nats do not compare" in reasons[name]
