@@ -18,6 +18,8 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -135,18 +137,25 @@ def settings_of(steps: int, images: int) -> int:
     return math.ceil(steps / math.ceil(images / (64 if images >= 500 else 16)))
 
 
+def measured(path: Path, laps: int) -> dict[str, Any] | None:
+    """What a file holds, if it was measured with as many epochs."""
+    row = dict(json.loads(path.read_text())) if path.exists() else {}
+    return row if row.get("laps") == laps else None
+
+
 def truth(case: Case, labels: Sequence[str], out: Path) -> None:
     """Train losses for the whole run, no one ends early, and measure them on what was kept back; a file a loss."""
-    todo = [label for label in labels if not case.truth_file(out, label).exists()]
+    laps = settings_of(FULL_STEPS, len(case.facts.sample))
+    todo = [label for label in labels if measured(case.truth_file(out, label), laps) is None]
     if not todo:
         return
     images = images_of(case.cut, case.facts)
     wanted = ("anomaly", "moved", *(["neighbours"] if images.test_labels is not None else []))
     clean = None if case.clean is None else unit(case.clean)[:, None].astype(np.float32)
-    laps = settings_of(FULL_STEPS, len(images.train))
     by_label = {c.label: c for c in case.judged[0]}
     with intra_op_threads(1):
-        judge = Judge(images, case.facts, wanted if case.model == "ae" else (), clean)
+        vae = case.model == "vae"  # whose bound decides, and takes most of the time of measuring
+        judge = Judge(images, case.facts, () if vae else wanted, clean, laws=vae)
         for label in todo:
             started = time.process_time()
             arena = Arena([by_label[label]], images, case.model, range(FIRST_SEED, FIRST_SEED + REAL_SEEDS))
@@ -166,48 +175,45 @@ def truth(case: Case, labels: Sequence[str], out: Path) -> None:
 def advised(case: Case, goal: str, out: Path) -> dict[str, Any]:
     """What is advised for a goal, with a pilot and without one, from what the user has alone."""
     path = case.advice_file(out, goal)
-    if path.exists():
-        return dict(json.loads(path.read_text()))
-    started = time.process_time()
     count = len(case.facts.sample)
     laps = settings_of(PILOT_STEPS, count - min(400, count // 4))
+    kept = measured(path, laps)
+    if kept is not None:
+        return kept
+    started = time.process_time()
     known = advise_facts(case.facts, goal, laps=laps, judged=case.judged, prove=False)
     bare = advise_facts(case.facts, goal, budget=0, judged=case.judged, prove=False)
     assert known.pilot is not None
     row = {
-        "set": case.name, "kind": case.kind, "goal": goal, "advised": known.loss, "without_pilot": bare.loss,
+        "set": case.name, "noise": case.noise, "goal": goal, "advised": known.loss, "without_pilot": bare.loss,
         "conclusive": known.pilot.conclusive, "words": known.pilot.words, "noisy": case.facts.noisy, "laps": laps,
         "tried": {r.label: [r.mean, r.epochs] for r in known.pilot.rows}, "seconds": time.process_time() - started,
     }  # fmt: skip
     path.write_text(json.dumps(row))
-    print(case.name, case.kind, goal, known.loss, "| without a pilot", bare.loss, flush=True)
+    print(case.name, case.noise, goal, known.loss, "| without a pilot", bare.loss, flush=True)
     return row
 
 
 def real_sets(folder: Path, goals: Sequence[str], names: Sequence[str], out: Path, *, only: str) -> None:
-    """Truth and advice for each set: for denoising on the set with noise, for all other goals as it is."""
+    """Advice and truth, goal by goal for every set: for denoising on the set with noise, for all other goals as it is."""
     read = sets(folder)
-    for name in names:
-        cut = read[name]()
-        cases = [Case.plain(name, cut)] if set(goals) - {"denoise"} else []
-        if "denoise" in goals:
-            cases += [Case.spoilt(name, cut, noise) for noise in NOISES]
-        for case in cases:
-            mine = [goal for goal in goals if (goal == "denoise") == bool(case.noise)]
-            said = [advised(case, goal, out) for goal in mine] if only != "truth" else []
-            for model in dict.fromkeys(GOALS[goal].model for goal in mine) if only != "advice" else ():
-                at = replace(case, model=model)
-                # in an autoencoder, decoders are judged for representing alone
-                decoders = any(GOALS[goal].decoders for goal in mine if GOALS[goal].model == model)
-                every = [c.label for c in at.candidates() if decoders or not c.decoder]
-                more = [row[key] for row in said for key in ("advised", "without_pilot")
-                        if GOALS[row["goal"]].model == model]  # fmt: skip
-                truth(at, list(dict.fromkeys([*every, *more])), out)
+    case_of = cache(lambda name, noise: Case.of(name, read[name](), noise))
+    for goal, name in product(goals, names):
+        model, decoders = GOALS[goal].model, GOALS[goal].decoders
+        for noise in NOISES if goal == "denoise" else ("",):
+            case = replace(case_of(name, noise), model=model)
+            labels = (
+                [c.label for c in case.candidates() if decoders or not c.decoder] if only != "advice" else []
+            )
+            if only != "truth":
+                said = advised(case, goal, out)
+                labels += [said["advised"], said["without_pilot"]] if only != "advice" else []
+            truth(case, list(dict.fromkeys(labels)), out)
 
 
 @dataclass(frozen=True)
 class Case:
-    """A set as it is, or with noise; ``clean`` are the images kept back before the noise. ``model`` is ae or vae."""
+    """A set as it is, or with noise; ``clean`` are the images kept back before it. ``model`` is ae or vae."""
 
     name: str
     cut: Cut
@@ -218,15 +224,13 @@ class Case:
     model: str = "ae"
 
     @classmethod
-    def plain(cls, name: str, cut: Cut) -> Case:
-        facts = facts_of(cut, name)
-        return cls(name, cut, facts, gather_candidates(facts, bench=Bench(facts)))
-
-    @classmethod
-    def spoilt(cls, name: str, cut: Cut, noise: str) -> Case:
-        worse = replace(cut, has=spoilt(cut.has, noise, 1), kept=spoilt(cut.kept, noise, 2))
-        facts = facts_of(worse, f"{name} with {noise} noise")
-        return cls(name, worse, facts, gather_candidates(facts, bench=Bench(facts)), noise, cut.kept)
+    def of(cls, name: str, cut: Cut, noise: str = "") -> Case:
+        told, clean = name, None
+        if noise:
+            told, clean = f"{name} with {noise} noise", cut.kept
+            cut = replace(cut, has=spoilt(cut.has, noise, 1), kept=spoilt(cut.kept, noise, 2))
+        facts = facts_of(cut, told)
+        return cls(name, cut, facts, gather_candidates(facts, bench=Bench(facts)), noise, clean)
 
     @property
     def kind(self) -> str:

@@ -64,17 +64,11 @@ def test_the_page_counts_misses_too(bench, tmp_path):
     values = {"bce": [0.020, 0.021, 0.019], "mse": [0.030, 0.031, 0.029], "law": [0.001, 0.001, 0.001]}
     for label, squared in values.items():
         row = {"set": "digits", "kind": "ae", "label": label, "decoder": label == "law", "train": 900, "test": 300,
-               "laps": 20, "measures": {"squared": squared, "moved": squared}}  # fmt: skip
+               "laps": 20, "seconds": 60.0, "measures": {"squared": squared, "moved": squared}}  # fmt: skip
         (tmp_path / f"truth-digits-ae-{label}.json").write_text(json.dumps(row))
     for goal, advised in (("reconstruct", "mse"), ("represent", "law"), ("anomaly", "gone")):
-        row = {
-            "set": "digits",
-            "kind": "ae",
-            "goal": goal,
-            "advised": advised,
-            "without_pilot": "bce",
-            "conclusive": True,
-        }
+        row = {"set": "digits", "noise": "", "goal": goal, "advised": advised, "without_pilot": "bce",
+               "conclusive": True, "seconds": 30.0}  # fmt: skip
         (tmp_path / f"advice-digits-{goal}.json").write_text(json.dumps(row))
     text = bench.page(tmp_path)
     assert "1 of 2 draws are right for every goal: 50.0 %" in text
@@ -84,6 +78,7 @@ def test_the_page_counts_misses_too(bench, tmp_path):
     assert "| digits | law (0.001) | law | 0 | yes | bce | 0.019 [0.017, 0.021] | **no** |" in text
     assert "advised 0 of 1, from facts alone 1 of 1" in text
     assert "Not measured yet: MNIST" in text
+    assert "4.5 CPU minutes" in text  # three trainings of a minute, three pilots of half a minute
     assert "gone" not in text  # nothing is known of it: no row
 
 
@@ -108,12 +103,18 @@ def test_a_whole_tiny_run(bench, tmp_path, monkeypatch):
     monkeypatch.setattr(bench, "FULL_STEPS", 20)
     monkeypatch.setattr(bench, "PILOT_STEPS", 20)
     monkeypatch.setattr(bench, "REAL_SEEDS", 2)
+    times = []
     for _ in range(2):  # the second time nothing is measured again
         bench.real_sets(tmp_path, ["reconstruct", "denoise"], ["digits"], tmp_path, only="both")
+        times.append({path.name: path.stat().st_mtime_ns for path in tmp_path.glob("*.json")})
+    assert times[0] == times[1]
     made = sorted(path.name for path in tmp_path.glob("*.json"))
     assert len(made) == 2 * 3 + 3
-    times = {path.name: path.stat().st_mtime_ns for path in tmp_path.glob("*.json")}
-    assert times == {path.name: path.stat().st_mtime_ns for path in tmp_path.glob("*.json")}
+    monkeypatch.setattr(bench, "FULL_STEPS", 40)  # another budget is another measurement
+    bench.real_sets(tmp_path, ["reconstruct"], ["digits"], tmp_path, only="truth")
+    again = {path.name: path.stat().st_mtime_ns for path in tmp_path.glob("*.json")}
+    changed = {name for name in again if again[name] != times[1][name]}
+    assert changed == {"truth-digits-ae-bce.json", "truth-digits-ae-mse.json"}
     text = bench.page(tmp_path)
     assert "### reconstruct" in text
     assert "### denoise, Gaussian noise" in text

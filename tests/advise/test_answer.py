@@ -138,6 +138,9 @@ def test_what_would_change_it_fits_the_answer(digits, judged):
         found = changes(first[label], ranked, digits, None, GOALS["sample"])
         assert any("linear output" in text for text in found) == there
         assert any("--goal reconstruct is another measure (mean squared error" in text for text in found)
+    once = replace(pilot_of("bce"), rows=tuple(replace(row, epochs=1) for row in pilot_of("bce").rows))
+    told = changes(first["bce"], ranked, digits, once, GOALS["reconstruct"])
+    assert any("from bce with 1 epoch and 2 seeds" in text for text in told)
     told = changes(first["bce"], ranked, digits, pilot_of("bce"), GOALS["reconstruct"])
     assert any("mse, mae could not be told from bce with 9 epochs and 2 seeds" in text for text in told)
 
@@ -151,6 +154,7 @@ def test_facts_in_words(digits):
     )
     noisy = replace(digits, noise=replace(digits.noise, impulses=0.05))
     assert dict(fact_rows(noisy))["noise"].startswith("found: standard deviation")
+    assert "read" not in rows
     assert floors({"mse": 0.0}) == "0 for every loss"
 
 

@@ -1,5 +1,7 @@
 """Decoders among the candidates: where they are, where not and why, how their laws are fitted, what the lines do."""
 
+from copy import copy
+
 import numpy as np
 import pytest
 import torch
@@ -35,7 +37,7 @@ def bench(digits):
 def test_each_decoder_is_a_candidate_or_says_why_not(digits, bench):
     reasons = {name: why_not(decoder, digits, bench.measure) for name, decoder in DECODERS.items()}
     assert {name for name, reason in reasons.items() if not reason} == {
-        "discretised_gaussian", "discretised_logistic", "beta_binomial",
+        "discretised_gaussian", "discretised_logistic", "discretised_student_t", "beta_binomial",
     }  # fmt: skip
     for name in ("gaussian", "student_t", "continuous_bernoulli_density"):
         assert "a density, whose nats do not compare" in reasons[name]
@@ -55,6 +57,14 @@ def test_decoders_of_bits_of_values_without_levels_and_beyond_the_unit():
     assert "beyond [0, 1]" in why_not(DECODERS["gaussian"], loose, measure_of(loose))
     odd = gather(open_stream(rng.choice([0.0, 0.13, 1.0], (60, 6, 6))))
     assert "expected levels 0, 1/n" in why_not(DECODERS["beta_binomial"], odd, measure_of(odd))
+
+
+def test_values_between_levels_give_no_law_but_a_reason(bench):
+    moved = copy(bench)
+    moved.y = bench.y + 0.3 / 16
+    law = decoder_law(DECODERS["discretised_logistic"], moved)
+    assert "values between levels" in law.reason
+    assert law.nats == np.inf
 
 
 def test_goals_of_pictures_leave_them_out_with_a_reason(digits):

@@ -1,15 +1,17 @@
 """Facts from one streamed pass, against the same computed from the whole array, scipy-free and by hand."""
 
 import gzip
+import math
 import struct
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from lossproof.advise import advise
 from lossproof.data import check
-from lossproof.data.facts_counts import Counter
-from lossproof.data.facts_history import NORMALISATIONS, gamma_of
+from lossproof.data.facts_counts import Counter, PixelHistograms
+from lossproof.data.facts_history import FEW, NORMALISATIONS, gamma_of
 from lossproof.data.facts_noise import linear_reference, noise_of
 from lossproof.data.facts_order import OrderPass, thumbnails
 from lossproof.data.facts_spectrum import SpectrumPass
@@ -57,6 +59,23 @@ def test_histogram_bits_are_those_of_the_likelihood_room():
         known.everywhere, abs=2e-3
     )  # the smoothing differs by 1/2 a level
     assert facts.histogram_bits[1] == pytest.approx(known.each_pixel, rel=0.02)
+
+
+def test_histogram_bits_of_floats_on_few_levels_and_of_none():
+    x = np.random.default_rng(1).integers(0, 17, (400, 1, 4, 4))
+    x[:, 0, 0] //= 4
+    steps, known = facts_of((x / 16).astype(np.float32)), facts_of(x.astype(np.uint8)).histogram_bits
+    assert steps.histogram_bits == pytest.approx(known, rel=1e-12)
+    moved = facts_of(((x / 16 - 0.3) / 0.25).astype(np.float32))  # z-scored: the levels are as many
+    assert moved.histogram_bits == pytest.approx(known, rel=1e-12)
+    x[0, 0, 3, 3] = 90  # now 64 bins hold two levels each
+    assert facts_of((x / 90).astype(np.float32)).histogram_bits is None
+    assert facts_of(np.random.default_rng(1).random((40, 1, 4, 4))).histogram_bits is None
+    late = (x / 90).astype(np.float32)
+    passing = PixelHistograms(np.dtype(np.float32), 16)
+    passing.feed(late[1:].reshape(399, 16))
+    assert passing.separates(np.unique(late[1:]).astype(np.float64))
+    assert not passing.separates(np.array([0.0, 1.0]))  # beyond the first block's ends
 
 
 def test_the_sketch_bounds_the_leading_eigenvalues_from_below():
@@ -111,6 +130,32 @@ def test_z_scored_bytes_betray_their_mean_and_std(name):
     assert np.allclose(scope["x"], x / 255, atol=3e-6)
     back = facts.sample[np.argsort(facts.sample_numbers)]
     assert np.allclose(back, x / 255, atol=1e-6)
+
+
+@pytest.mark.parametrize("steps", [1, 9, 16, 100, 255])
+def test_unknown_z_scores_are_undone_by_their_steps(steps):
+    whole = np.random.default_rng(0).integers(0, steps + 1, (60, 1, 8, 8))
+    unit = whole / (255 if steps > FEW else steps)  # 100 steps are dark bytes, 16 are levels of their own
+    made = ((unit - unit.mean()) / unit.std()).astype(np.float32)
+    facts = facts_of(made)
+    assert facts.history.sure
+    assert facts.history.means == pytest.approx([unit.mean()], rel=2e-5)
+    assert facts.history.stds == pytest.approx([unit.std()], rel=2e-5)
+    assert np.allclose(facts.sample[np.argsort(facts.sample_numbers)], unit, atol=2e-6)
+    assert facts.unit
+    assert facts.one_bit == (steps == 1)
+    assert facts.grid == {1: 2, 9: None, 16: 17, 100: 256, 255: 256}[steps]
+    exec(facts.fix, scope := {"x": made})
+    assert not gather(open_stream(scope["x"])).problem
+
+
+def test_decoders_take_z_scored_levels():
+    """The sample lies on the levels that were found: a mass on levels has none for what lies between."""
+    digits = np.rint(np.random.default_rng(0).random((90, 1, 6, 6)) ** 2 * 16)
+    made = ((digits - digits.mean()) / digits.std()).astype(np.float32)
+    advice = advise(made, "sample", losses=["discretised_logistic", "mse"], budget=0)
+    assert set(advice.ranking) == {"discretised_logistic", "mse"}
+    assert math.isfinite(advice.table["discretised_logistic"]["law"].value or math.nan)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from lossproof.advise import advise
+from lossproof.advise.words import fact_rows
 from lossproof.data.facts_stream import gather
 from lossproof.data.stream import open_stream
 from lossproof.formula import LossproofError
@@ -86,6 +87,7 @@ def test_alpha_colour_and_grey(tmp_path):
     facts = gather(open_stream(pictures(tmp_path / "a", mode="RGBA")))
     assert facts.shape == (3, 8, 8)
     assert any("12 of 12 pictures have an alpha channel" in note for note in facts.notes)
+    assert "12 of 12 pictures have an alpha channel: laid on white" in dict(fact_rows(facts))["read"]
     grey = gather(open_stream(tmp_path / "a", grey=True))
     assert grey.shape == (1, 8, 8)
     equal = np.repeat(np.random.default_rng(0).integers(0, 256, (20, 1, 6, 6)), 3, axis=1).astype(np.uint8)
@@ -126,7 +128,7 @@ def test_rows_of_nan_are_dropped_counted_and_numbered():
     assert facts.not_finite == pytest.approx(26 / 1000)
     assert np.isfinite(facts.sample).all()
     said = advise(x, budget=0, losses=["bce", "mse"]).warnings
-    assert any("2 images hold NaN or infinity" in text and "numbers 7, 20" in text for text in said)
+    assert any("2 images with NaN or infinity left out: number 7, 20" in text for text in said)
     with pytest.raises(
         LossproofError, match=r"expected images of finite values, got 3 images of which none is"
     ):
@@ -138,6 +140,9 @@ def test_one_pixel_images():
     advice = advise(x, budget=0, losses=["bce", "mse"])
     assert advice.loss in ("bce", "mse")
     assert np.isnan(advice.facts.noise.impulses)
+    # a linear model predicts one pixel exactly, and no temperature follows from that
+    assert np.isnan(advice.temperature)
+    assert np.isnan(advise(x, "sample", budget=0, losses=["mse"]).temperature)
 
 
 def test_a_single_image_and_equal_images_get_no_advice():

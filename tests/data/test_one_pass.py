@@ -160,9 +160,7 @@ def test_damaged_pictures_are_left_out_counted_and_named(tmp_path):
     (folder / "005.png").write_bytes(b"no picture")
     report = check(folder, losses=["bce"])
     assert sum(part.count for part in report.parts) == 11
-    assert any(
-        "1 of 12 pictures could not be read and were left out" in n and "005.png" in n for n in report.notes
-    )
+    assert any("1 of 12 pictures could not be read, left out" in n and "005.png" in n for n in report.notes)
     targets = of_data(folder)
     assert targets.count == 11
     assert "005.png" in targets.note

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from lossproof.advise.answer import changes, reasons, warnings
-from lossproof.advise.candidates import Bench, Candidate, Excluded, gather_candidates, lattice_of
+from lossproof.advise.candidates import COLDEST, Bench, Candidate, Excluded, gather_candidates, lattice_of
 from lossproof.advise.criteria import COLUMNS, Cell, criteria
 from lossproof.advise.decoders import not_for
 from lossproof.advise.goals import Goal, goal_of
@@ -252,7 +252,8 @@ def _order(ranked: Sequence[Ranked], pilot: Pilot | None) -> list[Ranked]:
 def _temperature(candidate: Candidate, pilot: Pilot | None) -> float:
     row = None if pilot is None else next((r for r in pilot.rows if r.label == candidate.label), None)
     found = math.nan if row is None else row.other.get("temperature", math.nan)
-    known = [t for t in (found, candidate.law.temperature) if math.isfinite(t)]
+    # a law as narrow as can be tried was fitted to predictions that leave nothing over: that is no temperature
+    known = [t for t in (found, candidate.law.temperature) if math.isfinite(t) and t > 1.01 * COLDEST]
     # a pilot is short: a model that does worse than a linear one is not yet what T is wanted for
     return min(known, default=math.nan)
 

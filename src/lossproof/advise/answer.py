@@ -45,7 +45,7 @@ def reasons(
     measured = pilot is not None and pilot.conclusive
     if pilot is not None:
         said.append(
-            f"Pilot ({pilot.rows[0].epochs} epochs of {pilot.train} images, {pilot.seeds} seeds; what decides: "
+            f"Pilot ({_many(pilot.rows[0].epochs, 'epoch')} of {pilot.train} images, {pilot.seeds} seeds; what decides: "
             f"{pilot.title}): {pilot.words}."
         )
         said += _drawn(pilot)
@@ -146,7 +146,7 @@ def changes(
         elif alike:
             said.append(
                 f"A longer pilot or more seeds: {', '.join(alike)} could not be told from {pilot.chosen} with "
-                f"{pilot.rows[0].epochs} epochs and {pilot.seeds} seeds."
+                f"{_many(pilot.rows[0].epochs, 'epoch')} and {pilot.seeds} seeds."
             )
     if facts.one_bit:
         said.append(
@@ -186,12 +186,11 @@ def warnings(facts: Facts, first: Ranked, beta: float | None, goal: Goal) -> lis
         said.append("The advice is for the values after that line.")
     if facts.skipped_count:
         names = ", ".join(name for name, _ in facts.skipped[:3])
-        said.append(f"{facts.skipped_count} of {facts.expected} pictures could not be read and were left out: {names}"
+        said.append(f"{facts.skipped_count} of {facts.expected} pictures could not be read, left out: {names}"
                     f"{', ...' if facts.skipped_count > 3 else ''}.")  # fmt: skip
     if facts.dropped:
-        where = ", ".join(map(str, facts.dropped_numbers[:5]))
-        said.append(f"{facts.dropped} images hold NaN or infinity and were left out: numbers {where}"
-                    f"{', ...' if facts.dropped > 5 else ''}.")  # fmt: skip
+        where = ", ".join(map(str, facts.dropped_numbers[:5])) + (", ..." if facts.dropped > 5 else "")
+        said.append(f"{_many(facts.dropped, 'image')} with NaN or infinity left out: number {where}.")
     order = facts.order
     if order.film:
         said.append(
@@ -239,6 +238,10 @@ def warnings(facts: Facts, first: Ranked, beta: float | None, goal: Goal) -> lis
             else f"{first.candidate.label} does not reach 0 here: {grey}. Read its excess (excess=True)."
         )
     return said
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 def _capital(text: str) -> str:

@@ -22,6 +22,7 @@ from lossproof.lower import function
 Floats = npt.NDArray[np.float64]
 IMAGES = 120  # of the held-out ones, that laws are fitted to and judged on
 VALUES = 80  # of each
+COLDEST = 1e-7  # temperature that is tried
 EDGE = 1 / 510  # predictions of the linear model are kept half a byte away from 0 and 1
 SCALES = (0.5, 1.0, 2.0, 4.0)  # of the residuals' standard deviation, that scale parameters are tried at
 SHAPES = (0.0, 1.0, 2.0)  # that other parameters are tried at, where they may be
@@ -99,7 +100,7 @@ class Bench:
             judged = fitted
         try:
             found = fit_temperature(
-                loss, self.y[fitted], self.p[fitted], measure=self.measure, of=of, low=1e-7
+                loss, self.y[fitted], self.p[fitted], measure=self.measure, of=of, low=COLDEST
             )
             law = likelihood(loss, float(found.temperature), self.measure, of)
             values = -np.asarray(law.log_prob(self.y[judged], self.p[judged]))

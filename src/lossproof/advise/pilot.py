@@ -142,7 +142,8 @@ def run_pilot(
     chosen, words = decide(rows, preference or simplest)
     reached, mean_image = judge.squared(rows[0], measure), judge.mean_image
     # a bound below that of a histogram for each pixel has learnt more than no model can, whatever its pictures
-    yardstick = facts.histogram_bits[1] * float(np.log(2)) if facts.histogram_bits else float("-inf")
+    counted = facts.histogram_bits if facts.unit else None
+    yardstick = counted[1] * float(np.log(2)) if counted else float("-inf")
     conclusive = reached < LEARNT * mean_image or (measure == "bound" and rows[0].mean < yardstick)
     if not conclusive:
         chosen = candidates[0].label

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from lossproof.advise.candidates import measure_of, normalised
+from lossproof.advise.candidates import COLDEST, measure_of, normalised
 from lossproof.formula import LossproofError
 from lossproof.likelihood import fit_temperature, likelihood
 from lossproof.train.loop import rate_per_image
@@ -33,12 +33,19 @@ class Judge:
 
     ``wanted``: of "anomaly", "neighbours" and "moved" those to measure, besides errors, laws and rates, which always are.
     ``clean``: the test images without their noise, where that is known: then "clean" is the squared error to them.
+    ``laws``: fit temperatures and measure nats; without them errors alone are left.
     """
 
     def __init__(
-        self, images: Images, facts: Facts, wanted: Sequence[str] = (), clean: Images32 | None = None
+        self,
+        images: Images,
+        facts: Facts,
+        wanted: Sequence[str] = (),
+        clean: Images32 | None = None,
+        *,
+        laws: bool = True,
     ) -> None:
-        self.images, self.wanted = images, wanted
+        self.images, self.wanted, self.laws = images, wanted, laws
         self.targets = torch.from_numpy(np.ascontiguousarray(images.test))
         self.clean = None if clean is None else torch.from_numpy(np.ascontiguousarray(clean))
         clipped = not facts.unit
@@ -78,8 +85,9 @@ class Judge:
                 drawn = member.criterion.picture(member.model.decode(code))
                 out["drawn"] = energy_distance(drawn.flatten(1), self.targets.flatten(1))
         out["rate"] = rate
-        out["law"], out["temperature"] = self._law(member, raw)
-        out["bound"] = out["law"] + rate
+        if self.laws:
+            out["law"], out["temperature"] = self._law(member, raw)
+            out["bound"] = out["law"] + rate
         if self.odd is not None:
             out["anomaly"] = 1 - self._auroc(member, raw)
         if "neighbours" in self.wanted:
@@ -99,7 +107,9 @@ class Judge:
         z = raw.double().numpy().ravel()[self.places]
         of = normalised(loss)
         try:
-            fitted = fit_temperature(loss, y[:half], logits=z[:half], measure=self.reference, of=of, low=1e-7)
+            fitted = fit_temperature(
+                loss, y[:half], logits=z[:half], measure=self.reference, of=of, low=COLDEST
+            )
             law = likelihood(loss, float(fitted.temperature), self.reference, of)
             return float(-np.mean(law.log_prob(y[half:], logits=z[half:]))), float(fitted.temperature)
         except LossproofError:

@@ -118,7 +118,8 @@ _SAMPLING = """class Sampling(keras.layers.Layer):  # between encoder and decode
 
 
 def _jax(recipe: Recipe) -> str:
-    lines = ["import jax.numpy as jnp", "from lossproof.jax import reconstruction_loss", ""]
+    lines = ["import jax.numpy as jnp"] if recipe.beta is not None else []
+    lines += ["from lossproof.jax import reconstruction_loss", ""]
     lines += [f"{recipe.fix}  # first, once"] if recipe.fix else []
     lines.append(f"loss = reconstruction_loss({_call(recipe)})  # {_UNIT}")
     call, shown = "loss(decoder(params, code), x)", _shown(recipe, "jax.nn.sigmoid(decoder(params, code))")

@@ -11,6 +11,7 @@ def fact_rows(facts: Facts) -> list[tuple[str, str]]:
     c, h, w = facts.shape
     rows = [
         ("images", f"{facts.count} of {c} x {h} x {w} = {facts.pixels} values, stored as {facts.dtype}"),
+        *((("read", "; ".join(facts.notes)),) if facts.notes else ()),
         ("scaling", facts.scaling),
         ("done before", f"{facts.history.text} ({facts.history.evidence})"),
         ("values", f"{facts.low:.4g} .. {facts.high:.4g}, mean {facts.mean:.3g}, {_levels(facts)}"),

@@ -1,6 +1,7 @@
 """``lossproof advise``: which loss for these images and this goal, and why."""
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -88,7 +89,9 @@ def _show(advice: "Advice") -> None:
     if advice.beta is not None:
         rows.append(("KL weight", f"{advice.beta:.3g}, with losses and rate summed over an image"))
     else:
-        rows.append(("temperature", f"{advice.temperature:.3g} (the KL weight, if the model has a KL term)"))
+        known = math.isfinite(advice.temperature)
+        told = f"{advice.temperature:.3g}" if known else "not known: predictions left nothing over"
+        rows.append(("temperature", f"{told} (the KL weight, if the model has a KL term)"))
     rows.append(("next best", ", ".join(advice.ranking[1:5])))
     console.print(_grid(rows, bold=True))
     for head, sentences in (

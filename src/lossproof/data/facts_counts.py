@@ -106,6 +106,14 @@ class PixelHistograms:
         index += self.size * np.arange(self.places.size)
         self.counts += np.bincount(index.ravel(), minlength=self.counts.size).reshape(self.counts.shape)
 
+    def separates(self, levels: npt.NDArray[np.float64]) -> bool:
+        """Whether each of these stored values, ascending, has a bin of its own."""
+        if self.whole or self.ends is None:
+            return self.whole
+        low, high = self.ends
+        inside = levels.size > 1 and levels[0] >= low and levels[-1] <= high
+        return bool(inside and np.diff(levels).min() > (high - low) / self.size)
+
     def bits(self, levels: int) -> tuple[float, float]:
         """Bits per value of the images under the global histogram and under each pixel's, both of these very images.
 

@@ -27,6 +27,7 @@ NORMALISATIONS: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
     "CLIP": ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)),
 }
 GAMMAS = (1 / 2.4, 1 / 2.2, 1 / 1.8, 0.5, 1.8, 2.0, 2.2, 2.4)
+FEW = 63  # steps up to which values are levels of their own rather than a part of bytes
 _ON = 0.02  # of a grey level: how far from the lattice a value may lie, besides its rounding
 
 
@@ -132,30 +133,31 @@ def _symmetric(sample: Array, low: float, high: float) -> History | None:
 def _standardised(sample: Array, lows: Floats, highs: Floats) -> History:
     """An unknown z-scoring: equal steps betray the standard deviation, and black (if it is there) the mean."""
     c = sample.shape[1]
-    stds, shown = [], True
+    stds, count = [], []
     for channel in range(c):
         step = _step(sample[:, channel])
         span = float(highs[channel] - lows[channel]) or 1.0
-        if step > 0 and span / step <= 256:
-            stds.append(1 / (255 * step))
-        else:
-            stds.append(1 / span)
-            shown = False
+        steps = round(span / step) if step > 0 else 0
+        count.append(steps if steps <= 255 else 0)
+        # so few steps are all there are, more are a part of bytes
+        stds.append((count[-1] / 255 if count[-1] > FEW else 1) / span)
+    shown = all(count)
     means = [-float(lows[k]) * stds[k] for k in range(c)]
     mean, std = float(sample.mean(dtype=np.float64)), float(sample.std(dtype=np.float64))
     scored = abs(mean) < 0.25 and 0.5 < std < 2
     if len({round(s, 3) for s in stds}) == 1 and len({round(m, 3) for m in means}) == 1:
         stds, means = stds[:1], means[:1]
-    m, s = tuple(round(v, 4) for v in means), tuple(round(v, 4) for v in stds)
+    m, s = (tuple(float(f"{v:.6g}") for v in part) for part in (means, stds))
     what = "z-scored" if scored else "shifted and scaled"
-    steps = "steps are equal, as bytes leave them" if shown else "no steps of bytes are left"
+    made = "as bytes leave them" if max(count) > FEW else f"{max(count) + 1} levels"
+    told = f"steps are equal, {made}" if shown else "no equal steps are left"
     return History(
         f"{what}, with mean {', '.join(f'{v:g}' for v in m)} and std {', '.join(f'{v:g}' for v in s)} "
         "if black and white were there",
-        f"mean {mean:.3g}, standard deviation {std:.3g}, {steps}",
+        f"mean {mean:.3g}, standard deviation {std:.3g}, {told}",
         m,
         s,
-        _affine(m, s),
+        f"x = ({_affine(m, s).removeprefix('x = ')}).clip(0, 1)",  # the constants are rounded
         sure=shown and scored,
     )
 
@@ -163,7 +165,7 @@ def _standardised(sample: Array, lows: Floats, highs: Floats) -> History:
 def _step(channel: Array) -> float:
     """The common step of a channel's distinct values; 0 if they have none."""
     values = np.unique(channel)
-    if not 3 <= values.size <= 256:
+    if not 2 <= values.size <= 256:
         return 0.0
     gaps = np.diff(values.astype(np.float64))
     step = float(gaps.min())
@@ -173,7 +175,7 @@ def _step(channel: Array) -> float:
 
 def _too_large(sample: Array, high: float) -> History:
     whole = bool((sample == np.rint(sample)).all())
-    if whole and high <= 63:
+    if whole and high <= FEW:
         return History(
             f"whole numbers 0..{high:g} stored as floats", "no value has a fraction", (0.0,), (1 / high,),
             f"x = x / {high:g}", sure=True,

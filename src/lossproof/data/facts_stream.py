@@ -224,6 +224,8 @@ def _facts(stream: Stream, passing: _Pass) -> Facts:
             mean, std = np.broadcast_to(history.means, c).copy(), np.broadcast_to(history.stds, c).copy()
     if (std != 1).any() or (mean != 0).any():
         scaled = np.clip(raw / divisor * std[:, None, None] + mean[:, None, None], 0.0, 1.0)
+        if counted.exact:
+            scaled = _snapped(scaled)
         levels = (
             _levels_of_sample(scaled, counted)
             if len(set(std)) + len(set(mean)) > 2
@@ -244,7 +246,7 @@ def _facts(stream: Stream, passing: _Pass) -> Facts:
     some = scaled[:: max(1, math.ceil(scaled.size / REFERENCE_VALUES))].reshape(-1, c * h * w)
     weights = levels.counts / finite
     average = float(v @ weights)
-    unlevelled = not passing.pixels.whole or not levels.exact
+    levelled = levels.exact and passing.pixels.separates(passing.counter.levels(passing.values).values)
     return Facts(
         name=stream.name,
         source=stream.source,
@@ -275,7 +277,7 @@ def _facts(stream: Stream, passing: _Pass) -> Facts:
         constant_images=bool((passing.lowest == passing.highest).all()),
         equal_channels=passing.equal_channels,
         histogram=tuple(int(n) for n in np.histogram(v, HISTOGRAM, weights=levels.counts)[0]),
-        histogram_bits=None if unlevelled else passing.pixels.bits(levels.values.size),
+        histogram_bits=passing.pixels.bits(levels.values.size) if levelled else None,
         mean=average,
         std=float(np.sqrt(max(0.0, float((v - average) ** 2 @ weights)))),
         spectrum=passing.spectrum.result(scale),
@@ -317,18 +319,23 @@ def _centred(history: History) -> bool:
 
 def _moved(levels: Levels, std: float, mean: float) -> Levels:
     values = np.clip(levels.values * std + mean, 0.0, 1.0)
-    on = np.rint(values * 255) / 255
-    if levels.exact and levels.values.size <= 256 and float(np.abs(values - on).max()) < 0.1 / 255:
-        values = on
+    if levels.exact and values.size <= 256:
+        values = _snapped(values)
     return Levels(values, levels.counts, levels.total, exact=levels.exact)
+
+
+def _snapped(values: Floats) -> Floats:
+    """Values that undoing a step brought close to the levels of bits, of 17 grey levels or of bytes, on these levels."""
+    for steps in (1, 16, 255):
+        on = np.rint(values * steps) / steps
+        if float(np.abs(values - on).max()) < 0.1 / 255:
+            return on
+    return values
 
 
 def _levels_of_sample(scaled: Floats, counted: Levels) -> Levels:
     """Channels were scaled apart, so the levels are those of the sample, in parts of the whole."""
-    on = np.rint(scaled * 255) / 255
-    values, counts = np.unique(
-        on if float(np.abs(scaled - on).max()) < 0.1 / 255 else scaled, return_counts=True
-    )
+    values, counts = np.unique(scaled, return_counts=True)
     return Levels(values, counts, int(counts.sum()), exact=counted.exact and values.size <= 65536)
 
 

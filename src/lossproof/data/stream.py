@@ -81,7 +81,7 @@ class Stream:
         """How many pictures were left out, and which, in a sentence without its end."""
         names = ", ".join(name for name, _ in self.skipped[:3])
         more = ", ..." if self.skipped_count > 3 else ""
-        return f"{self.skipped_count} of {self.count} pictures could not be read and were left out: {names}{more}"
+        return f"{self.skipped_count} of {self.count} pictures could not be read, left out: {names}{more}"
 
     def skip(self, name: str, reason: str) -> None:
         """Count a picture that cannot be read, and keep its name."""
