@@ -27,6 +27,10 @@ $(VENV)/.dev: $(VENV)/.run
 	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e ".[dev]"
 	touch $@
 
+$(VENV)/.bench: $(VENV)/.dev
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e ".[bench]"
+	touch $@
+
 browser: ## install Chromium through apt where it is missing (the browser test needs it)
 	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null \
 	  || { echo "installing chromium"; s=$$(test "$$(id -u)" = 0 || echo sudo); $$s apt-get update -qq && $$s apt-get install -y -qq chromium >/dev/null; }
@@ -63,11 +67,11 @@ soundness: $(VENV)/.dev ## 200 random losses, certified and judged by an indepen
 soundness-nightly: $(VENV)/.dev ## 2,000 random losses in two processes, about 40 minutes; writes docs/soundness.md
 	$(BIN)/python benchmarks/soundness.py --count 2000 --jobs 2 --write
 
-bench: $(VENV)/.run ## training cost of a member against a bare torch loop
+bench: $(VENV)/.run ## a member beside a bare torch loop and its matrix products; writes docs/performance.md
 	$(BIN)/python benchmarks/training.py
 
-bench-peers: $(VENV)/.run ## the same beside pythae, Keras and a DataLoader loop, where they are installed
-	$(BIN)/python benchmarks/training.py --peers
+bench-peers: $(VENV)/.bench ## pythae, Keras and a DataLoader loop beside a member; writes docs/performance.md
+	$(BIN)/python benchmarks/peers.py
 
 bench-losses: $(VENV)/.dev ## speed of the losses beside torch, Keras and optax; writes docs/performance.md
 	$(BIN)/python benchmarks/losses.py
