@@ -4,8 +4,8 @@
 
 Each peer has a process of its own: Keras reads its backend once, from the environment, and libraries differ in the threads
 they start. There it takes turns with a member of lossproof and with the bare loop of training.py. Then all of them train
-the same epochs from scratch and are judged by one function on the same test images. Memory is that of one more process
-each. Absent libraries are named, with the command that installs them.
+the same epochs from scratch and are judged by one function on the same test images. The peak of memory
+is that of this last process. Absent libraries are named, with the command that installs them.
 """
 
 from __future__ import annotations
@@ -294,8 +294,9 @@ def costs_of(name: str, plan: Plan) -> dict[str, Any]:
 
 
 def curve_of(name: str, plan: Plan) -> dict[str, Any]:
-    """Where the test loss stands after each epoch, and when."""
+    """Where the test loss stands after each epoch, and when; MiB at the peak, and before anything of the model was made."""
     images = torch.from_numpy(np.ascontiguousarray(plan.images.train))
+    before = pages.peak()
     test = plan.images.test[:TEST].reshape(-1, plan.sizes.pixels)
     with intra_op_threads(plan.threads or 1):
         made = PEERS[name][0](plan, images)
@@ -305,19 +306,16 @@ def curve_of(name: str, plan: Plan) -> dict[str, Any]:
             made.epoch(number)
             seconds.append(seconds[-1] + time.perf_counter() - began)
             losses.append(test_loss(made, test))
-    return {"losses": losses, "seconds": seconds, "data": plan.images.name}
+    return {
+        "losses": losses,
+        "seconds": seconds,
+        "data": plan.images.name,
+        "before": before,
+        "peak": pages.peak(),
+    }
 
 
-def memory_of(name: str, plan: Plan) -> dict[str, Any]:
-    """Peak resident MiB after two epochs, and before anything of the model was made."""
-    before = pages.peak()
-    made = PEERS[name][0](plan, torch.from_numpy(np.ascontiguousarray(plan.images.train)))
-    made.epoch(1)
-    made.epoch(2)
-    return {"before": before, "peak": pages.peak()}
-
-
-KINDS = {"costs": costs_of, "curve": curve_of, "memory": memory_of}
+KINDS = {"costs": costs_of, "curve": curve_of}
 
 
 def in_its_own_process(kind: str, name: str, told: dict[str, Any]) -> dict[str, Any]:
@@ -362,7 +360,7 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
         base: dict[str, Any] = {"model": model, "data": given.data}
         turn = base | {"images": 256 if given.quick else 1024 if conv else given.images}
         whole = base | {"images": 256 if given.quick else 2 * turn["images"]}
-        entry: dict[str, Any] = {"costs": {}, "curves": {}, "memory": {}}
+        entry: dict[str, Any] = {"costs": {}, "curves": {}}
         for name in found["peers"]:
             rounds = 2 if given.quick else given.rounds
             for threads in given.threads.split(","):
@@ -373,8 +371,7 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
                     )
             epochs = 1 if given.quick else given.epochs
             entry["curves"][name] = kept("curve", name, whole | {"rounds": epochs, "threads": 1})
-            entry["memory"][name] = kept("memory", name, turn | {"rounds": 1, "threads": 1})
-        found["models"][model] = entry | {"images": whole["images"], "turn": turn["images"]}
+        found["models"][model] = entry | {"images": whole["images"]}
     return found
 
 
@@ -441,12 +438,12 @@ def section(found: dict[str, Any]) -> str:
         lines += pages.table(["library", *map(str, range(epochs)), "seconds"], curves)
         memory = [
             [name, f"{m['peak']:.0f}", f"{m['peak'] - m['before']:.0f}"]
-            for name, m in entry["memory"].items()
+            for name, m in entry["curves"].items()
             if "peak" in m
         ]
         lines += [
             "",
-            f"Peak resident memory with {entry['turn']:,} images, MiB, and what the library added of it:",
+            "Peak of resident memory in that process, MiB, and what model and training added to it:",
             "",
         ]
         lines += pages.table(["library", "peak", "added"], memory)

@@ -139,7 +139,8 @@ def section(found: dict[str, Any]) -> str:
 INTRODUCTION = """Written by `benchmarks/stack.py` (`make bench-stack`). A training step on the wall (in brackets:
 CPU time), medians of turns in one process: an epoch of 12 members (4 losses x 3 seeds) as one stack, an epoch of one
 member of each loss by itself as `compare` trains it (their mean), and the stack's matrix products alone. Ratios are
-taken turn by turn."""
+taken turn by turn. A small member by itself has hand-written layers too, and takes about half the time of a bare
+torch loop (see "One member"): the goal is in steps of that faster one."""
 
 
 def parser() -> argparse.ArgumentParser:

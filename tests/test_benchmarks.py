@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -152,10 +153,9 @@ def test_peers_are_measured_or_named_as_absent(bench, monkeypatch, tmp_path):
     only = [word for name in ("DataLoader loop", "nobody") for word in ("--only", name)]
     found, page = made(peers, tmp_path, "--model", SMALL, "--threads", "1", *only)
     entry = found["models"][SMALL]
-    start, after = entry["curves"]["DataLoader loop"]["losses"]
-    assert after < start
-    memory = entry["memory"]["DataLoader loop"]
-    assert memory["peak"] >= memory["before"] > 1
+    curve = entry["curves"]["DataLoader loop"]
+    assert curve["losses"][1] < curve["losses"][0]
+    assert curve["peak"] >= curve["before"] > 1
     assert entry["costs"]["DataLoader loop|1"]["costs"].keys() == {"DataLoader loop", peers.OURS, peers.BARE}
     assert f"torch {torch.__version__} DataLoader loop" in page
     assert "| nobody | 1 | not installed; python -m pip install no-such-library |" in page
@@ -200,3 +200,43 @@ def test_a_folder_that_is_too_small_is_refused(bench, tmp_path, capsys):
         == 2
     )
     assert "GB free for the data" in capsys.readouterr().err
+
+
+def test_starts_are_held_against_python_alone(bench, tmp_path, monkeypatch):
+    starts = bench("starts")
+    monkeypatch.setattr(
+        starts, "COMMANDS", {name: starts.COMMANDS[name] for name in (starts.BARE, "lossproof --help")}
+    )
+    found, page = made(starts, tmp_path)
+    assert all(len(costs) == 2 and min(map(min, costs)) > 0 for costs in found["costs"].values())
+    assert "| `lossproof --help` |" in page
+    assert page.count("<= 0.3: ") == 1
+
+
+def test_a_command_that_fails_is_no_start(bench):
+    with pytest.raises(subprocess.CalledProcessError):
+        bench("starts").started([sys.executable, "-c", "raise SystemExit(3)"])
+
+
+def test_a_whole_comparison_and_what_of_it_is_training(bench, tmp_path):
+    path = tmp_path / "images.npy"
+    np.save(path, np.random.default_rng(0).integers(0, 256, (40, 8, 8), dtype=np.uint8))
+    whole = bench("whole")
+    found, page = made(whole, tmp_path, "--data", str(path))
+    (run,) = found["runs"]
+    parts = [run["training"][1], run["measuring"][1]]
+    assert min(parts) > 0
+    assert sum(parts) < run["all"][1]
+    assert "| images.npy | 2 x 1 | 1 |" in page
+    assert "For 20 epochs that makes" in page
+    run["name"], run["all"] = "digits", [59.0, 59.0]
+    assert "| <= 60 s: yes |" in whole.section(found)
+
+
+def test_time_in_nested_calls_counts_once(bench):
+    clock = bench("whole").Clock()
+    inner = clock.around(lambda: clock.spent.copy())
+    outer = clock.around(lambda: inner())
+    assert outer() == [0.0, 0.0], "the inner call added nothing before the outer one ended"
+    assert min(clock.spent) >= 0
+    assert clock.spent[0] > 0
