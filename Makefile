@@ -12,7 +12,7 @@ unexport PYTHONPATH
 
 CLI_DOCS = $(BIN)/python -m typer lossproof.cli utils docs --name lossproof --title "Command line"
 
-.PHONY: help demo test lint types unit docs generate certificates bench bench-peers bench-losses bench-stack bench-engines bench-advice bench-large bench-likelihoods bench-calibrate accuracy soundness soundness-nightly browser clean
+.PHONY: help demo test lint types unit docs generate certificates bench bench-peers bench-losses bench-stack bench-starts bench-whole bench-engines bench-advice bench-large bench-likelihoods bench-calibrate accuracy soundness soundness-nightly browser clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -25,6 +25,10 @@ $(VENV)/.run: pyproject.toml constraints.txt
 
 $(VENV)/.dev: $(VENV)/.run
 	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	touch $@
+
+$(VENV)/.bench: $(VENV)/.dev
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e ".[bench]"
 	touch $@
 
 browser: ## install Chromium through apt where it is missing (the browser test needs it)
@@ -63,17 +67,23 @@ soundness: $(VENV)/.dev ## 200 random losses, certified and judged by an indepen
 soundness-nightly: $(VENV)/.dev ## 2,000 random losses in two processes, about 40 minutes; writes docs/soundness.md
 	$(BIN)/python benchmarks/soundness.py --count 2000 --jobs 2 --write
 
-bench: $(VENV)/.run ## training cost of a member against a bare torch loop
+bench: $(VENV)/.run ## a member beside a bare torch loop and its matrix products; writes docs/performance.md
 	$(BIN)/python benchmarks/training.py
 
-bench-peers: $(VENV)/.run ## the same beside pythae, Keras and a DataLoader loop, where they are installed
-	$(BIN)/python benchmarks/training.py --peers
+bench-peers: $(VENV)/.bench ## pythae, Keras and a DataLoader loop beside a member; writes docs/performance.md
+	$(BIN)/python benchmarks/peers.py $(if $(DATA),--data $(DATA))
 
 bench-losses: $(VENV)/.dev ## speed of the losses beside torch, Keras and optax; writes docs/performance.md
 	$(BIN)/python benchmarks/losses.py
 
 bench-stack: $(VENV)/.run ## members side by side beside one member; writes docs/performance.md
 	$(BIN)/python benchmarks/stack.py
+
+bench-starts: $(VENV)/.run ## how long the program takes to start; writes docs/performance.md
+	$(BIN)/python benchmarks/starts.py
+
+bench-whole: $(VENV)/.run ## comparisons with their report, DATA=folder with MNIST; writes docs/performance.md
+	$(BIN)/python benchmarks/whole.py $(if $(DATA),--data $(DATA))
 
 bench-engines: $(VENV)/.dev ## what engines cost; writes docs/sweeps.md
 	$(BIN)/python benchmarks/engines.py --write docs/sweeps.md

@@ -21,19 +21,23 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from stack import write_section
+import pages
+from lossproof.formula.errors import LossproofError
 
-PAGE = Path(__file__).parent.parent / "docs" / "performance.md"
-START, END = "<!-- large -->", "<!-- /large -->"
+NAME = "large"
 SIDE, BATCH = 64, 4096
 COMMANDS = {
     "advise": ["advise", "DATA", "--budget", "0", "--json"],
     "check": ["check", "DATA", "--json"],
     "explain": ["explain", "--loss", "bce", "--value", "0.66", "--data", "DATA", "--json"],
 }
+
+
+NOTHING = ["advise", "digits", "--budget", "0", "--json"]
 
 
 @dataclass(frozen=True)
@@ -140,58 +144,66 @@ def said(command: str, text: str) -> str:
     return str(out["causes"][0]["id"]) if out["causes"] else "no cause"
 
 
-def section(found: Sequence[Run], nothing: float) -> str:
-    """The section of the page."""
-    lines = [
-        START,
-        "## Data larger than memory",
-        "",
-        "Written by `benchmarks/large.py` (`make bench-large`). Peak of resident memory and CPU time of a whole command,",
-        f"the program's start included; on digits, which are next to nothing, `advise` takes {nothing:.0f} MB. The arrays",
-        f"are .npy files of bytes, {SIDE} x {SIDE} pixels an image; the folders hold colour PNGs of 32 x 32 pixels, one of",
-        "them damaged. `advise` without a pilot: it reads all images, and a pilot sees a sample of fixed size.",
-        "",
-        "| data | images | GB | command | peak, MB | CPU s | answer |",
-        "| --- | ---: | ---: | --- | ---: | ---: | --- |",
-    ]
-    for run in found:
-        figures = f"{run.gigabytes:.2g} | {run.command} | {run.megabytes:.0f} | {run.cpu:.0f}"
-        lines.append(f"| {run.data} | {run.images:,} | {figures} | {run.said} |")
-    return "\n".join([*lines, "", END, ""])
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+def section(found: dict[str, Any]) -> str:
+    """The text between the markers."""
+    rows = [
+        [run["data"], f"{run['images']:,}", f"{run['gigabytes']:.2g}", run["command"], f"{run['megabytes']:.0f}",
+         f"{run['cpu']:.0f}", run["said"]]
+        for run in found["runs"]
+    ]  # fmt: skip
+    return "\n".join(
+        [
+            "## Data larger than memory",
+            "",
+            INTRODUCTION.format(nothing=found["nothing"]),
+            "",
+            pages.words(found),
+            "",
+            *pages.table(["data", "images", "GB", "command", "peak, MB", "CPU s", "answer"], rows),
+        ]
     )
-    parser.add_argument("--gigabytes", type=float, default=20.0)
-    parser.add_argument("--pictures", type=int, default=100_000)
-    parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()))
-    parser.add_argument("--results", type=Path, help="keep the figures as JSON too")
-    parser.add_argument("--out", type=Path, default=PAGE)
-    given = parser.parse_args(arguments)
+
+
+INTRODUCTION = f"""Written by `benchmarks/large.py` (`make bench-large`). Peak of resident memory and CPU time of a
+whole command, the program's start included; on digits, which are next to nothing, `advise` takes {{nothing:.0f}} MB.
+The arrays are .npy files of bytes, {SIDE} x {SIDE} pixels an image; the folders hold colour PNGs of 32 x 32 pixels,
+one of them damaged. `advise` without a pilot: it reads all images, and a pilot sees a sample of fixed size."""
+
+
+def measure(given: argparse.Namespace) -> dict[str, Any]:
+    """A tenth of the data and all of them, as a file and as a folder."""
+    gigabytes, pictures = (0.02, 200) if given.quick else (given.gigabytes, given.pictures)
     free = shutil.disk_usage(given.folder).free / 1e9
-    needed = 1.2 * given.gigabytes + given.pictures * 6e-6
-    if free < needed:
-        parser.error(f"{given.folder} has {free:.0f} GB free, and {needed:.0f} are needed")
+    if free < (needed := 1.2 * gigabytes + pictures * 6e-6):
+        raise LossproofError(
+            f"--folder: expected {needed:.0f} GB free for the data, got {free:.0f} in {given.folder}. "
+            "Give another --folder, or fewer --gigabytes."
+        )
     found: list[Run] = []
     for part in (0.1, 1.0):
         with tempfile.TemporaryDirectory(dir=given.folder, prefix="large-") as name:
             path = Path(name) / "images.npy"
-            count = write_array(path, given.gigabytes * part)
+            count = write_array(path, gigabytes * part)
             found += runs(str(path), ".npy file", count, path.stat().st_size / 1e9)
     for part in (0.1, 1.0):
         with tempfile.TemporaryDirectory(dir=given.folder, prefix="large-") as name:
-            count = write_pictures(Path(name), int(given.pictures * part))
+            count = write_pictures(Path(name), int(pictures * part))
             size = sum(path.stat().st_size for path in Path(name).rglob("*.png")) / 1e9
             found += runs(name, "folder of PNGs", count, size)
-    if given.results is not None:
-        given.results.write_text(json.dumps([asdict(run) for run in found]))
-    nothing = measured(["advise", "digits", "--budget", "0", "--json"])[0]
-    write_section(section(found, nothing), given.out, START, END)
-    print(f"large: wrote {given.out}")
-    return 0
+    nothing = measured(NOTHING)[0]
+    return {"runs": [asdict(run) for run in found], "nothing": nothing}
+
+
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made.add_argument("--gigabytes", type=float, default=20.0)
+    made.add_argument("--pictures", type=int, default=100_000)
+    made.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()))
+    return made
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    return pages.run(NAME, measure, section, parser(), arguments)
 
 
 if __name__ == "__main__":

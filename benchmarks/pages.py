@@ -10,10 +10,13 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+
+from lossproof.formula.errors import LossproofError
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "performance.md"
@@ -44,7 +47,7 @@ def in_turns(ways: Mapping[str, Callable[[int], object]], rounds: int, first: in
     found: Costs = {name: [] for name in ways}
     for turn in range(1 + rounds):
         for name, way in ways.items():
-            cost = timed(lambda way=way: way(first + turn))
+            cost = timed(partial(way, first + turn))
             if turn > 0:
                 found[name].append(cost)
     return found
@@ -67,6 +70,14 @@ def ratio(some: Sequence[Sequence[float]], others: Sequence[Sequence[float]]) ->
     )
 
 
+def peak() -> float:
+    """The most memory this process has had resident so far, MiB, as Linux counts it since the program was loaded."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) / 1024
+    return float("nan")
+
+
 def machine() -> dict[str, Any]:
     """What the figures were measured on."""
     name = platform.processor() or platform.machine()
@@ -84,15 +95,26 @@ def machine() -> dict[str, Any]:
     }
 
 
-def words(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
+def busy(found: Mapping[str, Any]) -> bool:
+    """Whether other work ran beside the benchmark, so that times on the wall say little."""
+    before, after = found["before"], found["after"]
+    return bool(max(before["load"], after["load"]) > (before["cores"] or 1) + 0.5)
+
+
+def judged(cost: Cost, found: Mapping[str, Any]) -> float:
+    """The ratio that a goal is held against: on the wall, on a busy machine that of CPU time."""
+    return cost.cpu if busy(found) else cost.wall
+
+
+def words(found: Mapping[str, Any]) -> str:
     """The machine in a sentence, and how busy it was."""
-    busy = max(before["load"], after["load"]) > (before["cores"] or 1) + 1
+    before, after = found["before"], found["after"]
     return (
         f"Machine: {before['cpu']}, {before['cores']} cores, torch {before['torch']}, Python {before['python']}; load "
         f"{before['load']:.1f} before, {after['load']:.1f} at the end."
         + (
-            " It was busy with other work: CPU times and ratios say more than times on the wall."
-            if busy
+            " It was busy with other work: times on the wall say little, and goals are held against CPU time."
+            if busy(found)
             else ""
         )
     )
@@ -136,8 +158,10 @@ def run(
     section: Callable[[dict[str, Any]], str],
     parser: argparse.ArgumentParser,
     arguments: Sequence[str] | None = None,
+    *,
+    pictures: Callable[[dict[str, Any], Path], None] | None = None,
 ) -> int:
-    """A benchmark's command: measure, or read what was measured, and write the section."""
+    """A benchmark's command: measure, or read what was measured, and write the section, and pictures beside it."""
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there too")
     parser.add_argument(
         "--read", type=Path, metavar="FILE", help="take the figures from there instead of measuring"
@@ -147,16 +171,22 @@ def run(
         "--quick", action="store_true", help="few rounds on little data, to see that it works"
     )
     given = parser.parse_args(arguments)
-    if given.read:
-        found = json.loads(given.read.read_text())
-    else:
-        before = machine()
-        found = measure(given) | {"before": before, "after": machine()}
+    try:
+        if given.read:
+            found = json.loads(given.read.read_text())
+        else:
+            before = machine()
+            found = measure(given) | {"before": before, "after": machine()}
+    except LossproofError as error:
+        print(error, file=sys.stderr)
+        return 2
     if given.json:
         given.json.parent.mkdir(parents=True, exist_ok=True)
         temporary = given.json.with_suffix(".tmp")
         temporary.write_text(json.dumps(found, indent=1) + "\n")
         os.replace(temporary, given.json)  # whole or not at all: it says that this section is done
+    if pictures is not None:
+        pictures(found, given.out.parent)
     write_section(name, section(found), given.out)
     print(f"{name}: wrote {given.out}", file=sys.stderr)
     return 0

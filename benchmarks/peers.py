@@ -4,8 +4,8 @@
 
 Each peer has a process of its own: Keras reads its backend once, from the environment, and libraries differ in the threads
 they start. There it takes turns with a member of lossproof and with the bare loop of training.py. Then all of them train
-the same epochs from scratch and are judged by one function on the same test images. Memory is that of one more process
-each. Absent libraries are named, with the command that installs them.
+the same epochs from scratch and are judged by one function on the same test images. The peak of memory
+is that of this last process. Absent libraries are named, with the command that installs them.
 """
 
 from __future__ import annotations
@@ -14,12 +14,11 @@ import argparse
 import importlib.util
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -34,6 +33,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import pages
 from lossproof.train.comparison import intra_op_threads
+from plots import curves_figure
 from training import FUNCTIONALS, Bare, Loop, Member, Plan, Sizes, images_of, kl
 
 NAME = "peers"
@@ -42,6 +42,7 @@ OURS, BARE = "lossproof member", "bare torch loop"
 #: how many times as fast as a peer a member shall be
 GOALS = {"Keras on JAX": 1.0, "pythae": 2.0, "DataLoader loop": 2.5}
 Array = npt.NDArray[np.float32]
+TEST = 2000  # images on which all are judged
 
 
 @dataclass
@@ -263,7 +264,6 @@ PEERS: dict[str, tuple[Maker, tuple[str, ...], str, str]] = {
 
 def test_loss(made: Trained, images: Array) -> float:
     """BCE + KL in nats per image, one draw of the code each, the same noise for all: computed here, in float64."""
-    noise = np.random.default_rng(1).standard_normal((len(images), 1), dtype=np.float32)
     total = 0.0
     with torch.no_grad():
         for start in range(0, len(images), 500):
@@ -275,7 +275,6 @@ def test_loss(made: Trained, images: Array) -> float:
             total += float(bce) + float(
                 kl(torch.from_numpy(mean).double(), torch.from_numpy(logvar).double())
             )
-    del noise
     return total / len(images)
 
 
@@ -295,9 +294,10 @@ def costs_of(name: str, plan: Plan) -> dict[str, Any]:
 
 
 def curve_of(name: str, plan: Plan) -> dict[str, Any]:
-    """Where the test loss stands after each epoch, and when."""
+    """Where the test loss stands after each epoch, and when; MiB at the peak, and before anything of the model was made."""
     images = torch.from_numpy(np.ascontiguousarray(plan.images.train))
-    test = plan.images.test.reshape(len(plan.images.test), -1)
+    before = pages.peak()
+    test = plan.images.test[:TEST].reshape(-1, plan.sizes.pixels)
     with intra_op_threads(plan.threads or 1):
         made = PEERS[name][0](plan, images)
         losses, seconds = [test_loss(made, test)], [0.0]
@@ -306,19 +306,16 @@ def curve_of(name: str, plan: Plan) -> dict[str, Any]:
             made.epoch(number)
             seconds.append(seconds[-1] + time.perf_counter() - began)
             losses.append(test_loss(made, test))
-    return {"losses": losses, "seconds": seconds}
+    return {
+        "losses": losses,
+        "seconds": seconds,
+        "data": plan.images.name,
+        "before": before,
+        "peak": pages.peak(),
+    }
 
 
-def memory_of(name: str, plan: Plan) -> dict[str, Any]:
-    """Peak resident MiB after two epochs, and before anything of the model was made."""
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    made = PEERS[name][0](plan, torch.from_numpy(np.ascontiguousarray(plan.images.train)))
-    made.epoch(1)
-    made.epoch(2)
-    return {"before": before, "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
-
-
-KINDS = {"costs": costs_of, "curve": curve_of, "memory": memory_of}
+KINDS = {"costs": costs_of, "curve": curve_of}
 
 
 def in_its_own_process(kind: str, name: str, told: dict[str, Any]) -> dict[str, Any]:
@@ -361,9 +358,9 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
     for model in given.model or MODELS:
         conv = model.startswith("conv-")
         base: dict[str, Any] = {"model": model, "data": given.data}
-        turn = base | {"images": 256 if given.quick else 1024 if conv else 12_800}
-        whole = base | {"images": 256 if given.quick else 2_048 if conv else 60_000}
-        entry: dict[str, Any] = {"costs": {}, "curves": {}, "memory": {}}
+        turn = base | {"images": 256 if given.quick else 1024 if conv else given.images}
+        whole = base | {"images": 256 if given.quick else 2 * turn["images"]}
+        entry: dict[str, Any] = {"costs": {}, "curves": {}}
         for name in found["peers"]:
             rounds = 2 if given.quick else given.rounds
             for threads in given.threads.split(","):
@@ -372,10 +369,9 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
                     entry["costs"][key] = kept(
                         "costs", name, turn | {"rounds": rounds, "threads": int(threads)}
                     )
-            epochs = 1 if given.quick else 5
+            epochs = 1 if given.quick else given.epochs
             entry["curves"][name] = kept("curve", name, whole | {"rounds": epochs, "threads": 1})
-            entry["memory"][name] = kept("memory", name, turn | {"rounds": 1, "threads": 1})
-        found["models"][model] = entry | {"images": whole["images"], "turn": turn["images"]}
+        found["models"][model] = entry | {"images": whole["images"]}
     return found
 
 
@@ -386,7 +382,8 @@ class Kept:
         self.folder = folder
 
     def __call__(self, kind: str, name: str, told: dict[str, Any]) -> dict[str, Any]:
-        words = "-".join(str(told[key]) for key in ("model", "images", "rounds", "threads"))
+        data = Path(told["data"] or "made").name
+        words = "-".join([data, *(str(told[key]) for key in ("model", "images", "rounds", "threads"))])
         path = None if self.folder is None else self.folder / f"{kind}-{name.replace(' ', '-')}-{words}.json"
         if path is not None and path.is_file():
             return dict(json.loads(path.read_text()))
@@ -405,7 +402,7 @@ def section(found: dict[str, Any]) -> str:
         "",
         INTRODUCTION,
         "",
-        pages.words(found["before"], found["after"]),
+        pages.words(found),
     ]
     titles: dict[str, str] = {}
     for model, entry in found["models"].items():
@@ -419,7 +416,7 @@ def section(found: dict[str, Any]) -> str:
             costs = row["costs"]
             times = {way: 1e3 * pages.median(costs[way]).wall / row["steps"] for way in costs}
             faster = pages.ratio(costs[name], costs[OURS])
-            goal = pages.met(faster.wall, GOALS[name], least=True) if name in GOALS else ""
+            goal = pages.met(pages.judged(faster, found), GOALS[name], least=True) if name in GOALS else ""
             rows.append(
                 [name, threads, f"{times[name]:.2f}", f"{times[OURS]:.2f}", f"{times[BARE]:.2f}",
                  f"{faster.wall:.2f} ({faster.cpu:.2f})", goal]
@@ -427,6 +424,7 @@ def section(found: dict[str, Any]) -> str:
         head = ["library", "threads", "its step, ms", "member", "bare loop", "member is faster by", "goal"]
         lines += ["", f"### {model}", "", *pages.table(head, rows, left=1)]
         epochs = max((len(c["losses"]) for c in entry["curves"].values() if "losses" in c), default=1)
+        data = " and ".join({c["data"] for c in entry["curves"].values() if "data" in c})
         curves = [
             [name, *(f"{loss:.2f}" for loss in c["losses"]), f"{c['seconds'][-1]:.1f}"]
             for name, c in entry["curves"].items()
@@ -434,39 +432,42 @@ def section(found: dict[str, Any]) -> str:
         ]
         lines += [
             "",
-            f"Test loss, nats per image, after so many epochs of {entry['images']:,} images at most:",
+            f"Test loss, nats per image, after so many epochs of {entry['images']:,} images of {data}:",
             "",
         ]
         lines += pages.table(["library", *map(str, range(epochs)), "seconds"], curves)
         memory = [
             [name, f"{m['peak']:.0f}", f"{m['peak'] - m['before']:.0f}"]
-            for name, m in entry["memory"].items()
+            for name, m in entry["curves"].items()
             if "peak" in m
         ]
         lines += [
             "",
-            f"Peak resident memory with {entry['turn']:,} images, MiB, and what the library added of it:",
+            "Peak of resident memory in that process, MiB, and what model and training added to it:",
             "",
         ]
         lines += pages.table(["library", "peak", "added"], memory)
-        if plot := drawn(model, entry):
-            lines += ["", f"![Test loss over training time, {model}]({plot})"]
+        lines += ["", f"![Test loss over epochs and over training time, {model}]({picture(model)}.svg)"]
     named = "; ".join(f"{name}: {title}" for name, title in titles.items())
     return "\n".join([*lines, "", f"Versions: {named}."])
 
 
-INTRODUCTION = """Written by `benchmarks/peers.py` (`make bench-peers`). Every library has a process of its own, in which it takes turns
-with a member of lossproof and with the bare torch loop; a process is held to as many cores as threads. Times are medians on
-the wall, ratios are taken within a round, in brackets those of CPU time. Test losses are computed by one function from each
-library's codes and logits. What is measured of memory is the whole process, the libraries' own code included."""
+INTRODUCTION = """Written by `benchmarks/peers.py` (`make bench-peers`). Every library has a process of its own, in
+which it takes turns with a member of lossproof and with the bare torch loop; a process is held to as many cores as
+threads. Times are medians on the wall, ratios are taken within a round, in brackets those of CPU time. Test losses
+are computed by one function from each library's codes and logits. What is measured of memory is the whole process,
+the libraries' own code included."""
 
 
-def drawn(model: str, entry: dict[str, Any]) -> str | None:
-    """Test loss over seconds, as a picture beside the page."""
-    from plots import curves_figure
+def picture(model: str) -> str:
+    return f"performance-peers-{model}"
 
-    curves = {name: c for name, c in entry["curves"].items() if "losses" in c}
-    return curves_figure(f"performance-peers-{model}", curves) if curves else None
+
+def pictures(found: dict[str, Any], folder: Path) -> None:
+    """Test losses of each model over epochs and over seconds, beside the page."""
+    for model, entry in found["models"].items():
+        curves = {name: c for name, c in entry["curves"].items() if "losses" in c}
+        curves_figure(picture(model), curves, folder)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -475,13 +476,21 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--model", action="append", help=f"default {', '.join(MODELS)}")
     made.add_argument("--only", action="append", help=f"of {', '.join(PEERS)}")
     made.add_argument("--rounds", type=int, default=9, help="turns of each that count (9)")
+    made.add_argument(
+        "--images", type=int, default=12_800, help="of a turn, dense models (12800); twice in curves"
+    )
+    made.add_argument("--epochs", type=int, default=5, help="of the curves (5)")
     made.add_argument("--threads", default="1,2", help="numbers of threads (1,2)")
     made.add_argument("--keep", type=Path, help="folder for what single processes found, to go on from")
     return made
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    return pages.run(NAME, measure, section, parser(), arguments, pictures=pictures)
 
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--one"]:
         print(json.dumps(one(json.loads(sys.argv[2]))))
         sys.exit(0)
-    sys.exit(pages.run(NAME, measure, section, parser()))
+    sys.exit(main())

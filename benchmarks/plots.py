@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import pages
-
 MARKS = "osD^vP*X"
 STYLE = {
     "svg.hashsalt": "lossproof",  # the same picture has the same text
@@ -20,7 +18,7 @@ STYLE = {
 }
 
 
-def figure(name: str, panels: Sequence[Mapping[str, Any]], folder: Path | None = None) -> str:
+def figure(name: str, panels: Sequence[Mapping[str, Any]], folder: Path, columns: int = 2) -> str:
     """Line plots side by side: of each `lines` (label -> xs, ys), and title, axes' names and scales. The file's name."""
     import matplotlib as mpl
 
@@ -28,8 +26,9 @@ def figure(name: str, panels: Sequence[Mapping[str, Any]], folder: Path | None =
     from matplotlib import pyplot as plt
 
     with mpl.rc_context(STYLE):
-        made, axes = plt.subplots(1, len(panels), figsize=(4.2 * len(panels), 3.1), squeeze=False)
-        for ax, panel in zip(axes[0], panels, strict=True):
+        rows = -(-len(panels) // columns)
+        made, axes = plt.subplots(rows, columns, figsize=(4.2 * columns, 3.1 * rows), squeeze=False)
+        for ax, panel in zip(axes.flat, panels, strict=True):
             for mark, (label, (xs, ys)) in zip(MARKS * 3, panel["lines"].items(), strict=False):
                 ax.plot(xs, ys, marker=mark, markersize=4, linewidth=1.2, label=label)
             ax.set(title=panel.get("title", ""), xlabel=panel["x"], ylabel=panel["y"])
@@ -37,13 +36,13 @@ def figure(name: str, panels: Sequence[Mapping[str, Any]], folder: Path | None =
             ax.set_yscale(panel.get("yscale", "linear"))
             if len(panel["lines"]) > 1:
                 ax.legend(frameon=False, fontsize=7)
-        path = (folder or pages.PAGE.parent) / f"{name}.svg"
+        path = folder / f"{name}.svg"
         made.savefig(path, format="svg", metadata={"Date": None, "Creator": None})
         plt.close(made)
     return path.name
 
 
-def curves_figure(name: str, curves: Mapping[str, Any], folder: Path | None = None) -> str:
+def curves_figure(name: str, curves: Mapping[str, Any], folder: Path) -> str:
     """Test losses after each epoch, over epochs and over seconds."""
     panels = [
         {

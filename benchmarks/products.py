@@ -11,9 +11,9 @@ from torch import Tensor
 from lossproof.train.feed import shown
 from lossproof.train.loop import Course
 from lossproof.train.stack import Stack, Walk
-from lossproof.train.stack_layers import Products
+from lossproof.train.stack_layers import THIN, Products
 
-Call = tuple[Tensor, Tensor, Tensor, bool]
+Call = tuple[Tensor, Tensor, Tensor]
 
 
 class Recorder(Products):
@@ -24,40 +24,45 @@ class Recorder(Products):
         self.calls = calls
 
     def __call__(self, a: Tensor, b: Tensor, out: Tensor, bias: Tensor | None = None) -> Tensor:
-        self.calls.append((a, b, out, False))
+        self.calls.append((a, b, out))
         return super().__call__(a, b, out, bias)
 
     def add(self, a: Tensor, b: Tensor, into: Tensor) -> None:
-        self.calls.append((a, b, into, True))
+        self.calls.append((a, b, into))
         super().add(a, b, into)
 
 
 class Bound:
     """The products of a stack's step, forward and back, on the very tensors of that step; nothing else.
 
-    Of a convolution they are those of its windows laid out as a matrix with the weights.
+    Of a convolution they are those of its windows laid out as a matrix with the weights. A product with few columns is
+    taken transposed, as the layers take it, but without their copy.
     """
 
     def __init__(self, stack: Stack, courses: list[Course]) -> None:
-        self.calls: list[Call] = []
+        calls: list[Call] = []
         kept = [(layer, layer.products) for layer in layers_of(stack)]
-        with recorded(kept, self.calls):
+        with recorded(kept, calls):
             numbers = torch.cat([course.order[: course.settings.batch_size] for course in courses])
             walk = Walk(stack, courses, range(len(stack.members)), 1)
             walk.step(next(shown(courses[0].images, [numbers])))
+        self.calls = [
+            (b.mT, a.mT, out.new_empty(out.mT.shape)) if thin(out) else (a, b, out) for a, b, out in calls
+        ]
 
     @property
     def flops(self) -> int:
         """Multiplications and additions of a step."""
-        return sum(2 * a.shape[0] * a.shape[1] * a.shape[2] * b.shape[2] for a, b, _, _ in self.calls)
+        return sum(2 * a.shape[0] * a.shape[1] * a.shape[2] * b.shape[2] for a, b, _ in self.calls)
 
     def run(self, steps: int) -> None:
         for _ in range(steps):
-            for a, b, out, more in self.calls:
-                if more:
-                    torch.baddbmm(out, a, b, beta=0, out=out)
-                else:
-                    torch.bmm(a, b, out=out)
+            for a, b, out in self.calls:
+                torch.bmm(a, b, out=out)
+
+
+def thin(out: Tensor) -> bool:
+    return out.shape[2] < THIN <= out.shape[1]
 
 
 def layers_of(stack: Stack) -> list[object]:

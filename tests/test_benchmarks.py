@@ -1,106 +1,242 @@
 """The benchmarks run and show what they say they show. No time is asserted: the machine may be busy."""
 
-import importlib.util
+import importlib
 import json
+import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 FOLDER = Path(__file__).parent.parent / "benchmarks"
-TINY = ["--pairs", "2", "--epochs", "1", "--images", "130", "--threads", "1"]  # two or three steps an epoch
+#: modules that import each other by their bare names, as when one of them is run
+NAMES = ("pages", "plots", "products", "training", "peers", "stack", "large", "starts", "whole", "scaling")
+SMALL, CONV = "64-16-4", "conv-64-3-4-2"
+MACHINE = {"cpu": "a", "cores": 2, "torch": "2", "python": "3", "load": 1.0}
 
 
 @pytest.fixture
-def benchmark(monkeypatch):
-    """benchmarks/training.py as a module; its folder on the path, as when it is run."""
+def bench(monkeypatch):
+    """A benchmark as a module; its folder on the path, as when it is run."""
     monkeypatch.syspath_prepend(str(FOLDER))
-    spec = importlib.util.spec_from_file_location("training", FOLDER / "training.py")
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "training", module)
-    spec.loader.exec_module(module)
-    return module
+    for name in NAMES:
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    yield importlib.import_module
+    for name in NAMES:
+        sys.modules.pop(name, None)
 
 
-def test_every_loss_and_model_has_a_line_and_both_loops_did_the_same(benchmark, tmp_path, capsys):
-    written = tmp_path / "figures.json"
-    assert benchmark.main([*TINY, "--json", str(written)]) == 0
-    result = json.loads(written.read_text())
-    assert {"cpu", "cores", "torch", "threads", "device"} <= result["machine"].keys()
-    assert result["peers"] == []
-    expected = [(m, loss) for m in ("784-400-20", "64-128-8") for loss in ("bce", "mse", "mae", "logcosh")]
-    assert [(row["model"], row["name"]) for row in result["members"]] == expected
-    for row in result["members"]:
-        assert len(row["seconds"]) == len(row["bare_seconds"]) == 2
-        ratios = [a / b for a, b in zip(row["seconds"], row["bare_seconds"], strict=True)]
-        assert (
-            row["ratio"]["min"] == min(ratios) <= row["ratio"]["median"] <= row["ratio"]["max"] == max(ratios)
+def made(module, folder, *options):
+    """The figures of a quick run, and its section."""
+    figures, page = folder / "figures.json", folder / "page.md"
+    assert module.main(["--quick", "--json", str(figures), "--out", str(page), *options]) == 0
+    return json.loads(figures.read_text()), page.read_text()
+
+
+def test_ways_take_turns_and_the_first_round_does_not_count(bench):
+    pages, called = bench("pages"), []
+    found = pages.in_turns({name: lambda n, name=name: called.append((name, n)) for name in "ab"}, 2, first=5)
+    assert called == [("a", 5), ("b", 5), ("a", 6), ("b", 6), ("a", 7), ("b", 7)]
+    assert {name: len(costs) for name, costs in found.items()} == {"a": 2, "b": 2}
+
+
+def test_the_ratio_is_taken_within_a_round(bench):
+    pages = bench("pages")
+    slow, fast = [(2.0, 1.0), (20.0, 9.0), (6.0, 4.0)], [(1.0, 1.0), (10.0, 3.0), (2.0, 2.0)]
+    assert pages.ratio(slow, fast) == (2.0, 2.0)
+    assert pages.median(slow) == (6.0, 4.0)
+
+
+@pytest.mark.parametrize(("load", "value"), [(1.0, 4.0), (9.0, 3.0)])
+def test_on_a_busy_machine_goals_are_held_against_cpu_time(bench, load, value):
+    pages = bench("pages")
+    found = {"before": MACHINE, "after": MACHINE | {"load": load}}
+    assert pages.judged(pages.Cost(wall=4.0, cpu=3.0), found) == value
+    assert ("busy" in pages.words(found)) == (load > 2)
+
+
+def test_goals_are_met_from_the_right_side(bench):
+    met = bench("pages").met
+    assert (met(1.3, 1.3), met(1.31, 1.3)) == ("<= 1.3: yes", "<= 1.3: no")
+    assert (met(2.0, 2.0, least=True), met(1.99, 2.0, least=True)) == (">= 2: yes", ">= 2: no")
+
+
+def test_a_section_leaves_the_rest_of_the_page_alone(bench, tmp_path):
+    write, page = bench("pages").write_section, tmp_path / "page.md"
+    page.write_text("# Page\n\n<!-- a -->\nold\n<!-- /a -->\n\n<!-- b -->\nb\n<!-- /b -->\n")
+    write("a", "new\n\n", page)
+    write("c", "c", page)
+    assert page.read_text() == (
+        "# Page\n\n<!-- a -->\nnew\n<!-- /a -->\n\n<!-- b -->\nb\n<!-- /b -->\n\n<!-- c -->\nc\n<!-- /c -->\n"
+    )
+
+
+def test_every_loss_and_model_has_a_line_and_both_loops_did_the_same(bench, tmp_path):
+    training = bench("training")
+    found, page = made(training, tmp_path, "--model", SMALL, "--model", CONV)
+    assert {"cpu", "cores", "torch", "load"} <= found["before"].keys() & found["after"].keys()
+    expected = [(m, loss) for m in (SMALL, CONV) for loss in ("bce", "mse", "mae", "logcosh")]
+    assert [(row["model"], row["loss"]) for row in found["rows"]] == expected
+    for row in found["rows"]:
+        assert {name: len(costs) for name, costs in row["costs"].items()} == dict.fromkeys(
+            ("member", "bare loop", "products"), 2
         )
         # the same weights after an epoch, up to float32's rounding: the bare loop is the member's equal
         assert 0 <= row["weights_apart"] < 1e-4, row
-    lines = capsys.readouterr().out.splitlines()
-    head = next(i for i, line in enumerate(lines) if line.startswith("model"))
-    assert lines[head].split("  ")[0] == "model"
-    assert [tuple(line.split()[:2]) for line in lines[head + 1 :]] == expected
+    lines = [line for line in page.splitlines() if line.startswith((f"| {SMALL}, 64 |", f"| {CONV}, 64 |"))]
+    assert [tuple(line.split(" | ")[:2]) for line in lines] == [(f"| {m}, 64", loss) for m, loss in expected]
+    # figures that were kept make the same page again, without measuring
+    again = tmp_path / "again.md"
+    assert training.main(["--read", str(tmp_path / "figures.json"), "--out", str(again)]) == 0
+    assert again.read_text() == page
 
 
-def test_the_weights_tell_a_loop_that_does_something_else(benchmark, monkeypatch):
-    plan = benchmark.plans(benchmark.arguments([*TINY, "--model", "64-128-8"]))[0]
-    monkeypatch.setitem(benchmark.FUNCTIONALS, "bce", benchmark.FUNCTIONALS["mse"])
-    assert benchmark.measure(plan, "bce")["weights_apart"] > 1e-3
+def test_the_weights_tell_a_loop_that_does_something_else(bench, monkeypatch, tmp_path):
+    training = bench("training")
+    monkeypatch.setitem(training.FUNCTIONALS, "bce", training.FUNCTIONALS["mse"])
+    found, _ = made(training, tmp_path, "--model", SMALL, "--losses", "bce")
+    assert found["rows"][0]["weights_apart"] > 1e-3
 
 
-def test_peers_are_measured_or_named_as_absent(benchmark, monkeypatch, capsys):
-    import peers
-
-    monkeypatch.setattr(peers, "PEERS", {
-        "DataLoader loop": peers.PEERS["DataLoader loop"],
-        "nobody": (peers.keras, ("no_such_library",), "no-such-library", ""),
-    })  # fmt: skip
-    assert benchmark.main([*TINY, "--model", "64-128-8", "--losses", "bce", "--peers"]) == 0
-    printed = capsys.readouterr().out
-    assert f"torch {torch.__version__} DataLoader loop" in printed
-    assert "nobody: not installed; python -m pip install no-such-library" in printed
-
-
-def test_a_peer_that_fails_says_why(benchmark, monkeypatch, tmp_path):
-    import peers
-
-    broken = tmp_path / "broken.py"
-    broken.write_text("import sys; sys.exit('keras: no such layer')")
-    monkeypatch.setattr(peers, "__file__", str(broken))
-    assert peers.in_its_own_process("Keras on JAX", [], "jax") == {"missing": "failed: keras: no such layer"}
+def test_the_bound_has_every_product_of_a_dense_step(bench):
+    training, products = bench("training"), bench("products")
+    sizes = training.Sizes.parse(SMALL)
+    plan = training.Plan(training.images_of(sizes, 64, None), sizes, 1, 1)
+    member = training.Member(plan, "bce")
+    bound = products.Bound(member.stack, [member.course(1)])
+    weights = 64 * 16 + 16 * 8 + 4 * 16 + 16 * 64
+    # forward, by the weights and by the input; images need no gradient
+    assert bound.flops == 2 * 64 * (3 * weights - 64 * 16)
+    bound.run(2)
 
 
-def test_own_data_decide_the_model(benchmark, tmp_path):
-    import numpy as np
-
+def test_own_data_are_measured(bench, tmp_path):
     path = tmp_path / "images.npy"
     np.save(path, np.random.default_rng(0).integers(0, 256, (40, 8, 8), dtype=np.uint8))
-    (plan,) = benchmark.plans(benchmark.arguments(["--data", str(path), "--images", "20"]))
-    assert str(plan.sizes) == "64-128-8"
-    assert plan.images.train.shape == (20, 1, 8, 8)
+    found, _ = made(bench("training"), tmp_path, "--data", str(path), "--model", SMALL, "--losses", "mse")
+    assert [(row["data"], row["steps"]) for row in found["rows"]] == [("images.npy", 1)]
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--model", "784-400"], "expected PIXELS-HIDDEN-LATENT as 784-400-20, got '784-400'"),
+        (
+            ["--model", "784-400"],
+            "expected PIXELS-HIDDEN-LATENT as 784-400-20 or conv-784-32-64-20, got '784-400'",
+        ),
         (["--model", "65-4-2"], "expected a square number of pixels of at least 16, got 65"),
         (["--data", "digits", "--model", "784-400-20"], "expected 64 pixels as in digits, got 784"),
+        (["--losses", "bce,huber"], "expected some of bce,mse,mae,logcosh, got huber"),
     ],
 )
-def test_wrong_sizes_are_refused(benchmark, capsys, options, message):
-    assert benchmark.main(options) == 2
+def test_wrong_options_are_refused(bench, capsys, tmp_path, options, message):
+    assert bench("training").main(["--out", str(tmp_path / "page.md"), *options]) == 2
     assert message in capsys.readouterr().err
+    assert not (tmp_path / "page.md").exists()
 
 
-def test_wrong_options_are_refused(benchmark, capsys):
-    for options, message in (
-        (["--losses", "bce,huber"], "got huber"),
-        (["--pairs", "0"], "expected at least 1"),
-    ):
-        with pytest.raises(SystemExit):
-            benchmark.main(options)
-        assert message in capsys.readouterr().err
+def test_twelve_members_do_what_each_does_alone(bench, tmp_path):
+    found, page = made(bench("stack"), tmp_path, "--model", SMALL, "--model", CONV)
+    assert [row["model"] for row in found["rows"]] == [SMALL, CONV]
+    for row in found["rows"]:
+        assert 0 <= row["weights_apart"] < 1e-5, row
+        assert row["costs"].keys() == {"12 stacked", "4 alone", "products"}
+    assert "## Members side by side" in page
+    assert f"| {SMALL}, 64 | 1 |" in page
+
+
+def test_peers_are_measured_or_named_as_absent(bench, monkeypatch, tmp_path):
+    peers = bench("peers")
+    monkeypatch.setitem(peers.PEERS, "nobody", (peers.keras, ("no_such_library",), "no-such-library", ""))
+    only = [word for name in ("DataLoader loop", "nobody") for word in ("--only", name)]
+    found, page = made(peers, tmp_path, "--model", SMALL, "--threads", "1", *only)
+    entry = found["models"][SMALL]
+    curve = entry["curves"]["DataLoader loop"]
+    assert curve["losses"][1] < curve["losses"][0]
+    assert curve["peak"] >= curve["before"] > 1
+    assert entry["costs"]["DataLoader loop|1"]["costs"].keys() == {"DataLoader loop", peers.OURS, peers.BARE}
+    assert f"torch {torch.__version__} DataLoader loop" in page
+    assert "| nobody | 1 | not installed; python -m pip install no-such-library |" in page
+    svg = (tmp_path / f"performance-peers-{SMALL}.svg").read_text()
+    assert "</svg>" in svg
+    assert "Date" not in svg, "the same figures make the same picture"
+
+
+def test_a_peer_that_fails_says_why(bench, monkeypatch, tmp_path):
+    peers = bench("peers")
+    broken = tmp_path / "broken.py"
+    broken.write_text("import sys; sys.exit('keras: no such layer')")
+    monkeypatch.setattr(peers, "__file__", str(broken))
+    found = peers.in_its_own_process("costs", "DataLoader loop", {"threads": 1})
+    assert found == {"missing": "failed: keras: no such layer"}
+
+
+def test_results_of_single_processes_are_kept(bench, monkeypatch, tmp_path):
+    peers, asked = bench("peers"), []
+    monkeypatch.setattr(peers, "in_its_own_process", lambda *told: asked.append(told) or {"peak": 1.0})
+    kept, told = peers.Kept(tmp_path), {"model": SMALL, "images": 1, "rounds": 1, "threads": 1, "data": None}
+    assert kept("memory", "pythae", told) == kept("memory", "pythae", told) == {"peak": 1.0}
+    assert len(asked) == 1
+    kept("memory", "pythae", told | {"data": "digits"})
+    assert len(asked) == 2
+
+
+def test_peaks_of_commands_on_large_data(bench, tmp_path, monkeypatch):
+    large = bench("large")
+    monkeypatch.setattr(large, "COMMANDS", {"check": large.COMMANDS["check"]})
+    monkeypatch.setattr(large, "NOTHING", ["--help"])
+    monkeypatch.setattr(large, "BATCH", 16)
+    found, page = made(large, tmp_path, "--folder", str(tmp_path))
+    assert [run["status"] for run in found["runs"]] == [0] * 4
+    assert all(run["megabytes"] > 10 for run in found["runs"])
+    assert "floor" in page
+
+
+def test_a_folder_that_is_too_small_is_refused(bench, tmp_path, capsys):
+    assert (
+        bench("large").main(["--gigabytes", "1e9", "--folder", str(tmp_path), "--out", str(tmp_path / "p")])
+        == 2
+    )
+    assert "GB free for the data" in capsys.readouterr().err
+
+
+def test_starts_are_held_against_python_alone(bench, tmp_path, monkeypatch):
+    starts = bench("starts")
+    monkeypatch.setattr(
+        starts, "COMMANDS", {name: starts.COMMANDS[name] for name in (starts.BARE, "lossproof --help")}
+    )
+    found, page = made(starts, tmp_path)
+    assert all(len(costs) == 2 and min(map(min, costs)) > 0 for costs in found["costs"].values())
+    assert "| `lossproof --help` |" in page
+    assert page.count("<= 0.3: ") == 1
+
+
+def test_a_command_that_fails_is_no_start(bench):
+    with pytest.raises(subprocess.CalledProcessError):
+        bench("starts").started([sys.executable, "-c", "raise SystemExit(3)"])
+
+
+def test_a_whole_comparison_and_what_of_it_is_training(bench, tmp_path):
+    path = tmp_path / "images.npy"
+    np.save(path, np.random.default_rng(0).integers(0, 256, (40, 8, 8), dtype=np.uint8))
+    whole = bench("whole")
+    found, page = made(whole, tmp_path, "--data", str(path))
+    (run,) = found["runs"]
+    parts = [run["training"][1], run["measuring"][1]]
+    assert min(parts) > 0
+    assert sum(parts) < run["all"][1]
+    assert "| images.npy | 2 x 1 | 1 |" in page
+    assert "For 20 epochs that makes" in page
+    run["name"], run["all"] = "digits", [59.0, 59.0]
+    assert "| <= 60 s: yes |" in whole.section(found)
+
+
+def test_time_in_nested_calls_counts_once(bench):
+    clock = bench("whole").Clock()
+    inner = clock.around(lambda: clock.spent.copy())
+    outer = clock.around(lambda: inner())
+    assert outer() == [0.0, 0.0], "the inner call added nothing before the outer one ended"
+    assert min(clock.spent) >= 0
+    assert clock.spent[0] > 0
