@@ -24,6 +24,7 @@ BITS = "bits_per_pixel"
 HALF, END = "bits_at_half", "bits_at_end"  # of one draw of the code, half-way through training and at its end
 EXCESS = " (excess)"  # after the label of a loss whose excess is normalised
 SAME, NOTABLE = "≈", 0.01  # shares of zeros and ones worth a sentence
+SAME_LAW = 1e-5  # bits: what rounding may make of one law trained twice
 HEADS = {"ae": "Autoencoder: bits given the code", "vae": "VAE: bits of the ELBO"}
 NOTES = {
     "ae": "An autoencoder's bits are given the code: what the code itself costs is not counted. They compare losses with "
@@ -168,13 +169,22 @@ def normalised(
     for model, found in by_model.items():
         labels = dict.fromkeys(row[0] for f in found.values() for row in f["rows"] if row[0].endswith(EXCESS))
         for label in labels:
-            raw, by = label.removesuffix(EXCESS), {True: [], False: [], None: []}
+            raw, by = label.removesuffix(EXCESS), {True: [], False: [], None: [], "same": []}
             for key, f in found.items():
                 s = stands[key]
                 if label in s.means and raw in s.means:
                     side = True if s.separated(label, raw) else False if s.separated(raw, label) else None
-                    by[side].append(f["title"] + ("" if side is None else f" ({span(*s.gaps[label, raw])})"))
-            ways = {True: "fewer bits than it on", False: "more on", None: "no measurable difference on"}
+                    if abs(s.gaps[label, raw][0]) < SAME_LAW:
+                        side = (
+                            "same"  # where the floor is 0 at all of the set's levels the excess is the loss
+                        )
+                    by[side].append(
+                        f["title"] + (f" ({span(*s.gaps[label, raw])})" if side in (True, False) else "")
+                    )
+            ways = {
+                True: "fewer bits than it on", False: "more on", None: "no measurable difference on",
+                "same": "the same bits on",
+            }  # fmt: skip
             parts = [f"{words} {listing(by[side])}" for side, words in ways.items() if by[side]]
             if parts:
                 lines.append(

@@ -139,14 +139,14 @@ def test_losses_change_places_only_where_both_orders_are_beyond_chance(pages, at
 def test_the_excess_is_set_against_its_loss_set_by_set(pages):
     kept = {
         f"{title}/vae": record(title, {"a": raw, "a (excess)": excess, "b": NOISY})
-        for title, raw, excess in (("A", LOW, HIGH), ("B", HIGH, LOW), ("C", LOW, NOISY))
+        for title, raw, excess in (("A", LOW, HIGH), ("B", HIGH, LOW), ("C", LOW, NOISY), ("D", LOW, LOW))
     }
     (line,) = pages.normalised(
         {"vae": kept, "ae": {}}, {key: pages.standing(found) for key, found in kept.items()}
     )
     assert line.startswith("VAE, a and its excess, two laws: the excess has fewer bits than it on B (−1")
     assert ", more on A (1" in line
-    assert line.endswith("and no measurable difference on C.")
+    assert line.endswith("no measurable difference on C and the same bits on D.")
 
 
 def test_a_tiny_set_is_trained_measured_and_gone_on_with(benchmark, tmp_path, capsys):
