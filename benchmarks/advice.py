@@ -241,6 +241,7 @@ def advised(case: Case, goal: str, out: Path) -> dict[str, Any]:
     assert known.pilot is not None
     row = {
         "set": case.name, "noise": case.noise, "goal": goal, "advised": known.loss, "without_pilot": bare.loss,
+        "candidates": [c.label for c in case.candidates() if GOALS[goal].decoders or not c.decoder],
         "conclusive": known.pilot.conclusive, "words": known.pilot.words, "noisy": case.facts.noisy, "laps": laps,
         "tried": {r.label: [r.mean, r.epochs] for r in known.pilot.rows}, "seconds": time.process_time() - started,
     }  # fmt: skip

@@ -78,9 +78,9 @@ def test_the_page_counts_misses_too(bench, tmp_path):
         row = {"set": "digits", "kind": "ae", "label": label, "decoder": label == "law", "train": 900, "test": 300,
                "laps": 20, "seconds": 60.0, "measures": {"squared": squared, "moved": squared}}  # fmt: skip
         (tmp_path / f"truth-digits-ae-{label}.json").write_text(json.dumps(row))
-    for goal, advised in (("reconstruct", "mse"), ("represent", "law"), ("anomaly", "gone")):
+    for goal, advised in (("reconstruct", "mse"), ("represent", "law"), ("anomaly", "mse")):
         row = {"set": "digits", "noise": "", "goal": goal, "advised": advised, "without_pilot": "bce",
-               "conclusive": True, "seconds": 30.0}  # fmt: skip
+               "conclusive": True, "seconds": 30.0, "candidates": ["bce", "mse", *(["gone"] if goal == "anomaly" else [])]}  # fmt: skip
         (tmp_path / f"advice-digits-{goal}.json").write_text(json.dumps(row))
     text = bench.page(tmp_path)
     assert "1 of 2 draws are right for every goal: 50.0 %" in text
