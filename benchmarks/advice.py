@@ -25,6 +25,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from scipy import stats
 
 from lossproof.advise.advice import advise_facts
 from lossproof.advise.candidates import Bench, gather_candidates
@@ -33,9 +35,12 @@ from lossproof.advise.pilot_measure import Judge
 from lossproof.advise.pilot_train import Arena
 from lossproof.advise.ranking import distinct, rank
 from lossproof.catalogue import resolve
+from lossproof.catalogue.decoders import DECODERS
 from lossproof.data.facts_stream import Facts, gather
 from lossproof.data.stream import open_stream
+from lossproof.likelihood import Levels
 from lossproof.lower import function
+from lossproof.torch.decoders import criterion_for
 from lossproof.train.comparison import intra_op_threads
 from lossproof.train.settings import slug
 
@@ -93,7 +98,10 @@ def right(kind: str, loss: str) -> bool:
 
     Bernoulli: exp(-loss) is Bernoulli's own mass. Gaussian, Laplace: the loss is a multiple of r^2, of |r|. Salt and
     pepper, heavy tails: its slope at a residual of 0.5 is at most twice that at 0.05, so that no pixel outvotes others.
+    A decoder: its law, fitted to a sample of the kind around 0.4, is within 0.005 nats of the noise's own law; its slopes.
     """
+    if loss in DECODERS:
+        return decoder_right(kind, loss)
     known = function(resolve(loss))
     r = np.array([-0.3, -0.1, -0.02, 0.02, 0.1, 0.3])
     p = np.full_like(r, 0.4)
@@ -106,6 +114,53 @@ def right(kind: str, loss: str) -> bool:
         return bool(np.allclose(ratio, ratio[0], rtol=1e-6))
     slopes = np.abs(known.gradient(np.array([0.45, 0.9]), np.array([0.4, 0.4])))
     return bool(slopes[1] <= 2 * slopes[0])
+
+
+@cache
+def decoder_right(kind: str, name: str) -> bool:
+    """The same of a decoder's law: its parameters are fitted to 20,000 values around 0.4 with the noise of the kind."""
+    rng, count, centre = np.random.default_rng(0), 20_000, 0.4
+    own: Any = {"Gaussian noise": stats.norm(centre, 0.05), "Laplace noise": stats.laplace(centre, 0.03)}.get(
+        kind
+    )
+    if own is not None:
+        y = own.rvs(count, random_state=rng)
+    elif kind == "heavy tails":
+        y = centre + 0.02 * rng.standard_t(2, count)
+    else:
+        y = np.where(
+            rng.random(count) < 0.1, rng.integers(0, 2, count), centre + 0.01 * rng.standard_normal(count)
+        )
+    y = np.clip(y, 0, 1)
+    mass = DECODERS[name].measure == "levels"
+    if mass:
+        y = np.rint(255 * y) / 255
+    made = criterion_for(DECODERS[name], (1, 1, 1), Levels(256) if mass else None)
+    raw = torch.zeros(made.outputs, dtype=torch.float64)
+    learned = {key: value.detach().double() for key, value in made.parameters.items()}
+    made.parameters = learned
+    for tensor in (raw, *learned.values()):
+        tensor.requires_grad_(True)
+
+    def nats(values: Any) -> torch.Tensor:
+        target = torch.as_tensor(values, dtype=torch.float64).reshape(-1, 1, 1, 1)
+        return made.values(target, raw.reshape(1, -1, 1, 1).expand(len(target), -1, 1, 1)).flatten()
+
+    search = torch.optim.LBFGS([raw, *learned.values()], max_iter=200, line_search_fn="strong_wolfe")
+
+    def closure() -> torch.Tensor:
+        search.zero_grad()
+        loss = nats(y).mean()
+        loss.backward()
+        return loss
+
+    search.step(closure)
+    if own is not None:
+        best = -np.log(own.cdf(y + 1 / 510) - own.cdf(y - 1 / 510)) if mass else -own.logpdf(y)
+        return bool(float(nats(y).mean().detach()) < best.mean() + 0.005)
+    with torch.no_grad():
+        ends = nats(np.rint(255 * (centre + np.array([0.04, 0.06, 0.49, 0.51]))) / 255).numpy()
+    return bool(ends[3] - ends[2] <= 2 * (ends[1] - ends[0]))
 
 
 def synthetic(first: int, draws: int, out: Path) -> None:
@@ -186,6 +241,7 @@ def advised(case: Case, goal: str, out: Path) -> dict[str, Any]:
     assert known.pilot is not None
     row = {
         "set": case.name, "noise": case.noise, "goal": goal, "advised": known.loss, "without_pilot": bare.loss,
+        "candidates": [c.label for c in case.candidates() if GOALS[goal].decoders or not c.decoder],
         "conclusive": known.pilot.conclusive, "words": known.pilot.words, "noisy": case.facts.noisy, "laps": laps,
         "tried": {r.label: [r.mean, r.epochs] for r in known.pilot.rows}, "seconds": time.process_time() - started,
     }  # fmt: skip

@@ -26,14 +26,26 @@ def bench():
     ("kind", "good", "bad"),
     [
         ("Bernoulli pixels", ["bce"], ["mse", "mae", "hellinger", "poisson"]),
-        ("Gaussian noise", ["mse", "barron(alpha=2)"], ["mae", "huber(delta=0.1)", "logcosh(a=9)", "bce"]),
+        (
+            "Gaussian noise",
+            ["mse", "barron(alpha=2)", "discretised_gaussian", "gaussian"],
+            ["mae", "huber(delta=0.1)", "logcosh(a=9)", "bce", "discretised_logistic"],
+        ),
         (
             "Laplace noise",
             ["mae", "pinball"],
-            ["mse", "logcosh(a=9)", "huber(delta=0.1)", "pinball(tau=0.9)"],
+            ["mse", "logcosh(a=9)", "huber(delta=0.1)", "pinball(tau=0.9)", "discretised_student_t"],
         ),
-        ("heavy tails", ["mae", "barron(alpha=0, c=0.02)", "huber(delta=0.02)"], ["mse", "bce", "huber"]),
-        ("salt and pepper", ["mae", "charbonnier(delta=0.01)"], ["mse", "poisson", "logcosh"]),
+        (
+            "heavy tails",
+            ["mae", "barron(alpha=0, c=0.02)", "huber(delta=0.02)", "student_t"],
+            ["mse", "bce", "huber", "gaussian"],
+        ),
+        (
+            "salt and pepper",
+            ["mae", "charbonnier(delta=0.01)", "discretised_student_t"],
+            ["mse", "poisson", "logcosh", "discretised_gaussian"],
+        ),
     ],
 )
 def test_what_counts_as_right_follows_from_the_formula(bench, kind, good, bad):
@@ -66,9 +78,9 @@ def test_the_page_counts_misses_too(bench, tmp_path):
         row = {"set": "digits", "kind": "ae", "label": label, "decoder": label == "law", "train": 900, "test": 300,
                "laps": 20, "seconds": 60.0, "measures": {"squared": squared, "moved": squared}}  # fmt: skip
         (tmp_path / f"truth-digits-ae-{label}.json").write_text(json.dumps(row))
-    for goal, advised in (("reconstruct", "mse"), ("represent", "law"), ("anomaly", "gone")):
+    for goal, advised in (("reconstruct", "mse"), ("represent", "law"), ("anomaly", "mse")):
         row = {"set": "digits", "noise": "", "goal": goal, "advised": advised, "without_pilot": "bce",
-               "conclusive": True, "seconds": 30.0}  # fmt: skip
+               "conclusive": True, "seconds": 30.0, "candidates": ["bce", "mse", *(["gone"] if goal == "anomaly" else [])]}  # fmt: skip
         (tmp_path / f"advice-digits-{goal}.json").write_text(json.dumps(row))
     text = bench.page(tmp_path)
     assert "1 of 2 draws are right for every goal: 50.0 %" in text
@@ -78,6 +90,7 @@ def test_the_page_counts_misses_too(bench, tmp_path):
     assert "| digits | law (0.001) | law | 0 | yes | bce | 0.019 [0.017, 0.021] | **no** |" in text
     assert "advised 0 of 1, from facts alone 1 of 1" in text
     assert "Not measured yet: MNIST" in text
+    assert "Goals not measured on real images yet: sample, denoise, anomaly." in text
     assert "4.5 CPU minutes" in text  # three trainings of a minute, three pilots of half a minute
     assert "gone" not in text  # nothing is known of it: no row
 
