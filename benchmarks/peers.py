@@ -17,7 +17,6 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -33,7 +32,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import pages
 from lossproof.train.comparison import intra_op_threads
-from plots import curves_figure
+from plots import figure
 from training import FUNCTIONALS, Bare, Loop, Member, Plan, Sizes, images_of, kl
 
 NAME = "peers"
@@ -294,21 +293,18 @@ def costs_of(name: str, plan: Plan) -> dict[str, Any]:
 
 
 def curve_of(name: str, plan: Plan) -> dict[str, Any]:
-    """Where the test loss stands after each epoch, and when; MiB at the peak, and before anything of the model was made."""
+    """Where the test loss stands after each epoch; MiB at the peak, and before anything of the model was made."""
     images = torch.from_numpy(np.ascontiguousarray(plan.images.train))
     before = pages.peak()
     test = plan.images.test[:TEST].reshape(-1, plan.sizes.pixels)
     with intra_op_threads(plan.threads or 1):
         made = PEERS[name][0](plan, images)
-        losses, seconds = [test_loss(made, test)], [0.0]
+        losses = [test_loss(made, test)]
         for number in range(1, plan.rounds + 1):
-            began = time.perf_counter()
             made.epoch(number)
-            seconds.append(seconds[-1] + time.perf_counter() - began)
             losses.append(test_loss(made, test))
     return {
         "losses": losses,
-        "seconds": seconds,
         "data": plan.images.name,
         "before": before,
         "peak": pages.peak(),
@@ -426,7 +422,7 @@ def section(found: dict[str, Any]) -> str:
         epochs = max((len(c["losses"]) for c in entry["curves"].values() if "losses" in c), default=1)
         data = " and ".join({c["data"] for c in entry["curves"].values() if "data" in c})
         curves = [
-            [name, *(f"{loss:.2f}" for loss in c["losses"]), f"{c['seconds'][-1]:.1f}"]
+            [name, *(f"{loss:.2f}" for loss in c["losses"])]
             for name, c in entry["curves"].items()
             if "losses" in c
         ]
@@ -435,7 +431,7 @@ def section(found: dict[str, Any]) -> str:
             f"Test loss, nats per image, after so many epochs of {entry['images']:,} images of {data}:",
             "",
         ]
-        lines += pages.table(["library", *map(str, range(epochs)), "seconds"], curves)
+        lines += pages.table(["library", *map(str, range(epochs))], curves)
         memory = [
             [name, f"{m['peak']:.0f}", f"{m['peak'] - m['before']:.0f}"]
             for name, m in entry["curves"].items()
@@ -447,16 +443,25 @@ def section(found: dict[str, Any]) -> str:
             "",
         ]
         lines += pages.table(["library", "peak", "added"], memory)
-        lines += ["", f"![Test loss over epochs and over training time, {model}]({picture(model)}.svg)"]
+        lines += ["", f"![Test loss over epochs, {model}]({picture(model)}.svg)"]
     named = "; ".join(f"{name}: {title}" for name, title in titles.items())
-    return "\n".join([*lines, "", f"Versions: {named}."])
+    rounds = {
+        len(costs)
+        for e in found["models"].values()
+        for r in e["costs"].values()
+        for costs in r.get("costs", {}).values()
+    }
+    left = [model for model in MODELS if model not in found["models"]]
+    lines += ["", f"Versions: {named}. Rounds that count: {', '.join(map(str, sorted(rounds)))}."]
+    return "\n".join(lines + ([f"Not measured in this run: {', '.join(left)}."] if left else []))
 
 
 INTRODUCTION = """Written by `benchmarks/peers.py` (`make bench-peers`). Every library has a process of its own, in
 which it takes turns with a member of lossproof and with the bare torch loop; a process is held to as many cores as
 threads. Times are medians on the wall, ratios are taken within a round, in brackets those of CPU time. Test losses
 are computed by one function from each library's codes and logits. What is measured of memory is the whole process,
-the libraries' own code included."""
+the libraries' own code included. The bare loop starts from the member's weights and sees its batches and noise; the
+others draw their own. What a library added to memory includes importing it."""
 
 
 def picture(model: str) -> str:
@@ -464,10 +469,12 @@ def picture(model: str) -> str:
 
 
 def pictures(found: dict[str, Any], folder: Path) -> None:
-    """Test losses of each model over epochs and over seconds, beside the page."""
+    """Test losses of each model over epochs, beside the page."""
     for model, entry in found["models"].items():
         curves = {name: c for name, c in entry["curves"].items() if "losses" in c}
-        curves_figure(picture(model), curves, folder)
+        lines = {label: (range(1, len(c["losses"])), c["losses"][1:]) for label, c in curves.items()}
+        panel = {"lines": lines, "x": "epochs", "y": "test loss, nats per image"}
+        figure(picture(model), [panel], folder, columns=1, size=(6.0, 3.6))
 
 
 def parser() -> argparse.ArgumentParser:
