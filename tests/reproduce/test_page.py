@@ -96,6 +96,11 @@ def test_images_of_which_nothing_was_printed_have_no_column_for_it():
     ]
 
 
+def test_what_was_not_run_on_other_images_is_named():
+    assert "Not run on these images: `second`." in render([outcome(data="frey")], TWO)
+    assert "Not run" not in render([outcome(data="frey"), outcome("second", data="frey")], TWO)
+
+
 def test_a_quick_cut_is_no_reproduction(tmp_path):
     with pytest.raises(LossproofError, match="expected a full run for reproductions.md, got a quick cut"):
         write(tmp_path, outcome(quick=True), TWO)

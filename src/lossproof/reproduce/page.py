@@ -26,8 +26,8 @@ Every figure is of the test images unless it says otherwise. An ELBO is a mean l
 (KL), in nats per image, with one code drawn for each image; negative ELBOs are printed where the source prints them.
 One seed each. "CPU s" is processor time, which on an idle machine is what the clock says."""
 
-OURS = """The same six on other images, with the same settings. Nothing was published for them, so nothing is reproduced:
-these are our own numbers, and only goals set by a closed form or a bound on these very images are judged."""
+OURS = """The same experiments on other images, with the same settings. Nothing was published for them, so nothing is
+reproduced: these are our own numbers, and only goals set by a closed form or a bound on these very images are judged."""
 
 
 def read_store(folder: Path) -> list[Outcome]:
@@ -79,6 +79,8 @@ def render(outcomes: Sequence[Outcome], experiments: Mapping[str, Experiment]) -
         parts += ["", "## Other images: ours", "", OURS]
     for name, ours in by_data.items():
         parts += ["", f"### {name}", "", *table(ours, experiments)]
+        if missing := [f"`{one}`" for one in experiments if one not in {made.experiment for made in ours}]:
+            parts += ["", f"Not run on these images: {', '.join(missing)}."]
         for one in ours:
             experiment = experiments[one.experiment]
             if experiment.remark is not None:
