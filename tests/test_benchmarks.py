@@ -12,7 +12,7 @@ import torch
 
 FOLDER = Path(__file__).parent.parent / "benchmarks"
 #: modules that import each other by their bare names, as when one of them is run
-NAMES = ("pages", "plots", "products", "training", "peers", "stack", "large", "starts", "whole", "scaling")
+NAMES = ("pages", "plots", "products", "training", "peers", "stack", "large", "starts", "whole")
 SMALL, CONV = "64-16-4", "conv-64-3-4-2"
 MACHINE = {"cpu": "a", "cores": 2, "torch": "2", "python": "3", "load": 1.0}
 
