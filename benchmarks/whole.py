@@ -111,16 +111,19 @@ def section(found: dict[str, Any]) -> str:
         if run["name"] == "digits":
             goal = pages.met(pages.judged(whole, found), GOALS["digits"]).replace(":", " s:")
         else:
-            goal = "rest " + pages.met(pages.judged(rest, found), GOALS["rest"])
             epochs, measuring = run["epochs"], run["measuring"][1]
             once = whole.cpu - training.cpu - measuring
-            rest20 = once + measuring * (FULL + 1) / (epochs + 1)
-            training20 = training.cpu * FULL / epochs
+            training_full, rest_full = (
+                training.cpu * FULL / epochs,
+                once + measuring * (FULL + 1) / (epochs + 1),
+            )
+            share = rest_full / (training_full + rest_full)
+            goal = f"rest of {FULL} epochs {pages.met(share, GOALS['rest'])}"
             far.append(
                 f"{run['name']}, CPU seconds: {training.cpu / epochs:.0f} an epoch of training, "
                 f"{measuring / (epochs + 1):.1f} measuring after it (and once before the first), {once:.0f} once. For "
-                f"{FULL} epochs that makes {training20 + rest20:.0f}, of which "
-                f"{rest20 / (training20 + rest20):.0%} are not training."
+                f"{FULL} epochs that makes {training_full + rest_full:.0f}, of which "
+                f"{share:.0%} are not training."
             )
         rows.append(
             [
