@@ -12,7 +12,7 @@ unexport PYTHONPATH
 
 CLI_DOCS = $(BIN)/python -m typer lossproof.cli utils docs --name lossproof --title "Command line"
 
-.PHONY: help demo test lint types unit docs generate certificates bench bench-peers bench-losses bench-stack bench-starts bench-whole bench-engines bench-advice bench-large bench-likelihoods bench-calibrate accuracy soundness soundness-nightly browser clean
+.PHONY: help demo test lint types unit docs generate certificates bench bench-peers bench-losses bench-stack bench-starts bench-scaling bench-whole bench-engines bench-advice bench-large bench-likelihoods bench-calibrate accuracy soundness soundness-nightly browser clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -81,6 +81,9 @@ bench-stack: $(VENV)/.run ## members side by side beside one member; writes docs
 
 bench-starts: $(VENV)/.run ## how long the program takes to start; writes docs/performance.md
 	$(BIN)/python benchmarks/starts.py
+
+bench-scaling: $(VENV)/.dev ## time and memory against members, pixels, images, workers; writes docs/performance.md
+	$(BIN)/python benchmarks/scaling.py
 
 bench-whole: $(VENV)/.run ## comparisons with their report, DATA=folder with MNIST; writes docs/performance.md
 	$(BIN)/python benchmarks/whole.py $(if $(DATA),--data $(DATA))

@@ -12,7 +12,7 @@ import torch
 
 FOLDER = Path(__file__).parent.parent / "benchmarks"
 #: modules that import each other by their bare names, as when one of them is run
-NAMES = ("pages", "plots", "products", "training", "peers", "stack", "large", "starts", "whole")
+NAMES = ("pages", "plots", "products", "training", "peers", "stack", "large", "starts", "whole", "scaling")
 SMALL, CONV = "64-16-4", "conv-64-3-4-2"
 MACHINE = {"cpu": "a", "cores": 2, "torch": "2", "python": "3", "load": 1.0}
 
@@ -240,3 +240,25 @@ def test_time_in_nested_calls_counts_once(bench):
     assert outer() == [0.0, 0.0], "the inner call added nothing before the outer one ended"
     assert min(clock.spent) >= 0
     assert clock.spent[0] > 0
+
+
+def test_scaling_has_a_point_of_each_kind_and_says_where_it_bends(bench, tmp_path, monkeypatch):
+    scaling = bench("scaling")
+    monkeypatch.setattr(scaling, "QUICK", {"members": (1,), "sides": (8,), "images": (3,), "workers": ()})
+    found, page = made(scaling, tmp_path, "--folder", str(tmp_path))
+    assert [len(found[kind]) for kind in scaling.KINDS] == [1, 1, 1, 1]
+    assert all(
+        row["ms"] > 0 and row["peak"] > row["before"] > 0 for kind in scaling.KINDS for row in found[kind]
+    )
+    assert (tmp_path / f"{scaling.PICTURE}.svg").stat().st_size > 1000
+    assert "| images, 1 member | 1,000 |" in page
+    two = [{"workers": n, "peak": 500.0, "cpu": 10.0 + n, "wall": 12.0 / n} for n in (1, 2)]
+    assert "two take 1.09 times the CPU time of one and 0.50 times" in scaling.section(
+        found | {"workers": two}
+    )
+
+
+def test_images_are_written_block_by_block(bench, tmp_path):
+    path = tmp_path / "images.npy"
+    bench("scaling").write_images(path, 2500)
+    assert np.load(path).shape == (2500, 28, 28)

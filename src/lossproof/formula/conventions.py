@@ -19,7 +19,8 @@ def zero_log_zero(expr: Expr) -> Expr:
     """
     if not expr.args or not expr.has(sympy.log, log1p):
         return expr
-    made = expr.func(*(zero_log_zero(a) for a in expr.args))
+    parts = tuple(zero_log_zero(a) for a in expr.args)
+    made = expr if parts == expr.args else expr.func(*parts)  # what was kept unevaluated stays so
     return _product(made) if made.is_Mul else made
 
 

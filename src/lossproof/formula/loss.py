@@ -23,7 +23,7 @@ class Param:
     title: str
 
     def __post_init__(self) -> None:
-        if not self.name.isidentifier() or keyword.iskeyword(self.name) or self.name in _taken():
+        if not self.name.isidentifier() or keyword.iskeyword(self.name) or self.name in _TAKEN | _JAVASCRIPT:
             raise LossproofError(
                 "parameter: expected a parameter name that formulas and the code made from them do not use for "
                 f"something else, got {self.name!r}. Rename it in the formula."
@@ -41,12 +41,6 @@ _JAVASCRIPT = frozenset({
     "return", "static", "super", "switch", "this", "throw", "true", "try", "typeof", "var", "void", "while",
     "with", "yield", "arguments", "eval",
 })  # fmt: skip
-
-
-def _taken() -> frozenset[str]:
-    from lossproof.formula.functions import NAMES
-
-    return _TAKEN | _JAVASCRIPT | NAMES.keys()
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +142,7 @@ class Loss:
         return None if self.minimiser is None else self._parse(self.minimiser, bound=bound)
 
     def _parse(self, text: str, *, bound: bool) -> Any:
+        from lossproof.formula.conventions import zero_log_zero
         from lossproof.formula.parse import parse
         from lossproof.formula.symbols import parameter
 
@@ -156,7 +151,7 @@ class Loss:
                               nonnegative=p.interval.low >= 0 or None)
             for p in self.params
         }  # fmt: skip
-        return parse(text, params=symbols, values=self.values if bound else None)
+        return zero_log_zero(parse(text, params=symbols, values=self.values if bound else None))
 
 
 __all__ = ["REALS", "UNIT", "Loss", "Param", "Reference"]

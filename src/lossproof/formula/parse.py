@@ -8,7 +8,6 @@ from typing import Any
 
 import sympy
 
-from lossproof.formula.conventions import zero_log_zero
 from lossproof.formula.errors import LossproofError, nearest
 from lossproof.formula.functions import NAMES, Expr
 from lossproof.formula.symbols import P, Y, Z, parameter
@@ -62,9 +61,14 @@ def parse(
         ) from None
     exact = {} if values is None else {name: number(value, decimal=decimal) for name, value in values.items()}
     names = {name: _RESERVED[name] for name in (*symbols, "pi")}
+    for name in params:
+        if name in NAMES:
+            raise LossproofError(
+                f"formula: expected a parameter name that is no function's, got {name!r}. Rename it in the formula."
+            )
     own = params if isinstance(params, Mapping) else {name: parameter(name) for name in params}
     names |= {name: exact.get(name, symbol) for name, symbol in own.items()}
-    return zero_log_zero(_Reader(text, names, decimal)(tree.body, 0))
+    return _Reader(text, names, decimal)(tree.body, 0)
 
 
 def number(value: float, *, decimal: bool = False) -> Expr:

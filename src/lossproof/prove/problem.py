@@ -58,6 +58,7 @@ class Problem:
     @cached_property
     def expr(self) -> Expr:
         """loss(y, p), exact; 0 log 0 and the like still by convention."""
+        from lossproof.formula.conventions import zero_log_zero
         from lossproof.formula.parse import parse
         from lossproof.formula.symbols import parameter
 
@@ -67,7 +68,7 @@ class Problem:
             for p in self.loss.params
         }
         values = {name: value for name, value in self.loss.values.items() if name not in free}
-        return parse(self.loss.formula, params=symbols, values=values, decimal=self.decimal)
+        return zero_log_zero(parse(self.loss.formula, params=symbols, values=values, decimal=self.decimal))
 
     @cached_property
     def parameters(self) -> tuple[Expr, ...]:

@@ -178,12 +178,14 @@ class _Loss:
     def __init__(self, certificate: Certificate, at: Mapping[str, Number]) -> None:
         import sympy
 
+        from lossproof.formula.conventions import zero_log_zero
         from lossproof.formula.parse import parse
 
         free = {name: at[name] for name in certificate.free if name in at}
         own = {name: sympy.Symbol(name) for name in {**certificate.params, **certificate.free}}
         decimals = certificate.constants == "decimal"
-        self.expr = parse(certificate.formula, params=own, values=certificate.params, decimal=decimals)
+        read = parse(certificate.formula, params=own, values=certificate.params, decimal=decimals)
+        self.expr = zero_log_zero(read)
         self.expr = self.expr.xreplace({own[name]: _rational(value) for name, value in free.items()})
         self.given = f" with {', '.join(f'{n} = {exact_text(v)}' for n, v in free.items())}" if free else ""
 
