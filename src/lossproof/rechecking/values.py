@@ -83,12 +83,10 @@ def _value(node: ast.expr, env: Mapping[str, Value], decimal: bool) -> Value:
             return _value(a, env, decimal)
         case ast.BinOp(left=a, op=op, right=b):
             sides = _value(a, env, decimal), _value(b, env, decimal)
-            if (
-                isinstance(op, ast.Mult)
-                and 0 in sides
-                and _log_of_zero(b if sides[0] == 0 else a, env, decimal)
-            ):
-                return fmpq(0)
+            if isinstance(op, ast.Mult) and 0 in sides:
+                zero, other = (a, b) if sides[0] == 0 else (b, a)
+                if names(ast.unparse(zero)) & {"y", "p"} and _log_of_zero(other, env, decimal):
+                    return fmpq(0)
             return _binary(op, *sides)
         case ast.Call(func=ast.Name(id="where"), args=[ast.Compare() as condition, a, b]):
             return _value(a if _holds(condition, env, decimal) else b, env, decimal)
