@@ -38,6 +38,7 @@ def test_a_curvature_leaves_out_the_end_at_which_the_loss_is_flat():
     verdict = certificate.lines["curvature"].verdict
     assert isinstance(verdict, Proved)
     assert verdict.domain.endswith(", y != 0")
+    assert certificate.holds("curvature") == "holds"  # no p is 0: of p = y nothing is left out
 
 
 SPOTS = ("(y - p)**2/((y - 1/2)**2 + (p - 1/2)**2)", "(y - p)**2/((y - 1/2)**2 + (y - p)**2)")

@@ -172,7 +172,8 @@ _RIGHTLY = re.compile(r"infinite|no finite value|a limit there")
 
 def _leaves_out(line: Line) -> bool:
     """Whether a verdict leaves out targets for which nothing is shown, though the loss may be finite there."""
-    bare_is_infinite = line.key in ("saturation", "borders")  # these name only targets without a finite loss
+    # these name only targets without a finite loss, or, for the curvature at p = y, without such a prediction
+    bare_is_infinite = line.key in ("saturation", "borders", "curvature")
     return any(
         not (_RIGHTLY.search(reason) if reason else bare_is_infinite)
         for reason in _LEFT_OUT.findall(getattr(line.verdict, "domain", ""))
