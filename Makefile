@@ -50,7 +50,7 @@ types: $(VENV)/.dev ## mypy, strict on formula, catalogue and lower
 	$(BIN)/mypy
 
 unit: $(VENV)/.dev browser ## pytest, doctests included, warnings as errors
-	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 2 --dist loadfile --no-loadscope-reorder
 
 docs: $(VENV)/.dev ## write docs/cli.md from the program
 	$(CLI_DOCS) > docs/cli.md

@@ -42,7 +42,7 @@ def point(told: dict[str, Any]) -> dict[str, float]:
     """What a point's process does: one number of members on one file or on images made here."""
     sizes = Sizes.parse(told["model"])
     count = told["steps"] * sizes.batch
-    images = load(told["file"], stream=True) if "file" in told else images_of(sizes, count, None)
+    images = load(told["file"], stream="on") if "file" in told else images_of(sizes, count, None)
     settings = Plan(images, sizes, 1, 1, seeds=told["members"]).settings()
     before = pages.peak()
     members = make_members(resolve_all(["bce"], images, settings), images, settings)
