@@ -141,7 +141,8 @@ def bends(found: dict[str, Any]) -> list[str]:
     drawn = rows[-1]["images"] * (4 * 20 + 8) / 2**20
     said.append(
         f"- images: a step costs {steps} ms with {counts} images on disk; memory differs by {growth} MiB. An epoch's noise "
-        f"and order, drawn at once, are {drawn:.0f} of them at the last."
+        f"and order, drawn at once, are {drawn:.0f} of them at the last; pages of the file "
+        f"({rows[-1]['images'] * 784 / 2**20:.0f} MiB) count once they are read, until memory is short."
     )
     rows = found["workers"]
     if len(rows) > 1:
