@@ -1,7 +1,7 @@
 """What a step of twelve members side by side costs, in steps of one member; writes a section of docs/performance.md.
 
     python benchmarks/stack.py                     all models, as many threads as `compare` takes
-    python benchmarks/stack.py --model 64-128-8 --threads 1 --rounds 5 --out /tmp/page.md
+    python benchmarks/stack.py --model 64-128-8 --threads 1 --rounds 5 --out page.md
 
 Twelve members are four losses times three seeds. Three things take turns in one process: an epoch of the stack, an epoch
 of one member of each loss by itself (a quarter of that is "one member"), and the matrix products of the stack's steps
