@@ -40,20 +40,19 @@ def _product(e: Expr) -> Expr:
 
 def _vanishes(term: Expr, end: Expr) -> bool:
     """Whether a term has a log, as a factor, of something that is a power of the end, times whatever."""
-    return any(_inside(f, end) is not None for f in sympy.Mul.make_args(term))
+    return any(_is_log_of(end, f) for f in sympy.Mul.make_args(term))
 
 
-def _inside(factor: Expr, end: Expr) -> Expr | None:
+def _is_log_of(end: Expr, factor: Expr) -> bool:
     if not isinstance(factor, sympy.log | log1p):
-        return None
+        return False
     inside = factor.args[0] if isinstance(factor, sympy.log) else 1 + factor.args[0]
-    bases = {f.as_base_exp()[0] for f in sympy.Mul.make_args(inside)}
-    return inside if {end, -end} & bases else None
+    return not {end, -end}.isdisjoint(f.as_base_exp()[0] for f in sympy.Mul.make_args(inside))
 
 
 def _guarded(others: Expr, end: Expr, term: Expr) -> Expr:
     for factor in sympy.Mul.make_args(term):
-        if _inside(factor, end) is not None:
+        if _is_log_of(end, factor):
             more = others * term / factor
             name = xlogy if isinstance(factor, sympy.log) else xlog1py
             return more * name(end, factor.args[0])

@@ -24,12 +24,15 @@ def has_value(problem: Problem, clock: Clock) -> bool:
     >>> [has_value(Problem(resolve(loss)), Clock.for_ever()) for loss in ("bce", spot)]
     [True, False]
     """
-    return all(
-        _defined(node, region, clock)
-        for region in regions(problem, ends=False)
-        if region.side == ">"  # y runs through the same targets on the other side
-        for node in dict.fromkeys(_taken(problem.plain))
-    )
+    if has_value not in problem.gates:  # asked for each side of p = y, and for the floor
+        problem.gates[has_value] = all(
+            _defined(node, region, clock)
+            for region in regions(problem, ends=False)
+            if region.side == ">"  # y runs through the same targets on the other side
+            for node in dict.fromkeys(_taken(problem.plain))
+        )
+    found: bool = problem.gates[has_value]
+    return found
 
 
 def _taken(expr: Expr) -> Iterator[Expr]:

@@ -8,13 +8,11 @@ import sympy
 from lossproof.formula.functions import to_elementary
 from lossproof.formula.symbols import P, Y
 from lossproof.prove.clock import Clock
-from lossproof.prove.collapse import collapse
 from lossproof.prove.excess import value_at_end
 from lossproof.prove.identity import vanishes
 from lossproof.prove.limits import written
-from lossproof.prove.minimum import nowhere_finite, pin
+from lossproof.prove.minimum import finite_ends
 from lossproof.prove.problem import Problem
-from lossproof.prove.regions import regions
 
 Expr = Any
 
@@ -32,10 +30,8 @@ def left_out(
     ', y != 0 (the least loss is 1 there)'
     """
     words: dict[str, None] = {}
-    for region in regions(problem):
-        if region.end is None or nowhere_finite(pin(problem.expr, region)):
-            continue
-        true = value_at_end(of(collapse(pin(problem.expr, region), region, clock)), region, clock)
+    for region, loss in finite_ends(problem, clock):
+        true = value_at_end(of(loss), region, clock)
         said = to_elementary(at_target.xreplace(region.fixed))
         if said.has(sympy.nan, sympy.zoo, sympy.oo):  # no value there: what it tends to
             said = value_at_end(region.fix(stated.xreplace({Y: P})), region, clock)

@@ -164,13 +164,19 @@ def nowhere_finite(pinned: Expr) -> bool:
 
 def ends_follow(problem: Problem, above: Expr, below: Expr, clock: Clock) -> bool:
     """Whether the formula at the ends of the targets is that inside, above and below y: a closed box may be used."""
-    for region in regions(problem):
-        if region.end is not None and not nowhere_finite(pin(problem.expr, region)):
-            at_end = collapse(pin(problem.expr, region), region, clock)
-            inside = (above if region.side == ">" else below).xreplace(region.fixed)
-            if not vanishes(to_elementary(at_end) - to_elementary(inside), clock):
-                return False
+    for region, at_end in finite_ends(problem, clock):
+        inside = (above if region.side == ">" else below).xreplace(region.fixed)
+        if not vanishes(to_elementary(at_end) - to_elementary(inside), clock):
+            return False
     return True
+
+
+def finite_ends(problem: Problem, clock: Clock) -> Iterator[tuple[Region, Expr]]:
+    """The closed ends of the targets at which the loss has finite values, with the formula there."""
+    for region in regions(problem):
+        base = pin(problem.expr, region)
+        if region.end is not None and not nowhere_finite(base):
+            yield region, collapse(base, region, clock)
 
 
 def pin(expr: Expr, region: Region) -> Expr:

@@ -38,7 +38,7 @@ def lines(problem: Problem, known: Mapping[str, Line], clock: Clock) -> Iterator
     verdict = _twice(problem, sides, clock)
     yield Line("twice_differentiable", TWICE, verdict, {}, time.monotonic() - start)
     start = time.monotonic()
-    bend = to_elementary(derivative(derivative(sides[0][1], P), P))
+    bend = _twice_derived(sides[0][1])
     yield _curvature(problem, bend, verdict, above, clock, start)
     start = time.monotonic()
     strong, details = _strongly(problem, bend, verdict, known, clock)
@@ -64,7 +64,7 @@ def _twice(problem: Problem, sides: list[tuple[Region, Expr]], clock: Clock) -> 
         except Stuck as stuck:
             return Unknown(f"{stuck}")
         slope = to_elementary(derivative(loss, P))
-        bend = to_elementary(derivative(derivative(loss, P), P))
+        bend = _twice_derived(loss)
         shown = defined(region.put(bend), clock=clock)
         if shown is None:
             return Unknown(f"the second derivative is not shown to be finite for {region}")
@@ -94,7 +94,7 @@ def _twice(problem: Problem, sides: list[tuple[Region, Expr]], clock: Clock) -> 
 
 def _endless(loss: Expr, clock: Clock) -> Refuted | None:
     """The second derivative grows past every bound as p -> y: shown at p = y + 2**-k."""
-    bend = to_elementary(derivative(derivative(loss, P), P))
+    bend = _twice_derived(loss)
     half = sympy.Rational(1, 2)
     along = [bend.xreplace({Y: half, P: half + sympy.Rational(1, 2**k)}) for k in (40, 80, 160, 320)]
     clock.check()

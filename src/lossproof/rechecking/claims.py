@@ -92,9 +92,8 @@ def _check_at(said: Said, at: Point, ranges: Mapping[str, Range]) -> int:
         raise Broken(f"no value at {show(at)}: {said}")
     if found == "false":
         raise Broken(f"contradicted at {show(at)}: {said}")
-    return int(
-        found == "true"
-    )  # too close to call is no contradiction; a third of the points must be decided
+    # too close to call is no contradiction; a third of the points must be decided
+    return int(found == "true")
 
 
 def relation_at(relation: str, sides: Callable[[], tuple[Value, Value]], bits: Sequence[int] = _BITS) -> str:

@@ -36,11 +36,6 @@ class Range:
         pairs = ((self.low, self.low_open), (self.high, self.high_open))
         return [e for e, is_open in pairs if e is not None and not is_open]
 
-    @property
-    def closure(self) -> list[Fraction]:
-        """The finite ends, whether they belong to it or not."""
-        return [e for e in (self.low, self.high) if e is not None]
-
     def draw(self, rng: random.Random, *, far: bool = True) -> Fraction:
         """A rational inside: anywhere, or (``far``) close to an end or far out."""
         u = Fraction(rng.randrange(1, 99991), 99991)

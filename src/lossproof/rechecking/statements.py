@@ -234,7 +234,7 @@ def floor(s: Stated) -> None:
 def _floor_at_ends(s: Stated, text: str) -> None:
     """At an end of the targets p = y may be a limit: along it the loss comes to what the formula comes to."""
     for at in s.points(1, far=False):
-        for end in (e for e in s.y.ends if e not in s.p and e in s.p.closure):
+        for end in (e for e in s.y.ends if e not in s.p and e in (s.p.low, s.p.high)):
             side = 1 if end == s.p.low else -1
             gaps = [_gap(s, text, end, end + side * Fraction(1, 2**k), at) for k in (16, 256, 4096)]
             known = [g for g in gaps if g is not None]

@@ -177,9 +177,8 @@ class ReconstructionLoss(nn.Module):
             )
 
     def _check_range(self, input: Tensor, target: Tensor) -> None:
-        if (
-            torch.compiler.is_compiling() or _vmapped()
-        ):  # a look at values would break the graph, or cannot be had
+        # a look at values would break the graph, or cannot be had
+        if torch.compiler.is_compiling() or _vmapped():
             return
         self._inside(target, self.kernel.loss.target, "target")
         if not self.from_logits:

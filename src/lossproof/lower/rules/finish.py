@@ -94,11 +94,13 @@ def guard_zero_times_log(e: Expr) -> Expr | None:
         if rest.is_number or not rest.free_symbols:
             continue
         if isinstance(factor, sympy.log) and not factor.is_number and not factor.args[0].is_number:
-            sign, rest = rest.as_coeff_Mul()
-            return sign * xlogy(rest, factor.args[0])
-        if isinstance(factor, log1p) and rest.has(Y) and factor.args[0].could_extract_minus_sign():
-            sign, rest = rest.as_coeff_Mul()
-            return sign * xlog1py(rest, factor.args[0])
+            guarded = xlogy
+        elif isinstance(factor, log1p) and rest.has(Y) and factor.args[0].could_extract_minus_sign():
+            guarded = xlog1py
+        else:
+            continue
+        sign, rest = rest.as_coeff_Mul()
+        return sign * guarded(rest, factor.args[0])
     return None
 
 
