@@ -12,7 +12,6 @@ both. Above 1 the contender is faster than torch's eager functional.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import importlib.util
 import os
 import platform
@@ -33,6 +32,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+import pages
 from lossproof.torch import ReconstructionLoss
 
 PAGE = Path(__file__).parent.parent / "docs" / "performance.md"
@@ -327,10 +327,7 @@ def goals(rows: Sequence[Row]) -> list[str]:
 
 def machine() -> str:
     """The processor and the versions, in words."""
-    name = platform.processor() or platform.machine()
-    with contextlib.suppress(OSError):
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        name = next((x.split(":", 1)[1].strip() for x in lines if x.startswith("model name")), name)
+    name = pages.machine()["cpu"]
     load = f", load {os.getloadavg()[0]:.1f} at the end" if hasattr(os, "getloadavg") else ""
     return (
         f"{name}, {os.cpu_count()} cores{load}, torch {torch.__version__}, Python {platform.python_version()}"
@@ -339,17 +336,8 @@ def machine() -> str:
 
 def write_section(text: str, path: Path) -> None:
     """Put the section between its markers, whatever else is in the file; make the file if there is none."""
-    old = path.read_text(encoding="utf-8") if path.exists() else "# Performance\n\n"
-    if START in old and END in old:
-        before, rest = old.split(START, 1)
-        after = rest.split(END, 1)[1].lstrip("\n")
-        new = before + text + ("\n" + after if after else "")
-    else:
-        new = old.rstrip("\n") + "\n\n" + text
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(new, encoding="utf-8")
-    os.replace(temporary, path)
+    pages.replace_section(START, END, text, path)
 
 
 def rounds_for(size: str, rounds: int | None) -> int:

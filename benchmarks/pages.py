@@ -139,7 +139,11 @@ def met(value: float, goal: float, *, least: bool = False) -> str:
 def write_section(name: str, text: str, path: Path) -> None:
     """Put a section between its markers, whatever else is in the file; at its end where it has none yet."""
     start, end = f"<!-- {name} -->", f"<!-- /{name} -->"
-    made = f"{start}\n{text.rstrip()}\n{end}\n"
+    replace_section(start, end, f"{start}\n{text.rstrip()}\n{end}\n", path)
+
+
+def replace_section(start: str, end: str, made: str, path: Path) -> None:
+    """The same of a section that holds its markers already."""
     old = path.read_text(encoding="utf-8") if path.exists() else "# Performance\n"
     if start in old and end in old:
         before, rest = old.split(start, 1)
