@@ -13,6 +13,7 @@ from lossproof.cli import app, main
 from lossproof.cli.certify import judge
 from lossproof.formula import LossproofError
 from lossproof.prove import Certificate
+from lossproof.prove.committed import certificate_of
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -141,6 +142,28 @@ def test_unknown_is_status_2_and_refuted_outweighs_it(capsys: pytest.CaptureFixt
     assert "require convex: unknown - convex: not in this certificate" in capsys.readouterr().out
 
 
+def test_a_catalogue_loss_has_a_stored_certificate(monkeypatch: pytest.MonkeyPatch):
+    import lossproof.prove
+
+    asked = []
+    stored = certificate_of(CATALOGUE["mse"], ("minimum",))
+
+    def seen(loss, **options):
+        asked.append(loss)
+        return stored
+
+    monkeypatch.setattr(lossproof.prove, "certify", seen, raising=False)
+    text = run("mse", "--only", "unique")
+    assert not asked
+    assert "stored: proved when this version was made; --fresh proves it anew" in text
+    assert text.count("| Proved") == 2
+    assert [*json.loads(run("mse", "--only", "unique", "--json", "-"))["lines"]] == ["minimum", "unique"]
+    for arguments in (("mse", "--fresh"), ("charbonnier", "--param", "delta=0.5"), ("mse", "--target", "[0, 1]"),
+                      ("(y - p)**2",), ("mse", "--budget", "30"), ("charbonnier(delta=0.5)",), ("0.5*(y - p)**2", "--decimal")):  # fmt: skip
+        assert "stored:" not in run(*arguments, "--only", "minimum")
+        assert asked.pop() == arguments[0]
+
+
 def test_what_was_not_reached_is_unknown_with_its_reason(monkeypatch: pytest.MonkeyPatch):
     import lossproof.prove
 
@@ -152,7 +175,7 @@ def test_what_was_not_reached_is_unknown_with_its_reason(monkeypatch: pytest.Mon
     }
     late = Certificate.from_json(json.dumps(record))
     monkeypatch.setattr(lossproof.prove, "certify", lambda *_, **__: late, raising=False)
-    text = run("mse", "--require", "minimum,convex-logits", status=2)
+    text = run("mse", "--fresh", "--require", "minimum,convex-logits", status=2)
     assert row(text, "convex in z?") == "Unknown"
     assert "not settled: time limit of 10 s" in text
     assert "require minimum: holds" in text

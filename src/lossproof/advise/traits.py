@@ -10,7 +10,7 @@ from typing import Any
 from lossproof.catalogue.decoder import Decoder
 from lossproof.formula import Loss
 from lossproof.prove import Certificate, certify
-from lossproof.prove.committed import committed as committed_text
+from lossproof.prove.committed import certificate_of
 
 LINES = ("minimum", "mean", "proper", "convex_logits", "lipschitz", "saturation")
 SECONDS = 30.0  # for a certificate made on the spot; it takes three or so
@@ -27,20 +27,6 @@ class Trait:
     source: str
 
 
-def committed(loss: Loss) -> Certificate | None:
-    """The committed certificate of exactly this formula at these parameter values; None where there is none."""
-    found = _stored(loss.id)
-    if found is None or found.formula != loss.formula or dict(found.params) != dict(loss.values):
-        return None
-    return found
-
-
-@cache
-def _stored(name: str) -> Certificate | None:
-    text = committed_text(name)
-    return None if text is None else Certificate.from_json(text)
-
-
 @cache
 def _proved(loss: Loss) -> Certificate:
     return certify(loss, only=LINES, budget=SECONDS)
@@ -48,7 +34,7 @@ def _proved(loss: Loss) -> Certificate:
 
 def prove(losses: Sequence[Loss | Decoder], progress: Callable[[float], None] | None = None) -> None:
     """Make the certificates that are not committed, some at a time; ``Traits(..., prove=True)`` then has them at once."""
-    missing = [loss for loss in losses if isinstance(loss, Loss) and committed(loss) is None]
+    missing = [loss for loss in losses if isinstance(loss, Loss) and certificate_of(loss) is None]
     with ThreadPoolExecutor(PROVERS) as pool:
         for done, _ in enumerate(pool.map(_proved, missing), 1):
             if progress is not None:
@@ -60,7 +46,7 @@ class Traits:
 
     def __init__(self, loss: Loss | Decoder, *, prove: bool = False) -> None:
         self.loss = loss
-        self.certificate = committed(loss) if isinstance(loss, Loss) else None
+        self.certificate = certificate_of(loss) if isinstance(loss, Loss) else None
         self.source = f"certificates/{loss.id}.json"
         if self.certificate is None and prove and isinstance(loss, Loss):
             self.certificate = _proved(loss)

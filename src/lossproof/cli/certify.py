@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from lossproof.report.certificate import Witness
 
 STYLES = {"Proved": "green", "Certified": "cyan", "Refuted": "red", "Unknown": "yellow"}
+BUDGET = 10.0  # seconds
 STATUS = {"holds": 0, "refuted": 1, "unknown": 2}
 
 
@@ -36,7 +37,7 @@ def command(
     ] = False,
     target: Annotated[str | None, typer.Option(help='Range of y, as in "[0, 1]", the default.')] = None,
     prediction: Annotated[str | None, typer.Option(help='Range of p, as in "[0, 1]", the default.')] = None,
-    budget: Annotated[float, typer.Option(help="Seconds after which what is left is unknown.")] = 10.0,
+    budget: Annotated[float, typer.Option(help="Seconds after which what is left is unknown.")] = BUDGET,
     only: Annotated[
         list[str] | None, typer.Option(help="Lines to make, separated by commas, as in minimum,convex.")
     ] = None,
@@ -60,11 +61,16 @@ def command(
         bool, typer.Option("--snippet", help="--latex without preamble, to be included.")
     ] = False,
     json: Annotated[str | None, typer.Option(help="Write the certificate, for recheck; - prints it.")] = None,
+    fresh: Annotated[
+        bool,
+        typer.Option("--fresh", help="Prove a catalogue loss anew; else its stored certificate is shown."),
+    ] = False,
 ) -> None:
     """Certify LOSS: where its minimum is, its floor, what it estimates, its shape, its gradient when it is wrong.
 
     Each line is Proved (symbolic steps), Certified (rigorous enclosures), Refuted (a counterexample that a
-    calculator confirms) or Unknown (with the reason), for the formula in real numbers.
+    calculator confirms) or Unknown (with the reason), for the formula in real numbers. A loss of the catalogue, as it
+    is, has a stored certificate, which is shown.
 
     Exit status with --require: 0 if all of it holds, 1 if any of it is refuted, 2 if any of it is unknown (and
     none refuted). 2 as well if LOSS cannot be read, with a message that starts with Error. Without --require: 0.
@@ -78,22 +84,27 @@ def command(
     _check_options(latex, json, snippet=snippet, html=html, beside=beside)
     second = None if beside is None else resolve(beside)
     keys = _lines_of(_names(only), asked)
-    # the table needs it, and it takes half a second to import: meanwhile the prover works in its own process
-    Thread(target=import_module, args=("sympy",), daemon=True).start()
-    certificate = certify(
-        loss,
-        symbolic=_open(symbolic),
-        decimal=decimal,
-        target=target,
-        prediction=prediction,
-        budget=budget,
-        only=keys,
-        **_parameters(param),
-    )
+    asked_anew = fresh or param or symbolic or decimal or target or prediction or budget != BUDGET
+    stored = None if asked_anew else _stored(loss, keys)
+    if stored is not None:
+        certificate = stored
+    else:
+        # the table needs it, and it takes half a second to import: meanwhile the prover works in its own process
+        Thread(target=import_module, args=("sympy",), daemon=True).start()
+        certificate = certify(
+            loss,
+            symbolic=_open(symbolic),
+            decimal=decimal,
+            target=target,
+            prediction=prediction,
+            budget=budget,
+            only=keys,
+            **_parameters(param),
+        )
     if "-" in (latex, json):
         typer.echo(_latex(certificate, snippet).rstrip() if latex == "-" else certificate.to_json().rstrip())
     else:
-        show(certificate, proof=proof)
+        show(certificate, proof=proof, stored=stored is not None)
     for path, text in ((latex, lambda: _latex(certificate, snippet)), (json, certificate.to_json)):
         if path not in (None, "-"):
             _write(Path(str(path)), text())
@@ -115,7 +126,16 @@ def judge(certificate: Certificate, asked: list[str], *, quiet: bool = False) ->
     return 1 if 1 in statuses else max(statuses)
 
 
-def show(certificate: Certificate, *, proof: bool) -> None:
+def _stored(name: str, keys: list[str] | None) -> Certificate | None:
+    """The certificate that comes with the package, if the loss is one of the catalogue and ``keys`` are lines of it."""
+    from lossproof.catalogue import CATALOGUE
+    from lossproof.prove.committed import certificate_of
+
+    loss = CATALOGUE.get(name.strip())
+    return None if loss is None else certificate_of(loss, keys)
+
+
+def show(certificate: Certificate, *, proof: bool, stored: bool = False) -> None:
     """The certificate on the terminal: head, table, counterexamples, and the derivation if asked for."""
     from rich.console import Console
     from rich.padding import Padding
@@ -127,6 +147,8 @@ def show(certificate: Certificate, *, proof: bool) -> None:
     console.print(Text(certificate.loss, style="bold"))
     for name, text in facts(certificate):
         console.print(Text(f"{name}: {text}"))
+    if stored:
+        console.print(Text("stored: proved when this version was made; --fresh proves it anew", style="dim"))
     _table(console, certificate)
     found = witnesses(certificate)
     if found:

@@ -13,7 +13,7 @@ from lossproof.formula.symbols import P, Y
 from lossproof.lower import LossFunction, function
 from lossproof.prove import Certificate, certify
 from lossproof.prove.certificate import requirement_line
-from lossproof.prove.committed import committed
+from lossproof.prove.committed import certificate_of
 
 Expr = Any  # sympy is untyped
 WORDS = {
@@ -32,12 +32,8 @@ GRID = np.linspace(0.0005, 0.9995, 1999)
 def certificate(loss: str) -> Certificate:
     """The committed certificate of a catalogue loss; proved anew where there is none or it is of another formula."""
     known = function(loss).definition
-    text = committed(loss)
-    if text is not None:
-        found = Certificate.from_json(text)
-        if found.formula == known.formula and dict(found.params) == dict(known.values):
-            return found
-    return certify(loss)
+    stored = certificate_of(known)
+    return certify(loss) if stored is None else stored
 
 
 def holds(loss: str, requirement: str) -> bool:
