@@ -4,8 +4,9 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from scipy import integrate, stats
+from scipy import integrate, optimize, stats
 
+from lossproof.formula import LossproofError
 from lossproof.likelihood import Levels, likelihood
 
 Y, P = np.linspace(-3, 3, 25), np.full(25, 0.4)
@@ -178,6 +179,19 @@ def test_normalising_moves_the_minimum_as_published():
     assert likelihood("mse", 0.02, "line").most_likely_p([-2.0, 0.3]).tolist() == pytest.approx([-2.0, 0.3])
     # T = 1: on levels and the interval the Gaussian's tails are cut, and the best p overshoots
     assert likelihood("mse", 0.2, "interval").most_likely_p(0.8) > 0.85
+
+
+def test_the_most_likely_prediction_of_a_law_that_narrows_at_black_and_white():
+    """A Gaussian of variance p(1 - p)/2: scipy minimises its density over p."""
+    law = likelihood("(y - p)**2/(p*(1 - p))", 1.0, "line")
+    for y in (0.1, 0.6):
+        best = optimize.minimize_scalar(
+            lambda p, y=y: -stats.norm.logpdf(y, p, np.sqrt(p * (1 - p) / 2)), bounds=(1e-6, 1 - 1e-6), method="bounded",
+            options={"xatol": 1e-10},
+        ).x  # fmt: skip
+        assert law.most_likely_p(y) == pytest.approx(best, abs=1e-6)
+    with pytest.raises(LossproofError, match="whose law has a width, got p = 1: there the law is narrower"):
+        law.log_prob(1.0, 1.0)
 
 
 def test_bits_per_pixel_of_a_flat_law_and_of_a_sure_one():

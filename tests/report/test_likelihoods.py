@@ -41,6 +41,8 @@ def measured(
         if not other:
             found |= {"zeros_expected": (0.48, ""), "zeros_observed": (0.5, ""), "pit_deviation": (0.02, "")}
         found |= {f"transform:{k}/10": (share, "") for k, share in enumerate(SHARES[int(seed) % 2])}
+        if not other:
+            found |= {"law:likely/0.102": (0.05, ""), "law:median/0.102": (np.nan, "no median")}
         rows += [(member, label, seed, last, "test", name, *pair) for name, pair in found.items()]
     more = pd.DataFrame(rows, columns=table.columns)
     pd.concat([table, more], ignore_index=True).to_parquet(run / "results.parquet")
@@ -88,6 +90,9 @@ def test_only_separated_losses_are_left_out_of_the_ties(make_run: MakeRun) -> No
     columns, rows = found.groups[0].calibration
     assert [m.name for m in columns] == ["pit_deviation", "zeros_expected", "zeros_observed"]
     assert [c.text for c in rows[0].cells] == ["0.02000", "0.4800", "0.5000"]
+    columns, rows = found.groups[0].moved
+    assert [m.title for m in columns] == ["most likely prediction for y = 0.102"]
+    assert [[c.text for c in row.cells] for row in rows] == [["0.05000"]] * 3
 
 
 def test_a_density_is_never_beside_a_mass(make_run: MakeRun) -> None:
@@ -100,6 +105,8 @@ def test_a_density_is_never_beside_a_mass(make_run: MakeRun) -> None:
     column = [m.name for m in found.groups[1].columns].index("bits_per_pixel")
     assert found.groups[1].rows[0].cells[column].reason == "no bits: a density"
     assert found.groups[1].yardsticks == []
+    assert [row.head for row in found.groups[0].moved[1]] == ["bce", "mse"]
+    assert found.groups[1].moved == ([], [])
     assert any(
         line.startswith("mae: no bits: a density. Nats of density on the real line can be")
         for line in found.words

@@ -121,6 +121,17 @@ def test_calibration_against_the_whole_mass_at_once(run):
     assert found["nll_observed"] == pytest.approx(-np.log((mass * at).sum(-1)).sum() / 18, rel=1e-3)
 
 
+def test_where_a_target_is_most_likely_is_stated_with_the_law(run):
+    found, _ = finals(run, "bce")
+    level = 2 / 16  # the one of 17 that is nearest to 0.1
+    law = likelihood("bce", found["temperature"], Levels(17))
+    assert found[f"law:likely/{level}"] == pytest.approx(law.most_likely_p(level), rel=1e-3)
+    for name in ("mean", "mode", "median"):
+        assert found[f"law:{name}/{level}"] == pytest.approx(getattr(law, name)(level), rel=1e-3)
+    assert found["law:likely/0.5"] == pytest.approx(0.5, abs=1e-3)
+    assert not any(str(name).startswith("law:") for name in finals(run, "discretised_logistic")[0].index)
+
+
 def test_a_decoder_on_levels_stands_beside_losses(run):
     found, _ = finals(run, "discretised_logistic")
     assert set(found.index) >= {*BOUNDS, *CALIBRATED, "temperature"}

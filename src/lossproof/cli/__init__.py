@@ -11,6 +11,7 @@ from lossproof.cli import (
     claims,
     compare,
     explain,
+    law,
     losses,
     recheck,
     reproduce,
@@ -33,6 +34,7 @@ app.command("claims", short_help="Common claims about losses: true, false or whe
 app.command("compare", short_help="Train one model under several losses, one report.")(compare.command)
 app.command("check", short_help="What a data set is to a loss: range, levels, floor.")(check.command)
 app.command("explain", short_help="Name the likely causes of a logged loss.")(explain.command)
+app.command("law", short_help="A loss as a likelihood, and where its minimum moves.")(law.command)
 app.command("losses", short_help="List the catalogue of losses.")(losses.command)
 app.command("recheck", short_help="Check stored certificates without the prover.")(recheck.command)
 app.command("reproduce", short_help="Measure a published number again.")(reproduce.command)

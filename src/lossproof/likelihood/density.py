@@ -98,7 +98,13 @@ class Density:
                     f"{self.label}: expected a density at {name} = {value:g}, there is none: the loss is infinite for "
                     f"almost every target, and all mass sits at one point. Keep p inside (0, 1), give logits, or use levels."
                 )
-            self._refuse_tail(0.0 if self.form == "affine" else self._tail(at.take(slice(row, row + 1)))[0])
+            power = 0.0 if self.form == "affine" else self._tail(at.take(slice(row, row + 1)))[0]
+            if power >= 1 + _NEAR:
+                raise LossproofError(
+                    f"{self.label}: expected a prediction whose law has a width, got {name} = {value:g}: there the law is "
+                    "narrower than float64 can tell. Keep p inside (0, 1)."
+                )
+            self._refuse_tail(power)
         return total
 
     def slope(self, at: Point) -> Array:

@@ -17,7 +17,7 @@ from lossproof.report.readable import fixed, listing, number, span
 from lossproof.report.run import Run
 from lossproof.report.tables import BEST, NEAR, Cell, Row, cells
 from lossproof.report.words import rivals
-from lossproof.train.table import TRANSFORM
+from lossproof.train.table import OF_LAW, TRANSFORM
 
 BITS = "bits_per_pixel"
 COLUMNS = (BITS, "nll", "likelihood_rate", "elbo", "iw_bound", "temperature")
@@ -46,6 +46,7 @@ class Group:
     rows: list[Row]
     yardsticks: list[tuple[str, str]]
     calibration: tuple[list[Measure], list[Row]]
+    moved: tuple[list[Measure], list[Row]]
     transform: Figure | None
 
 
@@ -100,8 +101,17 @@ def group(run: Run, unit: str, labels: list[str], epoch: int) -> Group:
         rows,
         [(title, fixed(known[n], 3)) for n, title in YARDSTICKS if n in known],
         filled(run, [before + n if n in NATS else n for n in CALIBRATION], labels, epoch, mass=True),
+        moved(run, labels, epoch),
         transform(run, labels, epoch, unit),
     )
+
+
+def moved(run: Run, labels: list[str], epoch: int) -> tuple[list[Measure], list[Row]]:
+    """Where each law's best predictions lie, and its mean, mode and median; of losses only, decoders have no p."""
+    mine = run.table[run.table["loss"].isin(labels) & (run.table["epoch"] == epoch)]
+    names = dict.fromkeys(m for m in mine["measure"] if m.startswith(OF_LAW))
+    columns, rows = filled(run, list(names), labels, epoch, mass=True)
+    return columns, [row for row in rows if any(cell.text for cell in row.cells)]
 
 
 def transform(run: Run, labels: list[str], epoch: int, unit: str) -> Figure | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from lossproof.train.table import EXCESS_UNDER, MEASURES
+from lossproof.train.table import EXCESS_UNDER, MEASURES, OF_LAW
 from lossproof.train.table import describe as describe_measure
 
 ORDER = (
@@ -45,7 +45,7 @@ def describe(name: str) -> Measure:
     >>> describe("psnr").suffix, describe("excess:bce").head, describe("new thing").head
     (' dB', 'excess under bce (nats per image)', 'new thing')
     """
-    if name not in MEASURES and not name.startswith(EXCESS_UNDER):
+    if name not in MEASURES and not name.startswith((EXCESS_UNDER, OF_LAW)):
         return Measure(name, name, "")
     known = describe_measure(name)
     common = bool(known.better) and (

@@ -12,7 +12,7 @@ from lossproof.report.measures import Measure, ordered, split_of
 from lossproof.report.readable import MINUS, number, span, with_margin
 from lossproof.report.run import Run, brief
 from lossproof.report.words import rivals
-from lossproof.train.table import EXCESS_UNDER, MEASURES, TRANSFORM
+from lossproof.train.table import EXCESS_UNDER, MEASURES, OF_LAW, TRANSFORM
 
 BEST = "best"
 NEAR = "near"
@@ -54,7 +54,7 @@ def measured(run: Run) -> list[Measure]:
 
 def kind_of(name: str) -> str:
     """The kind of a measure; "" of one that is not known."""
-    if name.startswith(TRANSFORM):
+    if name.startswith((TRANSFORM, OF_LAW)):
         return "calibration"
     return MEASURES[name].kind if name in MEASURES else ""
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from lossproof.formula.errors import LossproofError
-from lossproof.likelihood import Levels, histogram_bits
+from lossproof.likelihood import Levels, Likelihood, Normaliser, histogram_bits
 from lossproof.likelihood.surface import ladder
 from lossproof.torch.calibrated import HIGH, LOW, CalibratedCriterion
 from lossproof.torch.decoders import Law
@@ -23,7 +23,7 @@ from lossproof.train.loop import SAMPLE, rate_per_image
 from lossproof.train.measure import log_temperature
 from lossproof.train.member import Row
 from lossproof.train.randomness import generator
-from lossproof.train.table import TRANSFORM
+from lossproof.train.table import OF_LAW, TRANSFORM
 
 if TYPE_CHECKING:
     from lossproof.data import Images
@@ -43,6 +43,11 @@ CALIBRATED = (
     *HISTOGRAM, "pit_deviation", "zeros_expected", "zeros_observed", "ones_expected", "ones_observed",
     *(NATS := ("nll_expected", "nll_observed")),
 )  # fmt: skip
+PLACES = (
+    0.1,
+    0.5,
+    0.9,
+)  # targets whose most likely prediction is stated; at the first, what its law holds too
 NO_RATE = "an autoencoder has no rate: its nats and bits are those given the code"
 
 
@@ -104,6 +109,9 @@ def likelihood_rows(
             else:
                 rows.append(_row(epoch, name, value))
         rows.append(_row(epoch, "bits_per_pixel", bits(law, bounds, images) if comparable else _no_bits(law)))
+        if calibrated and isinstance(law, CalibratedCriterion):
+            found = places(law, float(np.exp(law.log_temperature.double().mean().item())))
+            rows += [_row(epoch, name, value) for name, value in found.items()]
         for name, value in calibration(member, law, measurer).items() if calibrated else ():
             own = name not in NATS or comparable
             rows.append(_row(epoch, name if own else f"density_{name}", value))
@@ -221,6 +229,28 @@ def calibration(member: Member, law: Criterion, measurer: Measurer) -> dict[str,
         "nll_expected": float(expected.sum()) / count,
         "nll_observed": float(nats.sum()) / count,
     }
+
+
+def places(law: CalibratedCriterion, temperature: float) -> dict[str, float | str]:
+    """Where normalising moves the minimum: the predictions under which some targets are most likely, at one temperature.
+
+    And, for a prediction that is the first of these targets, the law's mean, mode and median. On levels each is the
+    nearest level.
+    """
+    exact = Likelihood(Normaliser(law.loss, temperature, law.measure, law.of))
+    at = np.array(PLACES)
+    if isinstance(law.measure, Levels):
+        known = law.measure.values
+        at = known[np.unique(np.abs(known[None, :] - at[:, None]).argmin(axis=1))]
+    found: dict[str, float | str] = {}
+    for y, p in zip(at, exact.most_likely_p(at), strict=True):
+        found[f"{OF_LAW}likely/{y:.3g}"] = float(p)
+    for name in ("mean", "mode", "median"):
+        try:
+            found[f"{OF_LAW}{name}/{at[0]:.3g}"] = float(getattr(exact, name)(at[:1])[0])
+        except LossproofError as error:
+            found[f"{OF_LAW}{name}/{at[0]:.3g}"] = str(error)
+    return found
 
 
 def _of_mass(

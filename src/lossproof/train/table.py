@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 RESULTS = "results.parquet"
 COLUMNS = ("member", "loss", "beta", "seed", "epoch", "split", "measure", "value", "reason")
 SPLITS = ("train", "test")
-EXCESS_UNDER, TRANSFORM = "excess:", "transform:"
+EXCESS_UNDER, TRANSFORM, OF_LAW = "excess:", "transform:", "law:"
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,9 @@ MEASURES: dict[str, Measure] = {
 
 def describe(measure: str) -> Measure:
     """The description of a measure, also of "excess:<loss>", a member's excess under any compared loss, and of
-    "transform:<k>/<n>", the share of values whose probability integral transform lies in the k-th of n equal parts.
+    "transform:<k>/<n>", the share of values whose probability integral transform lies in the k-th of n equal parts, and of
+    "law:<likely, mean, mode or median>/<x>", the prediction under which a target x is most likely, or what the law holds
+    for a prediction x.
 
     >>> describe("excess:bce").title, describe("transform:3/10").title
     ('excess under bce', 'probability integral transform from 0.3 to 0.4')
@@ -111,6 +113,12 @@ def describe(measure: str) -> Measure:
         part, _, parts = measure.removeprefix(TRANSFORM).partition("/")
         ends = f"{int(part) / int(parts):g} to {(int(part) + 1) / int(parts):g}"
         return Measure(f"probability integral transform from {ends}", "share of values", "", "transform")
+    if measure.startswith(OF_LAW):
+        name, _, at = measure.removeprefix(OF_LAW).partition("/")
+        title = (
+            f"most likely prediction for y = {at}" if name == "likely" else f"{name} of the law at p = {at}"
+        )
+        return Measure(title, "", "", "of the law")
     if measure not in MEASURES:
         raise LossproofError(
             f"measure: expected one of {', '.join(MEASURES)} or {EXCESS_UNDER}<loss>, got {measure!r}."
