@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from lossproof.report import (
     codes,
@@ -44,6 +44,15 @@ def write(directory: str | Path) -> Path:
     return target
 
 
+def _breakable(name: str) -> Markup:
+    """A name that a narrow column may break after its underscores.
+
+    >>> _breakable("beta_binomial")
+    Markup('beta_<wbr>binomial')
+    """
+    return Markup("_<wbr>").join(escape(part) for part in name.split("_"))
+
+
 def render(run: Run) -> str:
     """The page as one string."""
     environment = Environment(
@@ -53,6 +62,7 @@ def render(run: Run) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["breakable"] = _breakable
     scripts = [_script(_plotly()), _script(_text("report.js"))]
     epoch = paired.last_epoch(run.table)
     columns, rows = tables.by_member(run, epoch)

@@ -244,7 +244,7 @@ def places(law: CalibratedCriterion, temperature: float) -> dict[str, float | st
         at = known[np.unique(np.abs(known[None, :] - at[:, None]).argmin(axis=1))]
     found: dict[str, float | str] = {}
     for y, p in zip(at, exact.most_likely_p(at), strict=True):
-        found[f"{OF_LAW}likely/{y:.3g}"] = float(p)
+        found[f"{OF_LAW}likely/{y:.3g}"] = float(y if abs(p - y) < 1e-6 else p)  # the search's own error
     for name in ("mean", "mode", "median"):
         try:
             found[f"{OF_LAW}{name}/{at[0]:.3g}"] = float(getattr(exact, name)(at[:1])[0])

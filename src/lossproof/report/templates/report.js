@@ -43,6 +43,8 @@
     box.dataset.chooser ? stored.chooser[document.getElementById(box.dataset.chooser).value] : stored.figures[box.dataset.figure];
   const draw = (box) => {
     const { data, layout } = themed(figureOf(box), box.clientWidth);
+    const rows = layout.showlegend && box.clientWidth < 520 ? new Set(data.filter((t) => t.showlegend !== false).map((t) => t.legendgroup || t.name)).size : 0;
+    box.style.height = rows > 2 ? `calc(260px + ${rows * 1.25}em)` : ""; // a name a row, above the plot
     return Plotly.react(box, data, layout, config);
   };
   const boxes = [...document.querySelectorAll(".plot")];
