@@ -14,7 +14,7 @@ from typing import Literal
 import mpmath
 import numpy as np
 
-from soundness_bases import D, base, bernoulli, bregman, inside, signed, some, tiny
+from soundness_bases import Base, D, base, bernoulli, bregman, inside, signed, some, tiny
 from soundness_tree import Node, P, Y, call, floats, node, where
 
 Kind = Literal["true", "far", "near"]
@@ -378,6 +378,33 @@ def moving_jumps(rng: random.Random, kind: Kind) -> Made:
     return tree, truth, at, (*at, *(1 - (1 - x) * 2 for x in at), *(1 - (1 - x) / 3 for x in at))
 
 
+def quotients(rng: random.Random, kind: Kind) -> Made:
+    """An excess over a denominator that vanishes at p = y: there 0/0, at single targets or at the ends."""
+    c = inside(rng)
+    e = rng.choice(
+        (base(rng, excess=True), base(rng, excess=True), Base(D**2), Base(call("abs", D), slope=Fraction(1)))
+    )
+    at_a_target = ((Y - c) ** 2 + (P - c) ** 2, (Y - c) ** 2 + D**2, call("abs", 1 - Y - P) + call("abs", D))
+    at_an_end = (Y + P, 2 - Y - P, Y**2 + P**2, call("sqrt", Y + P), call("maximum", Y, P), 1 - Y * P, Y + P - Y * P,
+                 call("log1p", Y + P), P * (1 - Y) + Y * (1 - P))  # fmt: skip
+    under = rng.choice(at_a_target if rng.random() < 0.2 else at_an_end)
+    spots = (c, Fraction(1, 2))
+    if (
+        kind == "true"
+    ):  # over what is positive for y inside it is; what it is at the spots, and at the ends, the oracle says
+        return rng.choice((e.tree / under, e.tree / under + some(rng) * Y, e.tree**2 / under, 1 - under / (under + e.tree),
+                           call("log1p", e.tree / under))), None, spots, (c,)  # fmt: skip
+    a = some(rng) if kind == "far" else tiny(rng, 12)
+    smooth = base(rng, smooth=True, excess=True).tree
+    over_an_end = rng.choice(at_an_end[:4])  # positive, and smooth inside: the slope decides
+    tree, truth = rng.choice((
+        ((smooth + signed(rng, a) * D) / over_an_end, False), (smooth / over_an_end + signed(rng, a) * P, False),
+        ((e.tree - a * call("abs", D)) / under, None), (e.tree / (under - min(a, c)), None), (e.tree / under - a * P, None),
+        (e.tree * (1 - a / under), None), ((e.tree - a * D**2) / under, None),
+    ))  # fmt: skip
+    return tree, truth, spots, (c,)
+
+
 def depends(tree: Node) -> bool:
     """Both variables matter: ((p - y) - p) is no loss in p."""
     grid = (np.arange(16) + 0.37) / 16
@@ -402,7 +429,7 @@ def names(tree: Node) -> set[str]:
 FAMILIES: dict[str, Callable[[random.Random, Kind], Made]] = {
     "proper and weighted": proper, "disturbed": disturbed, "tangent": tangent, "wells": wells, "kinked": kinked,
     "jumps": jumps, "poles": poles, "borders": borders, "window in y": y_window, "mixtures": mixtures,
-    "random trees": random_trees, "compositions": compositions, "moving jumps": moving_jumps,
+    "random trees": random_trees, "compositions": compositions, "moving jumps": moving_jumps, "quotients": quotients,
 }  # fmt: skip
 
 

@@ -82,10 +82,16 @@ def gap(a: Number, b: Number) -> str:
 
 
 def attained(tree: Node, y: Fraction) -> Number:
-    """loss(y, y); at y in {0, 1} a lower bound of what is read on the way to the limit."""
+    """loss(y, y); at y in {0, 1}, and where p = y has no value, a lower bound of what is read on the way to the limit."""
     if 0 < y < 1:
-        return value(tree, y, y)
-    inward = 1 if y == 0 else -1
+        with contextlib.suppress(Undefined):
+            return value(tree, y, y)
+        sides = [_limit(tree, y, inward) for inward in (1, -1)]
+        return sides[1] if below(sides[1], sides[0]) else sides[0]
+    return _limit(tree, y, 1 if y == 0 else -1)
+
+
+def _limit(tree: Node, y: Fraction, inward: int) -> Number:
     seen = [value(tree, y, y + inward * F(1, 10**k)) for k in LIMIT]
     with contextlib.suppress(Undefined):
         seen.append(value(tree, y, y))  # the limit itself for a continuous loss; lower only helps the prover

@@ -213,8 +213,8 @@ def test_without_the_package_the_extra_is_named(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_without_scikit_learn_the_extra_is_named(monkeypatch: pytest.MonkeyPatch):
-    import sys
+    from lossproof.data import loading
 
-    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
+    monkeypatch.setattr(loading, "find_spec", lambda name: None)
     with pytest.raises(LossproofError, match=r"pip install 'lossproof\[torch\]'"):
         load("digits")

@@ -42,6 +42,19 @@ def test_digits_are_scikit_learns_divided_by_16():
     assert together.max() == 1
 
 
+def test_digits_of_a_scikit_learn_that_keeps_them_elsewhere_are_the_same(tmp_path, monkeypatch):
+    from importlib.machinery import ModuleSpec
+
+    from lossproof.data import loading
+
+    stored = load("digits")
+    moved = ModuleSpec("sklearn", None, origin=str(tmp_path / "__init__.py"))
+    monkeypatch.setattr(loading, "find_spec", lambda name: moved)
+    asked = load("digits")
+    for name in ("train", "test", "train_labels", "test_labels"):
+        np.testing.assert_array_equal(getattr(asked, name), getattr(stored, name))
+
+
 def test_labels_follow_their_images_through_the_split():
     images = load("digits", seed=3)
     bunch = load_digits()

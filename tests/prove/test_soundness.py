@@ -74,7 +74,7 @@ def test_that_test_sees_an_import():
     assert "lossproof" in imported("import_module('lossproof.formula')")
 
 
-@pytest.mark.parametrize("index", range(78))
+@pytest.mark.parametrize("index", range(84))
 def test_formula_and_tree_say_the_same(fuzz, tree, index):
     """The prover reads the formula, the oracle the tree: both must be the same loss."""
     from lossproof.formula.parse import parse
@@ -142,14 +142,14 @@ def test_the_global_precision_stays(fuzz, oracle):
 def test_cases_are_a_function_of_seed_and_index(fuzz):
     assert [fuzz.case(5, i).formula for i in range(33)] == [fuzz.case(5, i).formula for i in range(33)]
     assert [fuzz.case(5, i).formula for i in range(33)] != [fuzz.case(6, i).formula for i in range(33)]
-    kinds = [fuzz.case(5, i).kind for i in range(390)]
-    assert {k: kinds.count(k) for k in kinds} == {"true": 130, "far": 130, "near": 130}
+    kinds = [fuzz.case(5, i).kind for i in range(420)]
+    assert {k: kinds.count(k) for k in kinds} == {"true": 140, "far": 140, "near": 140}
 
 
 def test_the_oracle_sees_every_false_loss_and_no_true_one(fuzz, oracle):
     """With the truth known by construction: a prover that says yes to all is caught each time it is wrong."""
     missed, accused = [], []
-    for index in range(195):
+    for index in range(210):
         case = fuzz.case(11, index)
         if case.truth is not None:
             finding = oracle.violation(case, "minimum")
@@ -162,7 +162,7 @@ def test_the_oracle_sees_every_false_loss_and_no_true_one(fuzz, oracle):
 
 
 def test_a_prover_that_always_says_yes_is_caught(fuzz):
-    rows = [fuzz.one(2, i, prover(YES)) for i in range(13, 26)]  # "far": all families
+    rows = [fuzz.one(2, i, prover(YES)) for i in range(14, 28)]  # "far": all families
     assert sum(bool(r.violated) for r in rows) >= 12
     assert not fuzz.passed(rows)
 

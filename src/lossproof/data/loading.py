@@ -2,6 +2,7 @@
 
 import difflib
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -240,19 +241,26 @@ def _idx_folder(folder: Path, files: dict[tuple[str, str], Path]) -> Raw:
 
 
 def _digits() -> Raw:
-    try:
-        from sklearn.datasets import load_digits
-    except ImportError as e:
+    package = find_spec("sklearn")
+    if package is None or package.origin is None:
         raise LossproofError(
             "digits: expected scikit-learn, which holds this data set, got none installed. "
             "Install it: pip install 'lossproof[torch]'."
-        ) from e
-    digits = load_digits()
+        )
+    stored = Path(package.origin).parent / "datasets" / "data" / "digits.csv.gz"
+    if stored.is_file():  # what load_digits reads; importing scikit-learn for it would take two seconds
+        rows = np.loadtxt(stored, delimiter=",")
+        images, labels = rows[:, :-1].reshape(-1, 8, 8), rows[:, -1].astype(np.int64)
+    else:
+        from sklearn.datasets import load_digits
+
+        images, labels = load_digits(return_X_y=True)
+        images = images.reshape(-1, 8, 8)
     return Raw(
         "digits",
-        digits.images,
+        images,
         "scikit-learn load_digits (UCI optical recognition of handwritten digits)",
-        train_labels=np.asarray(digits.target),
+        train_labels=labels,
         top=16,
     )
 
