@@ -24,17 +24,26 @@ from platform import python_version
 from typing import Any
 
 from soundness_losses import FAMILIES, Case, case
-from soundness_oracle import LINES, confirm, violation
+from soundness_oracle import LINES, confirm, floor, violation
 
 PAGE = Path(__file__).parent.parent / "docs" / "soundness.md"
 UNKNOWN_AT_MOST = 0.05
 YES = ("Proved", "Certified")
+FLOOR = "floor"  # its statement is a formula
 CLASSES = (*YES, "Refuted", "Unknown")
 MEMORY = 6 * 2**30  # of one worker
 START = 60.0  # seconds for a new worker to import
 DIED = "the worker died"
 _CRASH = re.compile(r"the prover ended with \w*(Error|Exception)")
 Certify = Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class Stated:
+    """A verdict on a floor, and the floor's formula, None where there is none in closed form."""
+
+    verdict: Any
+    formula: str | None
 
 
 @dataclass(frozen=True)
@@ -59,7 +68,7 @@ class Row:
 
 def lines_for(index: int, every: int = 3) -> tuple[str, ...]:
     """The minimum and its uniqueness of every loss; the other lines of each third, or other share."""
-    return LINES if index % every == 0 else LINES[:2]
+    return (*LINES, FLOOR) if index % every == 0 else LINES[:2]
 
 
 def ask(
@@ -73,6 +82,8 @@ def ask(
     try:
         lines = certify(subject.formula, budget=budget, only=asked, in_process=True).lines
         verdicts, crash = {key: lines[key].verdict for key in only if key in lines}, ""
+        if FLOOR in verdicts:
+            verdicts[FLOOR] = Stated(verdicts[FLOOR], lines[FLOOR].details.get("formula"))
     except LossproofError as error:
         verdicts, crash = {key: Unknown(f"refused: {error}") for key in only}, ""
     except MemoryError:
@@ -100,9 +111,19 @@ def judge(
 ) -> Row:
     """Look for points against every yes, and evaluate every witness anew."""
     violated, unverified = [], []
+    stated = verdicts.get(FLOOR)
+    if isinstance(stated, Stated):
+        verdicts = verdicts | {FLOOR: stated.verdict}
     kinds = {line: type(verdict).__name__ for line, verdict in verdicts.items()}
     for line, verdict in verdicts.items():
-        if kinds[line] in YES:
+        if line == FLOOR:
+            if kinds[line] in YES and isinstance(stated, Stated) and stated.formula:
+                finding = floor(
+                    subject, stated.formula, verdict.domain, kinds.get("minimum") in YES, thorough
+                )
+                if finding is not None:
+                    violated.append(f"{kinds[line]}, but {finding}")
+        elif kinds[line] in YES:
             finding = violation(subject, line, thorough=thorough)
             if finding is not None and named(verdict.domain, finding.at):
                 violated.append(f"{kinds[line]}, but {finding}")
@@ -263,7 +284,7 @@ def by_line(rows: Sequence[Row]) -> list[str]:
     """All lines, over all families."""
     text = ["| line | asked | Proved | Certified | Refuted | Unknown | violated | unverified |",
             "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"]  # fmt: skip
-    for line in LINES:
+    for line in (*LINES, FLOOR):
         found = Counter(r.verdicts[line] for r in rows if line in r.verdicts)
         violated = sum(f"but {line}" in x for r in rows for x in r.violated)
         unverified = sum(x.startswith(f"{line}:") for r in rows for x in r.unverified)
@@ -320,7 +341,8 @@ def page(rows: Sequence[Row], seed: int, command: str) -> str:
         "",
         "## All lines",
         "",
-        "Convexity and properness are asked of every third loss.",
+        "Convexity, properness and the floor's formula are asked of every third loss; a floor refuted because p = y is no",
+        "minimum has that line's witness.",
         "",
         *by_line(rows),
         "",

@@ -6,6 +6,7 @@ A finding counts only if the enclosures of both sides are apart.
 
 import contextlib
 import random
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -13,7 +14,7 @@ from fractions import Fraction
 import numpy as np
 
 from soundness_losses import Case
-from soundness_tree import BITS, IV, Node, Number, Undefined, floats, iv, precision, value
+from soundness_tree import BITS, IV, Node, Number, Undefined, floats, iv, parsed, precision, value
 
 F = Fraction
 HALF = F(1, 2)
@@ -292,6 +293,31 @@ def proper(case: Case, thorough: bool) -> Finding | None:
             found = expected(case.tree, pi, p) if 0 < p < 1 and p != pi else None
             if found is not None and below(found, floor):
                 return Finding("proper", {"pi": pi, "p": p}, gap(found, floor))
+    return None
+
+
+def floor(case: Case, formula: str, domain: str, at_target: bool, thorough: bool) -> Finding | None:
+    """A p below what is said to be the least loss; ``at_target``: or a loss(y, y) that differs from it by 1e-9."""
+    try:
+        said = parsed(formula)
+    except (SyntaxError, NameError, TypeError):
+        return None
+    left_out = {F(text) for text in re.findall(r"y != ([\d/]+)", domain)}
+    for y in targets(case, thorough):
+        if y in left_out:
+            continue
+        try:
+            least = iv(value(said, y, HALF))
+            own = iv(attained(case.tree, y)) if at_target else least
+        except Undefined:
+            continue
+        slack = IV.mpf(10) ** -9 * (1 + abs(least))
+        if not abs(own - least).a <= slack.b:
+            return Finding("floor", {"y": y, "p": y}, gap(own, least))
+        for p in predictions(case, y, thorough):
+            found = at_point(case.tree, y, p) if 0 < p < 1 and p != y else None
+            if found is not None and below(iv(found) + slack, least):
+                return Finding("floor", {"y": y, "p": p}, gap(found, least))
     return None
 
 

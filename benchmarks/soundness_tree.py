@@ -6,6 +6,7 @@ mpmath's intervals. Nothing of lossproof is imported: the oracle must not share 
 
 from __future__ import annotations
 
+import ast
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -117,6 +118,19 @@ def call(name: str, *args: Any) -> Node:
 def where(relation: str, a: Any, b: Any, yes: Any, no: Any) -> Node:
     """``yes`` where ``a relation b`` holds, else ``no``."""
     return Node("where", (relation, *(node(x) for x in (a, b, yes, no))))
+
+
+def parsed(formula: str) -> Node:
+    """The tree of a formula, by Python itself; NameError or TypeError for what the trees do not have."""
+    known = {name: (lambda *a, name=name: call(name, *a)) for name in _ARRAYS if name.isidentifier()}
+    exact = ast.parse(formula, mode="eval")
+    for found in ast.walk(exact):  # 1/3 is a third, not the float nearest to it
+        if isinstance(found, ast.BinOp) and isinstance(found.left, ast.Constant):
+            found.left = ast.copy_location(
+                ast.Call(ast.Name("node", ast.Load()), [ast.Constant(found.left.value)], []), found.left
+            )
+    names = {"__builtins__": {}, "node": node, "y": Y, "p": P, **known}
+    return node(eval(compile(ast.fix_missing_locations(exact), "formula", "eval"), names))
 
 
 def iv(x: Number) -> Any:

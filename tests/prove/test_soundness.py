@@ -40,7 +40,7 @@ def prover(verdict):
 
     def certify(formula, *, budget, only, in_process):
         said = verdict(formula) if callable(verdict) else verdict
-        return SimpleNamespace(lines={key: SimpleNamespace(verdict=said) for key in only})
+        return SimpleNamespace(lines={key: SimpleNamespace(verdict=said, details={}) for key in only})
 
     return certify
 
@@ -198,13 +198,7 @@ def test_a_true_witness_is_confirmed(fuzz, oracle):
 
 
 def fuzz_tree(formula):
-    """A tree from a formula, by Python itself."""
-    t = sys.modules["soundness_tree"]
-    functions = {
-        n: (lambda *a, n=n: t.call(n, *a))
-        for n in ("log", "exp", "abs", "sqrt", "xlogy", "maximum", "minimum", "sin")
-    }
-    return eval(compile(formula, "formula", "eval"), {"__builtins__": {}}, {"y": t.Y, "p": t.P, **functions})
+    return sys.modules["soundness_tree"].parsed(formula)
 
 
 @pytest.mark.parametrize(
@@ -238,6 +232,44 @@ def test_at_the_ends_the_limit_counts(fuzz, oracle):
         "own", "far", fuzz_tree("(p - y)**2 + y*(1 - y) - 2*p*(1/2 - y)*maximum(1/4 - y, 0)"), None
     )
     assert oracle.violation(late, "minimum") is not None
+
+
+@pytest.mark.parametrize(
+    ("formula", "said", "domain", "at_target", "true"),
+    [
+        ("(p - y)**2 + y/3", "y/3", "", True, True),
+        ("(p - y)**2 + y/3", "y/3 + 1/1000", "", True, False),
+        ("abs(p - y)/(y + p)", "0", "y in [0, 1], p in (0, 1)", True, False),  # 1 at y = 0
+        (
+            "abs(p - y)/(y + p)",
+            "0",
+            "y in [0, 1], p in (0, 1), y != 0 (the least loss is 1 there)",
+            True,
+            True,
+        ),
+        ("(p - y**2)**2 + y", "y", "", False, True),
+        ("(p - y**2)**2 + y", "y + 1/10**6", "", False, False),  # a p below it
+        (
+            "(p - y)**2",
+            "where(y < 1/2, 0, 1)",
+            "",
+            True,
+            True,
+        ),  # a floor that the trees cannot read is not judged
+    ],
+)
+def test_the_oracle_judges_floors(fuzz, oracle, formula, said, domain, at_target, true):
+    case = fuzz.Case("own", "true", fuzz_tree(formula), None, (F(1, 3),))
+    assert (oracle.floor(case, said, domain, at_target, False) is None) == true
+
+
+def test_a_wrong_floor_is_a_violation(fuzz):
+    def certify(formula, *, budget, only, in_process):
+        lines = {key: SimpleNamespace(verdict=YES, details={"formula": "1/7"}) for key in only}
+        return SimpleNamespace(lines=lines)
+
+    index = next(i for i in range(0, 42, 3) if fuzz.case(2, i).truth)
+    assert any("but floor" in text for text in fuzz.one(2, index, certify).violated)
 
 
 def test_a_crash_and_a_refusal_are_rows(fuzz):
