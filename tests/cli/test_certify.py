@@ -57,6 +57,9 @@ def test_parameters_are_given_left_open_and_read_as_decimals():
     text = run("charbonnier", "--symbolic", "delta", "--only", "minimum", "--budget", "60")
     assert "delta in (0, inf)" in text
     assert row(text, "is p = y a minimum?") == "Proved"
+    text = run("c*(y - p)**2", "--symbolic", "c=(0, inf)", "--only", "minimum")
+    assert "c in (0, inf)" in text
+    assert row(text, "is p = y a minimum?") == "Proved"
     assert "k in (-inf, inf)" in run("(y - p)**2 + k**2", "--symbolic", "all", "--only", "minimum")
     assert "decimals as written" in run("0.1*(y - p)**2", "--decimal", "--only", "minimum")
     assert "exact binary" in run("0.1*(y - p)**2", "--only", "minimum")
@@ -194,6 +197,7 @@ def test_what_was_not_reached_is_unknown_with_its_reason(monkeypatch: pytest.Mon
         (["budget*(y - p)**2", "--param", "budget=2"], "expected a name that is no option, got 'budget'"),
         (["mse", "--param", "delta"], "--param: expected NAME=NUMBER"),
         (["mse", "--param", "delta=1"], "got 'delta'"),
+        (["c*(y - p)**2", "--symbolic", "c=(0, inf"], "expected text such as '[0, 1]'"),
         (["huber", "--symbolic", "epsilon"], "expected parameters of huber, got 'epsilon'"),
         (["huber", "--symbolic", "delta", "--param", "delta=1"], "got both"),
         (["mse", "--target", "0..1"], "0..1"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from importlib import import_module
 from pathlib import Path
 from threading import Thread
@@ -29,7 +30,8 @@ def command(
     symbolic: Annotated[
         list[str] | None,
         typer.Option(
-            help="A parameter to leave open: what is proved holds for its whole range; all for all."
+            help="A parameter to leave open: what is proved holds for its whole range; all for all. Of a formula of "
+            'your own with its range, as in "c=(0, inf)".'
         ),
     ] = None,
     decimal: Annotated[
@@ -269,9 +271,23 @@ def _lines_of(only: list[str], asked: list[str]) -> list[str] | None:
 
 
 def _open(given: list[str] | None) -> bool | dict[str, str | None]:
-    """Which parameters are left open: all, none, or names."""
-    names = _names(given)
-    return True if "all" in names else dict.fromkeys(names) if names else False
+    """Which parameters are left open: all, none, or names, each with the range it is given.
+
+    >>> _open(["all"]), _open(["tau, delta=(0, inf)"])
+    (True, {'tau': None, 'delta': '(0, inf)'})
+    """
+    from lossproof.prove.reading import range_text
+
+    # a comma inside a range separates nothing
+    names = [
+        name.strip() for text in given or [] for name in re.split(r",(?![^\[(]*[\])])", text) if name.strip()
+    ]
+    if "all" in names:
+        return True
+    pairs = [name.partition("=") for name in names]
+    return {
+        name.strip(): range_text(span.strip()) if equals else None for name, equals, span in pairs
+    } or False
 
 
 def _parameters(pairs: list[str] | None) -> dict[str, Any]:
