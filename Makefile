@@ -38,7 +38,8 @@ browser: ## install Chromium through apt where it is missing (the browser test n
 demo: $(VENV)/.run ## compare BCE, MSE, MAE and log-cosh on digits; prints where the report is
 	$(BIN)/lossproof compare digits
 
-test: lint types unit ## what CI runs
+test: $(VENV)/.dev browser ## what CI runs: lint, types and unit, side by side
+	$(MAKE) --no-print-directory -j 3 lint types unit
 
 lint: $(VENV)/.dev ## ruff, and that the generated kernels are not stale
 	$(BIN)/ruff check .
