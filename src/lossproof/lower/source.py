@@ -80,6 +80,15 @@ def source(
         text, used = both_logits(lowered.value_logits, lowered.gradient_logits, "y, z" + extra)
         functions["both_logits"] = text
         emitter.used.update(used)
+    if target == "torch" and "fused_logits" in names and not naive:
+        from lossproof.lower.fused import one_exponential
+
+        pair, given = one_exponential(lowered.value_logits, lowered.gradient_logits)
+        if given:
+            doc = "Loss and its derivative with respect to z, for a compiler."
+            functions["fused_logits"] = emitter.function(
+                "fused_logits", (Y, Z), "y, z" + extra, pair, doc, given
+            )
     order = tuple(name for name in TARGETS[target].primitives if name in emitter.used)
     return Source(functions, order, lowered, target)
 
