@@ -1,5 +1,7 @@
 """Expression -> source text of a function, for any target that spells the functions out."""
 
+import math
+import time
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -9,6 +11,7 @@ from sympy.core.function import Function
 from lossproof.formula import LossproofError
 from lossproof.formula.functions import sigmoid
 from lossproof.formula.symbols import P, Y, Z
+from lossproof.lower.rules.engine import TooSlow
 from lossproof.lower.targets.spelling import Target
 
 Expr = Any
@@ -21,13 +24,27 @@ _WRITTEN = {"loggamma": "gammaln", "Abs": "abs", "atan": "arctan", "asinh": "arc
 
 
 class Emitter:
-    """Writes functions for one target; remembers which primitives they use."""
+    """Writes functions for one target; remembers which primitives they use.
 
-    def __init__(self, target: Target, tensors: Iterable[Expr] = (Y, P, Z)) -> None:
+    Raises ``TooSlow`` past ``deadline`` (of ``time.thread_time()``); with ``share=False`` it looks for no common parts,
+    which is what takes long.
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        tensors: Iterable[Expr] = (Y, P, Z),
+        *,
+        deadline: float = math.inf,
+        share: bool = True,
+    ) -> None:
+        self.deadline = deadline
+        self.share = share
         self.target = target
         self.tensors = set(tensors)
         self.used: set[str] = set()
         self.given: Sequence[Named] = ()
+        self._texts: dict[Expr, str] = {}
 
     def function(
         self,
@@ -71,8 +88,8 @@ class Emitter:
         taken = {s for e in (expr, *(e for _, e in given)) for s in e.free_symbols}
         names = readable_names({str(s) for s in taken - {s for s, _ in given}} | {"y", "z"})
         complements, exprs = apart(*(expr if isinstance(expr, sympy.Tuple) else (expr,)))
-        shared, results = sympy.cse(exprs, symbols=(sympy.Symbol(f"_c{i}", real=True) for i in range(10_000)),
-                                      order="none")  # fmt: skip
+        symbols = (sympy.Symbol(f"_c{i}", real=True) for i in range(10_000))
+        shared, results = sympy.cse(exprs, symbols=symbols, order="none") if self.share else ([], exprs)
         renamed: dict[Expr, Expr] = {}
         lines = []
         scalars_before = set(self.tensors)
@@ -103,6 +120,8 @@ class Emitter:
         return not (e.free_symbols & self.tensors)
 
     def __call__(self, e: Expr, precedence: int = 0) -> str:
+        if time.thread_time() > self.deadline:
+            raise TooSlow
         text, own = self._print(e)
         return f"({text})" if own < precedence else text
 
@@ -131,7 +150,9 @@ class Emitter:
 
     def _sum(self, e: Expr) -> str:
         # numbers, then what needs no logits, then the rest: 1/2 - y/2 + small keeps the small part
-        ordered = sorted(e.args, key=lambda t: (bool(t.free_symbols), t.has(sigmoid) or t.has(Z), str(t)))
+        ordered = sorted(
+            e.args, key=lambda t: (bool(t.free_symbols), t.has(sigmoid) or t.has(Z), self._in_text(t))
+        )
         lead = next((t for t in ordered if not t.could_extract_minus_sign()), ordered[0])
         rest = [t for t in ordered if t is not lead]
         text = self(lead, _SUM)
@@ -139,6 +160,12 @@ class Emitter:
             negative = term.could_extract_minus_sign()
             text += f" - {self(-term, _PRODUCT)}" if negative else f" + {self(term, _SUM)}"
         return text
+
+    def _in_text(self, e: Expr) -> str:
+        """SymPy's text, made once: sorting long sums by it takes most of the time of printing them."""
+        if e not in self._texts:
+            self._texts[e] = str(e)
+        return self._texts[e]
 
     def _product(self, e: Expr) -> tuple[str, int]:
         coefficient, rest = e.as_coeff_Mul()

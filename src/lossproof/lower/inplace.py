@@ -4,7 +4,9 @@ Each fresh intermediate is changed in place by the operation that takes it, so t
 a shared part where it is used for the last time. The arguments are never changed.
 """
 
+import math
 import re
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +15,7 @@ import sympy
 from lossproof.formula.functions import RealFunction, maximum, minimum, sigmoid, softplus
 from lossproof.formula.symbols import Y, Z
 from lossproof.lower.emit import _PRODUCT, Emitter, Named, apart, asks_alike, readable_names, wrapped
+from lossproof.lower.rules.engine import TooSlow
 from lossproof.lower.targets.torch import TORCH
 
 Expr = Any
@@ -58,15 +61,18 @@ def _with_slope(e: Expr) -> Expr:
     return sympy.Mul(*scalars, slope(sympy.Mul(*rest), p, Z)) if rest else e
 
 
-def share_sums(exprs: Sequence[Expr]) -> tuple[list[tuple[Expr, Expr]], list[Expr]]:
+def share_sums(
+    exprs: Sequence[Expr], deadline: float = math.inf
+) -> tuple[list[tuple[Expr, Expr]], list[Expr]]:
     """Name every sum of tensors that is part of a longer sum, as y - p is of y - p - t/2; common parts miss these."""
     named: list[tuple[Expr, Expr]] = []
     found = list(exprs)
     while True:
+        if time.thread_time() > deadline:
+            raise TooSlow
         sums = {a for e in (*found, *(e for _, e in named)) for a in e.atoms(sympy.Add) if a.has(Z)}
-        longer = [
-            (b, a) for a in sorted(sums, key=str) for b in sorted(sums, key=str) if set(a.args) < set(b.args)
-        ]
+        ordered = [(a, set(a.args)) for a in sorted(sums, key=str)]
+        longer = [(b, a) for a, terms in ordered for b, more in ordered if terms < more]
         if not longer:
             return named, found
         part = longer[0][1]
@@ -82,8 +88,8 @@ def share_sums(exprs: Sequence[Expr]) -> tuple[list[tuple[Expr, Expr]], list[Exp
 class InPlaceEmitter(Emitter):
     """Prints expressions as chains of in-place operations on fresh tensors."""
 
-    def __init__(self) -> None:
-        super().__init__(TORCH)
+    def __init__(self, deadline: float = math.inf) -> None:
+        super().__init__(TORCH, deadline=deadline)
         self.dying: set[Expr] = set()  # shared parts that the statement being printed uses last, and once
         self.ending: set[Expr] = set()  # those that its slope, and nothing after, uses
 
@@ -182,7 +188,7 @@ class InPlaceEmitter(Emitter):
             {str(s) for e in (value, gradient) for s in e.free_symbols - {s for s, _ in given}} | {"y", "z"}
         )
         complements, exprs = apart(gradient, value)
-        sums, roots = share_sums(exprs)
+        sums, roots = share_sums(exprs, self.deadline)
         shared, results = sympy.cse(
             [*(e for _, e in sums), *roots], symbols=sympy.numbered_symbols("_c", real=True), order="none"
         )
@@ -389,8 +395,10 @@ def in_order(parts: Sequence[tuple[Expr, Expr]]) -> list[tuple[Expr, Expr]]:
     return done
 
 
-def both_logits(value: Expr, gradient: Expr, signature: str) -> tuple[str, Sequence[str]]:
+def both_logits(
+    value: Expr, gradient: Expr, signature: str, deadline: float = math.inf
+) -> tuple[str, Sequence[str]]:
     """Source of ``both_logits(y, z, ...)`` for torch, and the primitives it calls."""
-    emitter = InPlaceEmitter()
+    emitter = InPlaceEmitter(deadline)
     text = emitter.pair("both_logits", signature, value, gradient)
     return text, sorted(emitter.used)

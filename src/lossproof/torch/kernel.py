@@ -112,6 +112,9 @@ def _in_pieces(k: Kernel, z: Tensor, y: Tensor, scale: float) -> tuple[Tensor, T
     """Scaled sum and scaled gradient; on a CPU in pieces that fit into its caches."""
     dtype = z.dtype
     wide = dtype if dtype is torch.float32 or dtype is torch.float64 else torch.float32
+    if k.both_logits is None:  # a formula that was left in its plain form
+        y, z = y.to(wide), z.to(wide)
+        return k.value_logits(y, z).sum().mul_(scale), (k.gradient_logits(y, z) * scale).to(dtype)
     if z.is_cpu and z.numel() > PIECE and z.is_contiguous() and y.is_contiguous():
         gradient = torch.empty_like(z)
         sums = []
