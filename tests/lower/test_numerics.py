@@ -83,12 +83,14 @@ def test_numpy_float64(name, kind):
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("kind", ["value_logits", "gradient_logits"])
-@pytest.mark.parametrize("together", [False, True])
+@pytest.mark.parametrize("way", ["alone", "both", "fused"])
 @pytest.mark.parametrize("name", IDS)
-def test_torch(name, kind, dtype, together):
+def test_torch(name, kind, dtype, way):
     def k(y, z):
-        if not together:
+        if way == "alone" or (way == "fused" and kernel(name).fused_logits is None):
             return getattr(kernel(name), kind)(y, z)
+        if way == "fused":
+            return kernel(name).fused_logits(y, z)[kind == "gradient_logits"]
         # in one call for all points, and in the calls for moderate logits, which take another way
         index = 0 if kind == "value_logits" else 1
         tame = z < 12

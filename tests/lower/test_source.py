@@ -126,7 +126,7 @@ def test_the_naive_form_is_the_formula_and_the_second_derivative_is_one(name):
             numeric = (
                 oracle.evaluate(made.gradient_logits, up) - oracle.evaluate(made.gradient_logits, down)
             ) / (2 * h)
-            assert abs(oracle.evaluate(made.curvature_logits, at) - numeric) < 1e-12
+            assert abs(oracle.evaluate(made.curvature_logits(), at) - numeric) < 1e-12
 
 
 def test_latex_has_every_line():
@@ -165,10 +165,61 @@ def test_rewriting_that_takes_too_long_falls_back_with_a_warning(monkeypatch):
 
     monkeypatch.setattr(stable, "BUDGET", 0.0)
     stable._in_time.cache_clear()
-    with pytest.warns(UserWarning, match="expected to rewrite the formula within 0 s.*Simplify the formula"):
+    with pytest.warns(
+        UserWarning, match="expected to rewrite and print the formula within 0 s.*Simplify the formula"
+    ):
         made = lower(resolve("(y-p)**6/(1+p)"))
     assert made.steps == ()
     stable._in_time.cache_clear()
+
+
+@pytest.mark.parametrize("name", ["value_logits", "both_logits", "fused_logits", "curvature_logits"])
+def test_printing_that_takes_too_long_falls_back_with_a_warning(monkeypatch, name):
+    from lossproof.lower import stable
+
+    loss = resolve("(y-p)**4/(1+p) + (y-p)**2*exp(-2*p)")
+    made = lower(loss, bound=True)
+    monkeypatch.setattr(stable, "lower", lambda *_args, **_options: made)  # in time
+    late = iter([*[0.0] * 2, *[1e9] * 10**6])
+    monkeypatch.setattr("time.thread_time", lambda: next(late))
+    with pytest.warns(
+        UserWarning, match="expected to rewrite and print the formula within 10 s.*Simplify the formula"
+    ):
+        printed = source(loss, "torch", bound=True, names=(name,))
+    assert printed.lowered.plain
+    assert printed.functions.keys() <= {"value_logits", "curvature_logits"}
+    if name != "value_logits":
+        return
+    assert "t1 = " not in printed.text()  # a look for common parts may take long
+    value = run(printed.text(), "<test late>")["value_logits"]
+    y, z = torch.tensor([0.25, 1.0]), torch.tensor([-1.0, 2.0])
+    p = torch.sigmoid(z)
+    torch.testing.assert_close(value(y, z), (y - p) ** 4 / (1 + p) + (y - p) ** 2 * torch.exp(-2 * p))
+
+
+def test_looking_for_shared_sums_ends_in_time():
+    from lossproof.lower.inplace import share_sums
+    from lossproof.lower.rules import TooSlow
+
+    with pytest.raises(TooSlow):
+        share_sums([Z - Y, (Z - Y) ** 2], deadline=-1.0)
+
+
+def test_a_loss_in_its_plain_form_still_trains(monkeypatch):
+    from lossproof.lower import stable
+    from lossproof.torch import ReconstructionLoss
+
+    monkeypatch.setattr(stable, "BUDGET", 0.0)
+    stable._in_time.cache_clear()
+    with pytest.warns(UserWarning, match="Its plain form is used"):
+        loss = ReconstructionLoss("(y-p)**2*(2 + p)")
+    stable._in_time.cache_clear()
+    z, y = torch.tensor([[0.5, -1.0]], requires_grad=True), torch.tensor([[0.25, 1.0]])
+    value = loss(z, y)
+    p = torch.sigmoid(z)
+    plain = ((y - p) ** 2 * (2 + p)).sum()
+    torch.testing.assert_close(value, plain)
+    torch.testing.assert_close(torch.autograd.grad(value, z), torch.autograd.grad(plain, z))
 
 
 @pytest.mark.parametrize(

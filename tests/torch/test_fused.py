@@ -1,5 +1,6 @@
 """The fused reductions: same numbers and gradients as the element-wise road, in every way torch may call them."""
 
+import math
 import os
 import shutil
 
@@ -41,6 +42,61 @@ def test_total_is_the_sum_and_its_gradient_the_derived_one(name, dtype):
     torch.testing.assert_close(got, k.value_logits(y, z.detach()).sum() * 0.5, **tolerance)
     (grad,) = torch.autograd.grad(got, z)
     torch.testing.assert_close(grad, k.gradient_logits(y, z.detach()) * 0.5, **tolerance)
+
+
+@pytest.mark.parametrize("name", IDS)
+def test_the_sum_is_that_of_the_elements(name):
+    z, y = (t.detach() for t in pair(5 * 777, torch.float64))
+    k = kernel(name)
+    value, gradient = k.both_logits(y, z, scale=0.5)
+    total_, same = k.both_logits(y, z, scale=0.5, summed=True)
+    assert isinstance(total_, float)
+    assert total_ == pytest.approx(value.sum().item(), rel=1e-12)
+    assert torch.equal(same, gradient)
+
+
+@pytest.mark.parametrize("name", ["bce", "smoothed_bce"])
+@pytest.mark.parametrize("n", [PIECE, PIECE + 1, PIECE + 2, PIECE + 3])
+def test_a_sum_with_few_logarithms_is_that_of_the_elements(name, n, one_thread):
+    z, y = (t.detach() for t in pair(n, torch.float64))
+    k = kernel(name)
+    out = torch.empty_like(z)
+    got, gradient = k.both_logits(y, z, scale=0.5, out=out, summed=True)
+    assert gradient.data_ptr() == out.data_ptr()
+    assert got == pytest.approx(k.value_logits(y, z).sum().item(), rel=1e-12)
+    torch.testing.assert_close(gradient, k.gradient_logits(y, z) * 0.5, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("y", [0.0, 0.25, 1.0])
+@pytest.mark.parametrize("logit", [-200.0, -80.0, -40.0, -16.0, -3.0, -0.1, 0.0, 0.1, 3.0, 16.0, 40.0, 200.0])
+def test_a_sum_with_few_logarithms_keeps_the_digits_of_small_losses(logit, y, one_thread):
+    z, target = torch.full((PIECE,), logit), torch.full((PIECE,), y)
+    k = kernel("bce")
+    got, _ = k.both_logits(target, z, summed=True)
+    exact = k.value_logits(target.double(), z.double()).sum().item()
+    # softplus(z) - y z cancels for y = 1 and large z, whichever way it is computed: half a unit of y z
+    assert got == pytest.approx(exact, rel=1e-6, abs=PIECE * 2.0**-24 * max(y * logit, 1e-30))
+
+
+@pytest.fixture
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize("delta", [0.5, 1.0, 3.0])
+@pytest.mark.parametrize("outlier", [0.0, 1.5, -1.5, 5.0, math.nan])
+def test_a_clamp_is_left_out_only_where_nothing_lies_outside(outlier, delta):
+    z, y = (t.detach() for t in pair(300))
+    y[7] = outlier
+    k = kernel("huber", delta=delta)
+    value, gradient = k.both_logits(y, z)
+    r = y - torch.sigmoid(z)
+    expected = torch.where(r.abs() <= delta, r**2 / 2, delta * (r.abs() - delta / 2))
+    torch.testing.assert_close(value, expected, rtol=1e-12, atol=1e-14, equal_nan=True)
+    torch.testing.assert_close(gradient, k.gradient_logits(y, z), rtol=1e-12, atol=1e-14, equal_nan=True)
 
 
 @pytest.mark.parametrize("name", ["bce", "huber", "focal"])

@@ -1,5 +1,7 @@
 """Expression -> source text of a function, for any target that spells the functions out."""
 
+import math
+import time
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -9,9 +11,11 @@ from sympy.core.function import Function
 from lossproof.formula import LossproofError
 from lossproof.formula.functions import sigmoid
 from lossproof.formula.symbols import P, Y, Z
+from lossproof.lower.rules.engine import TooSlow
 from lossproof.lower.targets.spelling import Target
 
 Expr = Any
+Named = tuple[Any, Any]  # a symbol and what it stands for
 _SUM, _PRODUCT, _UNARY, _POWER, _ATOM = range(1, 6)
 
 
@@ -20,17 +24,44 @@ _WRITTEN = {"loggamma": "gammaln", "Abs": "abs", "atan": "arctan", "asinh": "arc
 
 
 class Emitter:
-    """Writes functions for one target; remembers which primitives they use."""
+    """Writes functions for one target; remembers which primitives they use.
 
-    def __init__(self, target: Target, tensors: Iterable[Expr] = (Y, P, Z)) -> None:
+    Raises ``TooSlow`` past ``deadline`` (of ``time.thread_time()``); with ``share=False`` it looks for no common parts,
+    which is what takes long.
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        tensors: Iterable[Expr] = (Y, P, Z),
+        *,
+        deadline: float = math.inf,
+        share: bool = True,
+    ) -> None:
+        self.deadline = deadline
+        self.share = share
         self.target = target
         self.tensors = set(tensors)
         self.used: set[str] = set()
+        self.given: Sequence[Named] = ()
+        self._texts: dict[Expr, str] = {}
 
-    def function(self, name: str, args: Sequence[Expr], signature: str, expr: Expr, doc: str) -> str:
-        """Source of a function of that name and signature which returns the expression."""
+    def function(
+        self,
+        name: str,
+        args: Sequence[Expr],
+        signature: str,
+        expr: Expr,
+        doc: str,
+        given: Sequence[Named] = (),
+    ) -> str:
+        """Source of a function of that name and signature which returns the expression, or each of a tuple of them.
+
+        ``given`` are symbols in the expression with what they stand for: statements of their own, in this order.
+        """
         syntax = self.target.syntax
         lines = [syntax.define.format(name=name, args=signature), syntax.indent + syntax.doc.format(doc=doc)]
+        self.given = given
         lines += self._branches(expr, args[-1], depth=1)
         return "\n".join([*lines, *([syntax.close] if syntax.close else [])]) + "\n"
 
@@ -38,13 +69,12 @@ class Emitter:
         # a choice between parameter values is an if: the branch not taken may divide by zero
         syntax = self.target.syntax
         pad = syntax.indent * depth
-        for choice in sorted(
-            expr.atoms(sympy.Piecewise), key=lambda e: (e.count_ops(), str(e)), reverse=True
-        ):
+        choices = sorted(expr.atoms(sympy.Piecewise), key=lambda e: (e.count_ops(), str(e)), reverse=True)
+        for choice in choices:
             if all(c == sympy.true or self.is_scalar(c) for _, c in choice.args):
                 lines: list[str] = []
-                for branch, condition in choice.args:
-                    taken = expr.xreplace({choice: branch})
+                for i, (_, condition) in enumerate(choice.args):
+                    taken = expr.xreplace({c: c.args[i][0] for c in choices if asks_alike(c, choice)})
                     if condition == sympy.true:
                         return lines + self._branches(taken, like, depth)
                     lines.append(pad + syntax.when.format(condition=self.condition(condition)))
@@ -54,14 +84,16 @@ class Emitter:
         return self._statements(expr, like, pad)
 
     def _statements(self, expr: Expr, like: Expr, pad: str) -> list[str]:
-        names = readable_names({str(s) for s in expr.free_symbols} | {"y", "z"})
-        complements, exprs = apart(expr)
-        shared, (result,) = sympy.cse(exprs, symbols=(sympy.Symbol(f"_c{i}", real=True) for i in range(10_000)),
-                                      order="none")  # fmt: skip
+        given = list(self.given)
+        taken = {s for e in (expr, *(e for _, e in given)) for s in e.free_symbols}
+        names = readable_names({str(s) for s in taken - {s for s, _ in given}} | {"y", "z"})
+        complements, exprs = apart(*(expr if isinstance(expr, sympy.Tuple) else (expr,)))
+        symbols = (sympy.Symbol(f"_c{i}", real=True) for i in range(10_000))
+        shared, results = sympy.cse(exprs, symbols=symbols, order="none") if self.share else ([], exprs)
         renamed: dict[Expr, Expr] = {}
         lines = []
         scalars_before = set(self.tensors)
-        for symbol, value in [*complements, *shared]:
+        for symbol, value in [*given, *complements, *shared]:
             plain = value.xreplace(renamed)
             if plain.is_Symbol or plain.is_Relational or (-plain).is_Symbol:  # a sign is no work to share
                 renamed[symbol] = plain
@@ -71,8 +103,15 @@ class Emitter:
             if not self.is_scalar(plain):
                 self.tensors.add(new)
             lines += wrapped(self.target.syntax.assign.format(name=new, value="{}"), self(plain), pad)
-        result = result.xreplace(renamed)
-        text = self.target.fill.format(self(result), self(like)) if self.is_scalar(result) else self(result)
+        results = [e.xreplace(renamed) for e in results]
+        texts = [
+            self.target.fill.format(self(e), self(like)) if self.is_scalar(e) else self(e) for e in results
+        ]
+        if len(texts) > 1:
+            for i, text in enumerate(texts):
+                lines += wrapped(self.target.syntax.assign.format(name=f"result{i}", value="{}"), text, pad)
+            texts = [", ".join(f"result{i}" for i in range(len(texts)))]
+        text = texts[0]
         self.tensors = scalars_before
         return [*lines, *wrapped(self.target.syntax.give.format(value="{}"), text, pad)]
 
@@ -81,6 +120,8 @@ class Emitter:
         return not (e.free_symbols & self.tensors)
 
     def __call__(self, e: Expr, precedence: int = 0) -> str:
+        if time.thread_time() > self.deadline:
+            raise TooSlow
         text, own = self._print(e)
         return f"({text})" if own < precedence else text
 
@@ -109,7 +150,9 @@ class Emitter:
 
     def _sum(self, e: Expr) -> str:
         # numbers, then what needs no logits, then the rest: 1/2 - y/2 + small keeps the small part
-        ordered = sorted(e.args, key=lambda t: (bool(t.free_symbols), t.has(sigmoid) or t.has(Z), str(t)))
+        ordered = sorted(
+            e.args, key=lambda t: (bool(t.free_symbols), t.has(sigmoid) or t.has(Z), self._in_text(t))
+        )
         lead = next((t for t in ordered if not t.could_extract_minus_sign()), ordered[0])
         rest = [t for t in ordered if t is not lead]
         text = self(lead, _SUM)
@@ -117,6 +160,12 @@ class Emitter:
             negative = term.could_extract_minus_sign()
             text += f" - {self(-term, _PRODUCT)}" if negative else f" + {self(term, _SUM)}"
         return text
+
+    def _in_text(self, e: Expr) -> str:
+        """SymPy's text, made once: sorting long sums by it takes most of the time of printing them."""
+        if e not in self._texts:
+            self._texts[e] = str(e)
+        return self._texts[e]
 
     def _product(self, e: Expr) -> tuple[str, int]:
         coefficient, rest = e.as_coeff_Mul()
@@ -202,6 +251,11 @@ class Emitter:
                 f"lower: expected functions that {self.target.title} has, got {written}. Choose another target."
             )
         return self.target.functions.get(name, name + "({args})").format(*texts, args=", ".join(texts))
+
+
+def asks_alike(one: Expr, other: Expr) -> bool:
+    """True for two choices with the same conditions in the same order."""
+    return [c for _, c in one.args] == [c for _, c in other.args]
 
 
 def apart(*exprs: Expr) -> tuple[list[tuple[Expr, Expr]], list[Expr]]:

@@ -4,15 +4,18 @@ Each fresh intermediate is changed in place by the operation that takes it, so t
 a shared part where it is used for the last time. The arguments are never changed.
 """
 
+import math
 import re
+import time
 from collections.abc import Sequence
 from typing import Any
 
 import sympy
 
-from lossproof.formula.functions import RealFunction, maximum, minimum, sigmoid
+from lossproof.formula.functions import RealFunction, maximum, minimum, sigmoid, softplus
 from lossproof.formula.symbols import Y, Z
-from lossproof.lower.emit import Emitter, apart, readable_names, wrapped
+from lossproof.lower.emit import _PRODUCT, Emitter, Named, apart, asks_alike, readable_names, wrapped
+from lossproof.lower.rules.engine import TooSlow
 from lossproof.lower.targets.torch import TORCH
 
 Expr = Any
@@ -21,6 +24,8 @@ _IN_PLACE = {"log", "log1p", "exp", "expm1", "sqrt", "sign", "sin", "cos", "tan"
              "digamma", "sigmoid", "atan", "asinh", "atanh"}  # fmt: skip
 
 
+#: elements a thread from which fewer logarithms are worth more operations, each of which wakes the threads
+TAILED = 1 << 16
 SCALE = sympy.Symbol("scale", real=True)
 
 
@@ -56,15 +61,18 @@ def _with_slope(e: Expr) -> Expr:
     return sympy.Mul(*scalars, slope(sympy.Mul(*rest), p, Z)) if rest else e
 
 
-def share_sums(exprs: Sequence[Expr]) -> tuple[list[tuple[Expr, Expr]], list[Expr]]:
+def share_sums(
+    exprs: Sequence[Expr], deadline: float = math.inf
+) -> tuple[list[tuple[Expr, Expr]], list[Expr]]:
     """Name every sum of tensors that is part of a longer sum, as y - p is of y - p - t/2; common parts miss these."""
     named: list[tuple[Expr, Expr]] = []
     found = list(exprs)
     while True:
+        if time.thread_time() > deadline:
+            raise TooSlow
         sums = {a for e in (*found, *(e for _, e in named)) for a in e.atoms(sympy.Add) if a.has(Z)}
-        longer = [
-            (b, a) for a in sorted(sums, key=str) for b in sorted(sums, key=str) if set(a.args) < set(b.args)
-        ]
+        ordered = [(a, set(a.args)) for a in sorted(sums, key=str)]
+        longer = [(b, a) for a, terms in ordered for b, more in ordered if terms < more]
         if not longer:
             return named, found
         part = longer[0][1]
@@ -80,16 +88,19 @@ def share_sums(exprs: Sequence[Expr]) -> tuple[list[tuple[Expr, Expr]], list[Exp
 class InPlaceEmitter(Emitter):
     """Prints expressions as chains of in-place operations on fresh tensors."""
 
-    def __init__(self) -> None:
-        super().__init__(TORCH)
+    def __init__(self, deadline: float = math.inf) -> None:
+        super().__init__(TORCH, deadline=deadline)
         self.dying: set[Expr] = set()  # shared parts that the statement being printed uses last, and once
         self.ending: set[Expr] = set()  # those that its slope, and nothing after, uses
 
     def pair(self, name: str, signature: str, value: Expr, gradient: Expr) -> str:
         """Source of a function that returns value and gradient, what they share computed once, or the gradient alone."""
         lines = [
-            f"def {name}({signature}, scale=1.0, out=None, valued=True):",
-            '    """Loss (None unless valued), and scale times its derivative with respect to z (into out, if given)."""',
+            f"def {name}({signature}, scale=1.0, out=None, valued=True, summed=False):",
+            '    """Loss (None unless valued), and scale times its derivative with respect to z (into out, if given).',
+            "",
+            "    summed: the sum of the loss instead, as a number.",
+            '    """',
         ]
         return "\n".join([*lines, *self._pair(value, share_slope(gradient), 1)]) + "\n"
 
@@ -98,28 +109,92 @@ class InPlaceEmitter(Emitter):
         choices = [c for e in (value, gradient) for c in e.atoms(sympy.Piecewise)
                    if all(k == sympy.true or self.is_scalar(k) for _, k in c.args)]  # fmt: skip
         if choices:
-            conditions = next(c for c in sorted(choices, key=lambda c: (-c.count_ops(), str(c)))).args
+            choice = next(c for c in sorted(choices, key=lambda c: (-c.count_ops(), str(c))))
             lines: list[str] = []
-            for _, condition in conditions:
-                taken = [_choose(e, condition) for e in (value, gradient)]
+            for i, (_, condition) in enumerate(choice.args):
+                found = {c: c.args[i][0] for c in choices if asks_alike(c, choice)}
+                taken = [e.xreplace(found) for e in (value, gradient)]
                 if condition == sympy.true:
                     return lines + self._pair(taken[0], taken[1], depth)
                 lines.append(f"{pad}if {self.condition(condition)}:")
                 lines += self._pair(taken[0], taken[1], depth + 1)
-        return self._steps(value, gradient, pad)
+        return self._looked(value, gradient, pad)
 
-    def _steps(self, value: Expr, gradient: Expr, pad: str) -> list[str]:
-        """The gradient first: what it needs no more, the value may overwrite."""
-        names = readable_names({str(s) for e in (value, gradient) for s in e.free_symbols} | {"y", "z"})
+    def _looked(self, value: Expr, gradient: Expr, pad: str) -> list[str]:
+        """The steps; before a clamp of a residual by 1 or more, which changes nothing as a rule, those without it."""
+        if not self.is_scalar(value) and (tailed := self._tailed(value, gradient, pad)):
+            return [*tailed, *self._steps(value, gradient, pad)]
+        general = self._steps(value, gradient, pad)
+        clamps = {c for e in (value, gradient) for c in e.atoms(minimum) if isinstance(c.args[0], maximum)}
+        found = re.search(r"torch\.clamp\((\w+), ", "\n".join(general))
+        if len(clamps) != 1 or not found or value.count_ops() > 100:
+            return general
+        (clamp,) = clamps
+        x, low = sorted(clamp.args[0].args, key=self.is_scalar)
+        high = clamp.args[1]
+        if not self.is_scalar(low) or low != -high or (high.is_number and high < 1):
+            return general
+        plain = self._steps(
+            sympy.factor(value.xreplace({clamp: x})), share_slope(gradient.xreplace({clamp: x})), pad
+        )
+        same = next((i for i, (a, b) in enumerate(zip(plain, general, strict=False)) if a != b), 0)
+        if not any(line.startswith(f"{pad}{found[1]} = ") for line in general[:same]):
+            return general
+        self.used.add("inside")
+        # a residual of grey values lies in [-1, 1]: below a bound of 1 the look would mostly be in vain
+        worth = "" if high.is_number else f"{self(high)} >= 1 and "
+        look = f"{pad}if {worth}inside({found[1]}, {self(low)}, {self(high)}):"
+        return [*general[:same], look, *("    " + line for line in plain[same:]), *general[same:]]
+
+    def _tailed(self, value: Expr, gradient: Expr, pad: str) -> list[str]:
+        """For sums with softplus(z) as a term: its line apart, and of its tail, which has the logarithms, the sum alone."""
+        terms = {
+            t: t.as_independent(softplus, as_Add=False) for t in sympy.Add.make_args(value) if t.has(softplus)
+        }
+        lines = {softplus(Z): maximum(Z, 0), softplus(-Z): maximum(-Z, 0)}
+        if not terms or not all(self.is_scalar(c) and s in lines for c, s in terms.values()):
+            return []
+        p = sympy.Symbol("_p", real=True)
+        new = gradient.xreplace({sigmoid(Z): p})
+        if p not in new.free_symbols or new.has(slope):
+            return []
+        total = sympy.Add(*(c for c, _ in terms.values()))
+        inner = self._steps(value.xreplace(lines), new, pad + "    ", [(p, sigmoid(Z))])
+        start = next((i for i, line in enumerate(inner) if line.endswith(" = torch.sigmoid(z)")), None)
+        if start is None:
+            return []
+        name = inner[start].split()[0]
+        inner[start] = inner[start].replace("(z)", "(z, out=out)")
+        if not any(line.strip().startswith(f"gradient = scaled({name}.") for line in inner):
+            return []
+        times = "" if total == 1 else f"{self(total, _PRODUCT)} * "
+        inner.insert(start + 1, f"{pad}    tails = {times}softplus_tails({name})")
+        inner = [line for line in inner if "valued" not in line and "return None" not in line]
+        found = re.fullmatch(r"(\s*return )(.*), gradient", inner[-1])
+        if not found:
+            return []
+        self.used.add("softplus_tails")
+        return [
+            f"{pad}if summed and z.numel() >= {TAILED} * torch.get_num_threads():",
+            *inner[:-1],
+            f"{found[1]}{found[2]} + tails, gradient",
+        ]
+
+    def _named(
+        self, value: Expr, gradient: Expr, given: Sequence[Named]
+    ) -> tuple[list[Named], list[tuple[str, Expr]]]:
+        """Shared parts under readable names, and all statements in order: the gradient's, itself, the value's, itself."""
+        names = readable_names(
+            {str(s) for e in (value, gradient) for s in e.free_symbols - {s for s, _ in given}} | {"y", "z"}
+        )
         complements, exprs = apart(gradient, value)
-        sums, roots = share_sums(exprs)
+        sums, roots = share_sums(exprs, self.deadline)
         shared, results = sympy.cse(
             [*(e for _, e in sums), *roots], symbols=sympy.numbered_symbols("_c", real=True), order="none"
         )
-        named = in_order([*complements, *shared, *zip((s for s, _ in sums), results, strict=False)])
+        named = in_order([*given, *complements, *shared, *zip((s for s, _ in sums), results, strict=False)])
         renamed: dict[Expr, Expr] = {}
         parts: list[tuple[Expr, Expr]] = []
-        before = set(self.tensors)
         for symbol, part in named:
             plain = part.xreplace(renamed)
             if plain.is_Symbol or plain.is_Relational or (-plain).is_Symbol:
@@ -137,6 +212,12 @@ class InPlaceEmitter(Emitter):
         first = [(str(new), plain) for new, plain in parts if new in needed]
         then = [(str(new), plain) for new, plain in parts if new not in needed]
         steps = [*first, ("gradient", last_gradient), *then, ("value", last_value)]
+        return parts, steps
+
+    def _steps(self, value: Expr, gradient: Expr, pad: str, given: Sequence[Named] = ()) -> list[str]:
+        """The gradient first: what it needs no more, the value may overwrite."""
+        before = set(self.tensors)
+        parts, steps = self._named(value, gradient, given)
         lines: list[str] = []
         for i, (name, plain) in enumerate(steps):
             later = {s for _, e in steps[i + 1 :] for s in e.free_symbols}
@@ -155,8 +236,15 @@ class InPlaceEmitter(Emitter):
                 lines += wrapped("gradient = {}", self._scaled(rest, text, factor, owned), pad)
                 lines += [f"{pad}if not valued:", f"{pad}    return None, gradient"]
             elif name == "value":
-                text = self._last_use(plain, owned)
-                text = f"torch.full_like(z, {text})" if self.is_scalar(plain) else text
+                factors = sympy.Mul.make_args(plain)
+                factor = sympy.Mul(*(f for f in factors if self.is_scalar(f)))
+                rest = sympy.Mul(*(f for f in factors if not self.is_scalar(f)))
+                if self.is_scalar(plain) or (rest.is_Symbol and rest not in owned):  # nothing to write over
+                    factor, rest = sympy.S.One, plain
+                text = self._last_use(rest, owned)
+                text = f"torch.full_like(z, {text})" if self.is_scalar(rest) else text
+                self.used.add("finished")
+                text = f"finished({text}, {self(factor)}, summed)"
                 if len(pad) + len(text) > 80:
                     lines += wrapped("value = {}", text, pad)
                     text = "value"
@@ -307,18 +395,10 @@ def in_order(parts: Sequence[tuple[Expr, Expr]]) -> list[tuple[Expr, Expr]]:
     return done
 
 
-def _choose(e: Expr, condition: Expr) -> Expr:
-    """The expression where a condition on the parameters holds (the last branch for ``True``)."""
-    found = {}
-    for choice in e.atoms(sympy.Piecewise):
-        for value, c in choice.args:
-            if c == condition:
-                found[choice] = value
-    return e.xreplace(found)
-
-
-def both_logits(value: Expr, gradient: Expr, signature: str) -> tuple[str, Sequence[str]]:
+def both_logits(
+    value: Expr, gradient: Expr, signature: str, deadline: float = math.inf
+) -> tuple[str, Sequence[str]]:
     """Source of ``both_logits(y, z, ...)`` for torch, and the primitives it calls."""
-    emitter = InPlaceEmitter()
+    emitter = InPlaceEmitter(deadline)
     text = emitter.pair("both_logits", signature, value, gradient)
     return text, sorted(emitter.used)

@@ -9,7 +9,7 @@ from typing import Any
 
 from lossproof.formula import Loss
 
-NAMES = ("value", "gradient", "value_logits", "gradient_logits", "both_logits", "floor")
+NAMES = ("value", "gradient", "value_logits", "gradient_logits", "both_logits", "fused_logits", "floor")
 
 
 @dataclass(frozen=True)
@@ -17,8 +17,10 @@ class Kernel:
     """Functions of a loss at its parameter values for one framework; all take the target first.
 
     ``floor`` is None where the place of the minimum has no closed form. ``both_logits`` (torch only) gives value
-    and gradient together, with what they share computed once, or the gradient alone (``valued=False``); it is for eager
-    use without a graph. ``source`` is the text the functions were made from, or the module they were committed in.
+    and gradient together, with what they share computed once, or the gradient alone (``valued=False``), or the sum of
+    the loss in the value's place (``summed=True``); it is for eager use without a graph. ``fused_logits`` (torch only,
+    None where nothing is to share) gives both for a compiler that makes one loop of them.
+    ``source`` is the text the functions were made from, or the module they were committed in.
     """
 
     loss: Loss
@@ -29,6 +31,7 @@ class Kernel:
     value_logits: Callable[..., Any]
     gradient_logits: Callable[..., Any]
     both_logits: Any = None
+    fused_logits: Any = None
     floor: Callable[..., Any] | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -55,7 +58,9 @@ def load(loss: Loss, target: str) -> tuple[dict[str, Callable[..., Any]], str]:
     if module is not None:
         given = {p.name: loss.values[p.name] for p in loss.params}
         found: dict[str, Callable[..., Any]] = {
-            name: partial(getattr(module, name), **given) for name in NAMES if hasattr(module, name)
+            name: partial(getattr(module, name), **given) if given else getattr(module, name)
+            for name in NAMES
+            if hasattr(module, name)
         }
         return found, f"{package}.{loss.id}"
     from lossproof.lower.source import source

@@ -31,11 +31,12 @@ class Lowered:
     gradient_logits: Expr
     floor: Expr | None
     steps: tuple[Step, ...]
+    plain: bool = False  # no rule was applied
 
-    @property
-    def curvature_logits(self) -> Expr:
-        """Second derivative with respect to the logits, rewritten."""
-        return rewrite(derivative(self.gradient_logits, Z))[0]
+    def curvature_logits(self, deadline: float | None = None) -> Expr:
+        """Second derivative with respect to the logits; rewritten, where the others are."""
+        second = derivative(self.gradient_logits, Z)
+        return second if self.plain else rewrite(second, deadline=deadline)[0]
 
 
 def lower(loss: Loss, link: Link = SIGMOID, *, bound: bool = False) -> Lowered:
@@ -48,12 +49,17 @@ def lower(loss: Loss, link: Link = SIGMOID, *, bound: bool = False) -> Lowered:
     made = _in_time(loss, link, bound)
     if made is not None:
         return made
-    warnings.warn(
-        f"{loss.label[:60]}: expected to rewrite the formula within {BUDGET:g} s, it takes longer. Its plain form "
-        "is used, which may overflow for large logits. Simplify the formula.",
-        stacklevel=2,
-    )
+    warn_of_time(loss)
     return lower_naive(loss, link, bound=bound)
+
+
+def warn_of_time(loss: Loss) -> None:
+    """Say that the plain form stands in."""
+    warnings.warn(
+        f"{loss.label[:60]}: expected to rewrite and print the formula within {BUDGET:g} s, it takes longer. Its plain "
+        "form is used, which may overflow for large logits. Simplify the formula.",
+        stacklevel=3,
+    )
 
 
 @lru_cache(maxsize=256)
@@ -78,7 +84,7 @@ def _rewritten(loss: Loss, link: Link, bound: bool, deadline: float) -> Lowered:
         gradient = gradient_logits.xreplace({Z: rewrite(sympy.expand_log(inverse, force=True))[0]}) * slope
     else:
         gradient, _ = rewrite(derivative(formula, P), deadline=deadline)
-    floor = floor_of(loss, bound=bound)
+    floor = floor_of(loss, bound=bound, deadline=deadline)
     return Lowered(value, gradient, value_logits, gradient_logits, floor, (*steps, *more, *last))
 
 
@@ -93,10 +99,10 @@ def lower_naive(loss: Loss, link: Link = SIGMOID, *, bound: bool = False) -> Low
     formula = to_elementary(loss.expression(bound=bound))
     behind = formula.xreplace({P: to_elementary(parse(link.forward, symbols=("z",)))})
     floor = floor_of(loss, bound=bound)
-    return Lowered(formula, derivative(formula, P), behind, derivative(behind, Z), floor, ())
+    return Lowered(formula, derivative(formula, P), behind, derivative(behind, Z), floor, (), plain=True)
 
 
-def floor_of(loss: Loss, *, bound: bool = False) -> Expr | None:
+def floor_of(loss: Loss, *, bound: bool = False, deadline: float | None = None) -> Expr | None:
     """The least value over p as a function of y, where the place of the minimum has a closed form.
 
     >>> from lossproof.catalogue import CATALOGUE
@@ -106,7 +112,7 @@ def floor_of(loss: Loss, *, bound: bool = False) -> Expr | None:
     at = loss.minimiser_expression(bound=bound)
     if loss.minimum == "undeclared" or at is None:
         return None
-    return rewrite(loss.expression(bound=bound).xreplace({P: at}))[0]
+    return rewrite(loss.expression(bound=bound).xreplace({P: at}), deadline=deadline)[0]
 
 
 __all__ = ["Lowered", "floor_of", "lower"]

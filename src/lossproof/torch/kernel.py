@@ -112,30 +112,32 @@ def _in_pieces(k: Kernel, z: Tensor, y: Tensor, scale: float) -> tuple[Tensor, T
     """Scaled sum and scaled gradient; on a CPU in pieces that fit into its caches."""
     dtype = z.dtype
     wide = dtype if dtype is torch.float32 or dtype is torch.float64 else torch.float32
+    if k.both_logits is None:  # a formula that was left in its plain form
+        y, z = y.to(wide), z.to(wide)
+        return k.value_logits(y, z).sum().mul_(scale), (k.gradient_logits(y, z) * scale).to(dtype)
     if z.is_cpu and z.numel() > PIECE and z.is_contiguous() and y.is_contiguous():
         gradient = torch.empty_like(z)
         sums = []
         step = PIECE if dtype is wide else PIECE // 2  # as many bytes
         for a, b, part in zip(*(t.view(-1).split(step) for t in (z, y, gradient)), strict=True):
-            if dtype is wide:  # nothing gets a name here, lest it live on into the next piece
-                sums.append(k.both_logits(b.to(wide), a, scale=scale, out=part)[0].sum().item())
+            if dtype is wide:
+                sums.append(k.both_logits(b.to(wide), a, scale=scale, out=part, summed=True)[0])
             else:
-                sums.append(_copied(part, *k.both_logits(b.to(wide), a.to(wide), scale=scale)).item())
-        return torch.tensor(math.fsum(sums) * scale, dtype=wide), gradient
-    if dtype is wide and y.dtype is wide:
+                sums.append(_copied(part, *k.both_logits(b.to(wide), a.to(wide), scale=scale, summed=True)))
+        return torch.scalar_tensor(math.fsum(sums) * scale, dtype=wide, device=z.device), gradient
+    y, z = (y, z) if dtype is wide and y.dtype is wide else (y.to(wide), z.to(wide))
+    if z.is_cpu:
+        value, gradient = k.both_logits(y, z, scale=scale, summed=True)
+        result = torch.scalar_tensor(value * scale, dtype=wide, device=z.device)
+    else:  # where a number would be waited for
         value, gradient = k.both_logits(y, z, scale=scale)
-    else:
-        value, gradient = k.both_logits(y.to(wide), z.to(wide), scale=scale)
-        gradient = gradient.to(dtype)
-    total = value.sum()
-    if not z.is_cpu:
-        return total.mul_(scale), gradient
-    return total.fill_(total.item() * scale), gradient  # as a product, and quicker
+        result = value.sum().mul_(scale)
+    return result, gradient if dtype is wide else gradient.to(dtype)
 
 
-def _copied(part: Tensor, value: Tensor, gradient: Tensor) -> Tensor:
-    part.copy_(gradient)
-    return value.sum()
+def _copied(part: Tensor, value: float, gradient: Tensor) -> float:
+    part.copy_(gradient)  # here, for nothing of a piece may have a name that lives on into the next one
+    return value
 
 
 def total(k: Kernel, z: Tensor, y: Tensor, scale: float, both: Both | None = None) -> Tensor:
@@ -152,6 +154,9 @@ def compiled_pair(k: Kernel) -> Both:
     def pair(z: Tensor, y: Tensor, scale: float) -> tuple[Tensor, Tensor]:
         wide = torch.promote_types(z.dtype, torch.float32)
         a, b = z.to(wide), y.to(wide)
+        if k.fused_logits is not None:
+            value, gradient = k.fused_logits(b, a)
+            return value.sum(), (gradient * scale).to(z.dtype)
         return k.value_logits(b, a).sum(), (k.gradient_logits(b, a) * scale).to(z.dtype)
 
     return torch.compile(pair, fullgraph=True)

@@ -46,6 +46,30 @@ def slope(x, p, z):
     """factor times x, into out, or over x where there is none."""
     return x.mul_(factor) if out is None or out is x else torch.mul(x, factor, out=out)
 ''',
+        "inside": '''def inside(x, low, high):
+    """True where a look, cheap on a CPU, finds no value outside: then clamping would change none, and is left out."""
+    if not (x.is_cpu and x.numel()):
+        return False
+    least, largest = torch.aminmax(x)
+    return least.item() >= low and largest.item() <= high
+''',
+        "finished": '''def finished(x, factor, summed):
+    """factor times x, over x; or the sum of that, as a number."""
+    if summed:
+        return factor * x.sum().item()
+    return x if factor == 1 else x.mul_(factor)
+''',
+        "softplus_tails": '''def softplus_tails(p):
+    """Sum of log(1 + exp(-|z|)) for p = sigmoid(z), as a number: four factors of a product share a logarithm."""
+    m = 1 - p
+    m = torch.minimum(m, p, out=m).flatten()  # log(1 + exp(-|z|)) = -log(1 - m)
+    for _ in range(2):
+        half = (m.numel() + 1) // 2
+        a, b = m[: m.numel() - half], m[half:]
+        a.add_(b.addcmul_(a, b, value=-1))  # 1 - (a + b - a b) = (1 - a)(1 - b), and small ones keep their digits
+        m = m[:half]
+    return -m.neg_().log1p_().sum().item()
+''',
         "xdivy": '''def xdivy(x, y):
     """x / y, and 0 where x = 0."""
     zero = x == 0

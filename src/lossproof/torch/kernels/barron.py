@@ -25,6 +25,13 @@ def scaled(x, factor, out):
     return x.mul_(factor) if out is None or out is x else torch.mul(x, factor, out=out)
 
 
+def finished(x, factor, summed):
+    """factor times x, over x; or the sum of that, as a number."""
+    if summed:
+        return factor * x.sum().item()
+    return x if factor == 1 else x.mul_(factor)
+
+
 def value(y, p, alpha=1.0, c=1.0):
     """loss(y, p)."""
     if alpha == 2:
@@ -79,8 +86,11 @@ def floor(y, alpha=1.0, c=1.0):
     return torch.full_like(y, 0)
 
 
-def both_logits(y, z, alpha=1.0, c=1.0, scale=1.0, out=None, valued=True):
-    """Loss (None unless valued), and scale times its derivative with respect to z (into out, if given)."""
+def both_logits(y, z, alpha=1.0, c=1.0, scale=1.0, out=None, valued=True, summed=False):
+    """Loss (None unless valued), and scale times its derivative with respect to z (into out, if given).
+
+    summed: the sum of the loss instead, as a number.
+    """
     if alpha == 2:
         t1 = 1 / c**2
         p = torch.sigmoid(z, out=out)
@@ -88,7 +98,7 @@ def both_logits(y, z, alpha=1.0, c=1.0, scale=1.0, out=None, valued=True):
         gradient = scaled(slope(r, p, z), -scale * t1, out)
         if not valued:
             return None, gradient
-        return r.square_().mul_(t1 / 2), gradient
+        return finished(r.square_(), t1 / 2, summed), gradient
     if alpha == 0:
         t1 = 1 / c**2
         p = torch.sigmoid(z, out=out)
@@ -97,7 +107,7 @@ def both_logits(y, z, alpha=1.0, c=1.0, scale=1.0, out=None, valued=True):
         gradient = scaled(slope(r.div_(1 + t2), p, z), -scale * t1, out)
         if not valued:
             return None, gradient
-        return t2.log1p_(), gradient
+        return finished(t2.log1p_(), 1, summed), gradient
     t1 = 1 / c**2
     p = torch.sigmoid(z, out=out)
     r = y - p
@@ -107,7 +117,47 @@ def both_logits(y, z, alpha=1.0, c=1.0, scale=1.0, out=None, valued=True):
     gradient = scaled(slope(r.mul_((1 + t3).pow_(t4 - 1)), p, z), -scale * t1, out)
     if not valued:
         return None, gradient
-    return t3.log1p_().mul_(t4).expm1_().mul_(t2 / alpha), gradient
+    return finished(t3.log1p_().mul_(t4).expm1_(), t2 / alpha, summed), gradient
+
+
+def fused_logits(y, z, alpha=1.0, c=1.0):
+    """Loss and its derivative with respect to z, for a compiler."""
+    if alpha == 2:
+        t1 = torch.exp(-torch.abs(z))
+        t2 = 1 / (1 + t1)
+        t3 = t1 * t2
+        t4 = torch.where(z >= 0, t2, t3)
+        t5 = t2 * t3
+        t6 = 1 / c**2
+        t7 = y - t4
+        result0 = t6 * t7**2 / 2
+        result1 = -t6 * t5 * t7
+        return result0, result1
+    if alpha == 0:
+        t1 = torch.exp(-torch.abs(z))
+        t2 = 1 / (1 + t1)
+        t3 = t1 * t2
+        t4 = torch.where(z >= 0, t2, t3)
+        t5 = t2 * t3
+        t6 = 1 / c**2
+        t7 = y - t4
+        t8 = t6 * t7**2 / 2
+        result0 = torch.log1p(t8)
+        result1 = -t6 * t5 * t7 / (1 + t8)
+        return result0, result1
+    t1 = torch.exp(-torch.abs(z))
+    t2 = 1 / (1 + t1)
+    t3 = t1 * t2
+    t4 = torch.where(z >= 0, t2, t3)
+    t5 = t2 * t3
+    t6 = abs(alpha - 2)
+    t7 = 1 / c**2
+    t8 = y - t4
+    t9 = t7 * t8**2 / t6
+    t10 = alpha / 2
+    result0 = t6 * torch.expm1(t10 * torch.log1p(t9)) / alpha
+    result1 = -t7 * t5 * t8 * (1 + t9)**(t10 - 1)
+    return result0, result1
 
 
 DEFINITION = "023ebb2a1300db05058a8aaa23b42617132ac4a5a8046b3ad8029df93353a61d"

@@ -13,6 +13,25 @@ def scaled(x, factor, out):
     return x.mul_(factor) if out is None or out is x else torch.mul(x, factor, out=out)
 
 
+def finished(x, factor, summed):
+    """factor times x, over x; or the sum of that, as a number."""
+    if summed:
+        return factor * x.sum().item()
+    return x if factor == 1 else x.mul_(factor)
+
+
+def softplus_tails(p):
+    """Sum of log(1 + exp(-|z|)) for p = sigmoid(z), as a number: four factors of a product share a logarithm."""
+    m = 1 - p
+    m = torch.minimum(m, p, out=m).flatten()  # log(1 + exp(-|z|)) = -log(1 - m)
+    for _ in range(2):
+        half = (m.numel() + 1) // 2
+        a, b = m[: m.numel() - half], m[half:]
+        a.add_(b.addcmul_(a, b, value=-1))  # 1 - (a + b - a b) = (1 - a)(1 - b), and small ones keep their digits
+        m = m[:half]
+    return -m.neg_().log1p_().sum().item()
+
+
 def xdivy(x, y):
     """x / y, and 0 where x = 0."""
     zero = x == 0
@@ -44,12 +63,33 @@ def floor(y):
     return -torch.special.xlog1py(1 - y, -y) - torch.xlogy(y, y)
 
 
-def both_logits(y, z, scale=1.0, out=None, valued=True):
-    """Loss (None unless valued), and scale times its derivative with respect to z (into out, if given)."""
+def both_logits(y, z, scale=1.0, out=None, valued=True, summed=False):
+    """Loss (None unless valued), and scale times its derivative with respect to z (into out, if given).
+
+    summed: the sum of the loss instead, as a number.
+    """
+    if summed and z.numel() >= 65536 * torch.get_num_threads():
+        p = torch.sigmoid(z, out=out)
+        tails = softplus_tails(p)
+        gradient = scaled(p.sub_(y), scale, out)
+        return finished(torch.clamp(z, min=0).addcmul_(y, z, value=-1), 1, summed) + tails, gradient
     gradient = scaled(torch.sigmoid(z, out=out).sub_(y), scale, out)
     if not valued:
         return None, gradient
-    return torch.nn.functional.softplus(z, threshold=40.0).addcmul_(y, z, value=-1), gradient
+    value = finished(torch.nn.functional.softplus(z, threshold=40.0).addcmul_(y, z, value=-1), 1, summed)
+    return value, gradient
+
+
+def fused_logits(y, z):
+    """Loss and its derivative with respect to z, for a compiler."""
+    t1 = torch.exp(-torch.abs(z))
+    t2 = 1 / (1 + t1)
+    t3 = t1 * t2
+    t4 = torch.where(z >= 0, t2, t3)
+    t5 = torch.log1p(t1)
+    result0 = t5 - y * z + torch.clamp(z, min=0)
+    result1 = t4 - y
+    return result0, result1
 
 
 DEFINITION = "63f5911a7dd7fc0cb47765d26043f630de642a43fd6ec18475d8c8a5140ce9cc"

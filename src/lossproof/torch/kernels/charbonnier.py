@@ -25,6 +25,13 @@ def scaled(x, factor, out):
     return x.mul_(factor) if out is None or out is x else torch.mul(x, factor, out=out)
 
 
+def finished(x, factor, summed):
+    """factor times x, over x; or the sum of that, as a number."""
+    if summed:
+        return factor * x.sum().item()
+    return x if factor == 1 else x.mul_(factor)
+
+
 def value(y, p, delta=1.0):
     """loss(y, p)."""
     t1 = (y - p)**2
@@ -55,8 +62,11 @@ def floor(y, delta=1.0):
     return torch.full_like(y, 0)
 
 
-def both_logits(y, z, delta=1.0, scale=1.0, out=None, valued=True):
-    """Loss (None unless valued), and scale times its derivative with respect to z (into out, if given)."""
+def both_logits(y, z, delta=1.0, scale=1.0, out=None, valued=True, summed=False):
+    """Loss (None unless valued), and scale times its derivative with respect to z (into out, if given).
+
+    summed: the sum of the loss instead, as a number.
+    """
     p = torch.sigmoid(z, out=out)
     r = y - p
     t1 = r.square()
@@ -64,7 +74,22 @@ def both_logits(y, z, delta=1.0, scale=1.0, out=None, valued=True):
     gradient = scaled(slope(r.div_(t2), p, z), -scale, out)
     if not valued:
         return None, gradient
-    return t1.div_(t2.add_(1)), gradient
+    return finished(t1.div_(t2.add_(1)), 1, summed), gradient
+
+
+def fused_logits(y, z, delta=1.0):
+    """Loss and its derivative with respect to z, for a compiler."""
+    t1 = torch.exp(-torch.abs(z))
+    t2 = 1 / (1 + t1)
+    t3 = t1 * t2
+    t4 = torch.where(z >= 0, t2, t3)
+    t5 = t2 * t3
+    t6 = y - t4
+    t7 = t6**2
+    t8 = torch.sqrt(1 + t7 / delta**2)
+    result0 = t7 / (1 + t8)
+    result1 = -t5 * t6 / t8
+    return result0, result1
 
 
 DEFINITION = "f1d0b19333959badbc3590bef28b5d1756710cc24d63be58bc7b953d0e5c18cd"

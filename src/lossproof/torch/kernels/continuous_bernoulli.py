@@ -13,6 +13,13 @@ def scaled(x, factor, out):
     return x.mul_(factor) if out is None or out is x else torch.mul(x, factor, out=out)
 
 
+def finished(x, factor, summed):
+    """factor times x, over x; or the sum of that, as a number."""
+    if summed:
+        return factor * x.sum().item()
+    return x if factor == 1 else x.mul_(factor)
+
+
 def logexprel(x):
     """log((exp(x) - 1)/x), and 0 at 0; expm1(n)/n is 1 for the smallest n, so 0 needs no branch."""
     n = torch.clamp(-torch.abs(x), max=-torch.finfo(x.dtype).tiny)
@@ -54,12 +61,15 @@ def gradient_logits(y, z):
     return meanexp(z) - y
 
 
-def both_logits(y, z, scale=1.0, out=None, valued=True):
-    """Loss (None unless valued), and scale times its derivative with respect to z (into out, if given)."""
+def both_logits(y, z, scale=1.0, out=None, valued=True, summed=False):
+    """Loss (None unless valued), and scale times its derivative with respect to z (into out, if given).
+
+    summed: the sum of the loss instead, as a number.
+    """
     gradient = scaled(meanexp(z).sub_(y), scale, out)
     if not valued:
         return None, gradient
-    value = (1 - y).mul_(torch.clamp(z, min=0)).add_(logexprel(torch.abs(z).neg_())).addcmul_(y, (-z).clamp_(min=0))
+    value = finished((1 - y).mul_(torch.clamp(z, min=0)).add_(logexprel(torch.abs(z).neg_())).addcmul_(y, (-z).clamp_(min=0)), 1, summed)
     return value, gradient
 
 

@@ -13,6 +13,13 @@ def scaled(x, factor, out):
     return x.mul_(factor) if out is None or out is x else torch.mul(x, factor, out=out)
 
 
+def finished(x, factor, summed):
+    """factor times x, over x; or the sum of that, as a number."""
+    if summed:
+        return factor * x.sum().item()
+    return x if factor == 1 else x.mul_(factor)
+
+
 def xdivy(x, y):
     """x / y, and 0 where x = 0."""
     zero = x == 0
@@ -59,8 +66,11 @@ def gradient_logits(y, z, gamma=2.0):
     )
 
 
-def both_logits(y, z, gamma=2.0, scale=1.0, out=None, valued=True):
-    """Loss (None unless valued), and scale times its derivative with respect to z (into out, if given)."""
+def both_logits(y, z, gamma=2.0, scale=1.0, out=None, valued=True, summed=False):
+    """Loss (None unless valued), and scale times its derivative with respect to z (into out, if given).
+
+    summed: the sum of the loss instead, as a number.
+    """
     q = (-z).sigmoid_()
     t1 = 1 + gamma
     p = torch.sigmoid(z)
@@ -70,7 +80,25 @@ def both_logits(y, z, gamma=2.0, scale=1.0, out=None, valued=True):
     gradient = scaled((p * t3).mul_(-gamma) - (q * t4).mul_(gamma) - t2.mul_(p**t1) - (q**t1).mul_(y), scale, out)
     if not valued:
         return None, gradient
-    return t3.sub_(t4), gradient
+    return finished(t3.sub_(t4), 1, summed), gradient
+
+
+def fused_logits(y, z, gamma=2.0):
+    """Loss and its derivative with respect to z, for a compiler."""
+    t1 = torch.exp(-torch.abs(z))
+    t2 = 1 / (1 + t1)
+    t3 = t1 * t2
+    t4 = torch.where(z >= 0, t2, t3)
+    t5 = torch.where(z >= 0, t3, t2)
+    t6 = torch.log1p(t1)
+    t7 = y - 1
+    t8 = t7 * t4**gamma * (t6 + torch.clamp(z, min=0))
+    t9 = t5**gamma
+    t10 = t6 + torch.clamp(-z, min=0)
+    t11 = 1 + gamma
+    result0 = t10 * t9 * y - t8
+    result1 = -gamma * t10 * t4 * t9 * y - gamma * t5 * t8 - t7 * t4**t11 - y * t5**t11
+    return result0, result1
 
 
 DEFINITION = "0b986bfa53a8701eddd9d98199a281c6523005d795acefba8273a3c9b72133c1"

@@ -13,6 +13,13 @@ def scaled(x, factor, out):
     return x.mul_(factor) if out is None or out is x else torch.mul(x, factor, out=out)
 
 
+def finished(x, factor, summed):
+    """factor times x, over x; or the sum of that, as a number."""
+    if summed:
+        return factor * x.sum().item()
+    return x if factor == 1 else x.mul_(factor)
+
+
 def xdivy(x, y):
     """x / y, and 0 where x = 0."""
     zero = x == 0
@@ -54,8 +61,11 @@ def floor(y):
     return torch.full_like(y, 0)
 
 
-def both_logits(y, z, scale=1.0, out=None, valued=True):
-    """Loss (None unless valued), and scale times its derivative with respect to z (into out, if given)."""
+def both_logits(y, z, scale=1.0, out=None, valued=True, summed=False):
+    """Loss (None unless valued), and scale times its derivative with respect to z (into out, if given).
+
+    summed: the sum of the loss instead, as a number.
+    """
     p = torch.sigmoid(z)
     t1 = torch.sqrt(p)
     t2 = t1 - torch.sqrt(y)
@@ -65,7 +75,25 @@ def both_logits(y, z, scale=1.0, out=None, valued=True):
     gradient = scaled(p.mul_(t3).mul_(t4).mul_(0.5).add_(q.mul_(t1).mul_(t2).mul_(0.5)), scale, out)
     if not valued:
         return None, gradient
-    return t2.square_().mul_(0.5).add_(t4.square_().mul_(0.5)), gradient
+    return finished(t2.square_().mul_(0.5).add_(t4.square_().mul_(0.5)), 1, summed), gradient
+
+
+def fused_logits(y, z):
+    """Loss and its derivative with respect to z, for a compiler."""
+    t1 = torch.exp(-torch.abs(z))
+    t2 = 1 / (1 + t1)
+    t3 = t1 * t2
+    t4 = torch.where(z >= 0, t2, t3)
+    t5 = torch.where(z >= 0, t3, t2)
+    t6 = t2 * t3
+    t7 = torch.sqrt(t4)
+    t8 = t7 - torch.sqrt(y)
+    t9 = torch.sqrt(t5)
+    t10 = t9 - torch.sqrt(1 - y)
+    t11 = torch.sqrt(t6) / 2
+    result0 = t10**2 / 2 + t8**2 / 2
+    result1 = t11 * t8 * t9 - t10 * t11 * t7
+    return result0, result1
 
 
 DEFINITION = "88822427a84bfca0a71779bd0eef8c7b9166abcc43d12ec67cbef46cd8d289f1"

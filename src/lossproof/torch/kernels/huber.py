@@ -25,6 +25,21 @@ def scaled(x, factor, out):
     return x.mul_(factor) if out is None or out is x else torch.mul(x, factor, out=out)
 
 
+def inside(x, low, high):
+    """True where a look, cheap on a CPU, finds no value outside: then clamping would change none, and is left out."""
+    if not (x.is_cpu and x.numel()):
+        return False
+    least, largest = torch.aminmax(x)
+    return least.item() >= low and largest.item() <= high
+
+
+def finished(x, factor, summed):
+    """factor times x, over x; or the sum of that, as a number."""
+    if summed:
+        return factor * x.sum().item()
+    return x if factor == 1 else x.mul_(factor)
+
+
 def value(y, p, delta=1.0):
     """loss(y, p)."""
     t1 = torch.clamp(torch.clamp(p - y, min=-delta), max=delta)
@@ -54,15 +69,37 @@ def floor(y, delta=1.0):
     return torch.full_like(y, 0)
 
 
-def both_logits(y, z, delta=1.0, scale=1.0, out=None, valued=True):
-    """Loss (None unless valued), and scale times its derivative with respect to z (into out, if given)."""
+def both_logits(y, z, delta=1.0, scale=1.0, out=None, valued=True, summed=False):
+    """Loss (None unless valued), and scale times its derivative with respect to z (into out, if given).
+
+    summed: the sum of the loss instead, as a number.
+    """
     p = torch.sigmoid(z, out=out)
     r = y - p
+    if delta >= 1 and inside(r, -delta, delta):
+        gradient = scaled(slope(r, p, z), -scale, out)
+        if not valued:
+            return None, gradient
+        return finished(r.square_(), 0.5, summed), gradient
     t1 = torch.clamp(r, -delta, delta)
     gradient = scaled(slope(t1, p, z), -scale, out)
     if not valued:
         return None, gradient
-    return (r.add_(t1, alpha=-0.5)).mul_(t1), gradient
+    return finished((r.add_(t1, alpha=-0.5)).mul_(t1), 1, summed), gradient
+
+
+def fused_logits(y, z, delta=1.0):
+    """Loss and its derivative with respect to z, for a compiler."""
+    t1 = torch.exp(-torch.abs(z))
+    t2 = 1 / (1 + t1)
+    t3 = t1 * t2
+    t4 = torch.where(z >= 0, t2, t3)
+    t5 = t2 * t3
+    t6 = t4 - y
+    t7 = torch.clamp(torch.clamp(-t6, min=-delta), max=delta)
+    result0 = t7 * (-t6 - t7 / 2)
+    result1 = -t5 * t7
+    return result0, result1
 
 
 DEFINITION = "037ea38161f93d02ffba5d95bf9f45037019b1d0c2099528e31c24316e1a2ab9"

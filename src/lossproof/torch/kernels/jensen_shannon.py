@@ -13,6 +13,13 @@ def scaled(x, factor, out):
     return x.mul_(factor) if out is None or out is x else torch.mul(x, factor, out=out)
 
 
+def finished(x, factor, summed):
+    """factor times x, over x; or the sum of that, as a number."""
+    if summed:
+        return factor * x.sum().item()
+    return x if factor == 1 else x.mul_(factor)
+
+
 def value(y, p):
     """loss(y, p)."""
     t1 = 1 - p
@@ -84,8 +91,11 @@ def floor(y):
     return torch.full_like(y, 0)
 
 
-def both_logits(y, z, scale=1.0, out=None, valued=True):
-    """Loss (None unless valued), and scale times its derivative with respect to z (into out, if given)."""
+def both_logits(y, z, scale=1.0, out=None, valued=True, summed=False):
+    """Loss (None unless valued), and scale times its derivative with respect to z (into out, if given).
+
+    summed: the sum of the loss instead, as a number.
+    """
     p = torch.sigmoid(z)
     q = (-z).sigmoid_()
     t1 = (p * q)
@@ -98,8 +108,39 @@ def both_logits(y, z, scale=1.0, out=None, valued=True):
     if not valued:
         return None, gradient
     t7 = 1 - y
-    value = (t6 * p / 2).add_(y, alpha=t6 / 2).add_(torch.special.xlog1py(t7, -y), alpha=0.5).add_(torch.xlogy(y, y), alpha=0.5).addcmul_(p, torch.nn.functional.softplus(-z, threshold=40.0), value=-0.5).addcmul_(t2, torch.nn.functional.softplus(z, threshold=40.0), value=-1).add_(torch.xlogy(p, t4), alpha=-0.5).add_(torch.xlogy(q, t3), alpha=-0.5).add_(torch.xlogy(t7, t3), alpha=-0.5).add_(torch.xlogy(y, t4), alpha=-0.5)
+    value = finished((t6 * p / 2).add_(y, alpha=t6 / 2).add_(torch.special.xlog1py(t7, -y), alpha=0.5).add_(torch.xlogy(y, y), alpha=0.5).addcmul_(p, torch.nn.functional.softplus(-z, threshold=40.0), value=-0.5).addcmul_(t2, torch.nn.functional.softplus(z, threshold=40.0), value=-1).add_(torch.xlogy(p, t4), alpha=-0.5).add_(torch.xlogy(q, t3), alpha=-0.5).add_(torch.xlogy(t7, t3), alpha=-0.5).add_(torch.xlogy(y, t4), alpha=-0.5), 1, summed)
     return value, gradient
+
+
+def fused_logits(y, z):
+    """Loss and its derivative with respect to z, for a compiler."""
+    t1 = torch.exp(-torch.abs(z))
+    t2 = 1 / (1 + t1)
+    t3 = t1 * t2
+    t4 = torch.where(z >= 0, t2, t3)
+    t5 = torch.where(z >= 0, t3, t2)
+    t6 = t2 * t3
+    t7 = torch.log1p(t1)
+    t8 = t4 + y
+    t9 = t5 / 2
+    t10 = 0.5 - y / 2 + t9
+    t11 = 1 - y
+    t12 = 0.6931471805599453
+    t13 = t6 / 2
+    result0 = (
+        t12 * t4 / 2
+        - torch.xlogy(t11, t10) / 2
+        - torch.xlogy(t4, t8) / 2
+        - torch.xlogy(t5, t10) / 2
+        - torch.xlogy(y, t8) / 2
+        + t12 * y / 2
+        + torch.special.xlog1py(t11, -y) / 2
+        + torch.xlogy(y, y) / 2
+        - t4 * (t7 + torch.clamp(-z, min=0)) / 2
+        - t9 * (t7 + torch.clamp(z, min=0))
+    )
+    result1 = t12 * t13 - torch.xlogy(t6, t8) / 2 + torch.xlogy(t6, t10) / 2 + t13 * z
+    return result0, result1
 
 
 DEFINITION = "94765e8350b6dffde899bb93b03a7692418733f823a9247f4490ccc45ff65c65"

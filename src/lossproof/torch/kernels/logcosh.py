@@ -25,6 +25,13 @@ def scaled(x, factor, out):
     return x.mul_(factor) if out is None or out is x else torch.mul(x, factor, out=out)
 
 
+def finished(x, factor, summed):
+    """factor times x, over x; or the sum of that, as a number."""
+    if summed:
+        return factor * x.sum().item()
+    return x if factor == 1 else x.mul_(factor)
+
+
 def logcosh(x):
     """log(cosh(x)) without overflow, and without cancellation at 0."""
     a = torch.abs(x)
@@ -57,14 +64,30 @@ def floor(y, a=1.0):
     return torch.full_like(y, 0)
 
 
-def both_logits(y, z, a=1.0, scale=1.0, out=None, valued=True):
-    """Loss (None unless valued), and scale times its derivative with respect to z (into out, if given)."""
+def both_logits(y, z, a=1.0, scale=1.0, out=None, valued=True, summed=False):
+    """Loss (None unless valued), and scale times its derivative with respect to z (into out, if given).
+
+    summed: the sum of the loss instead, as a number.
+    """
     p = torch.sigmoid(z, out=out)
     t1 = (y - p).mul_(a)
     gradient = scaled(slope(torch.tanh(t1), p, z), -scale, out)
     if not valued:
         return None, gradient
-    return logcosh(t1).mul_(1 / a), gradient
+    return finished(logcosh(t1), 1 / a, summed), gradient
+
+
+def fused_logits(y, z, a=1.0):
+    """Loss and its derivative with respect to z, for a compiler."""
+    t1 = torch.exp(-torch.abs(z))
+    t2 = 1 / (1 + t1)
+    t3 = t1 * t2
+    t4 = torch.where(z >= 0, t2, t3)
+    t5 = t2 * t3
+    t6 = a * (y - t4)
+    result0 = logcosh(t6) / a
+    result1 = -t5 * torch.tanh(t6)
+    return result0, result1
 
 
 DEFINITION = "426559d80d694feb2d1a5c30c8aa4a51e75407307278c90fd32abcaab5a43112"

@@ -25,6 +25,13 @@ def scaled(x, factor, out):
     return x.mul_(factor) if out is None or out is x else torch.mul(x, factor, out=out)
 
 
+def finished(x, factor, summed):
+    """factor times x, over x; or the sum of that, as a number."""
+    if summed:
+        return factor * x.sum().item()
+    return x if factor == 1 else x.mul_(factor)
+
+
 def value(y, p):
     """loss(y, p)."""
     return (y - p)**2
@@ -51,14 +58,29 @@ def floor(y):
     return torch.full_like(y, 0)
 
 
-def both_logits(y, z, scale=1.0, out=None, valued=True):
-    """Loss (None unless valued), and scale times its derivative with respect to z (into out, if given)."""
+def both_logits(y, z, scale=1.0, out=None, valued=True, summed=False):
+    """Loss (None unless valued), and scale times its derivative with respect to z (into out, if given).
+
+    summed: the sum of the loss instead, as a number.
+    """
     p = torch.sigmoid(z, out=out)
     r = y - p
     gradient = scaled(slope(r, p, z), -2 * scale, out)
     if not valued:
         return None, gradient
-    return r.square_(), gradient
+    return finished(r.square_(), 1, summed), gradient
+
+
+def fused_logits(y, z):
+    """Loss and its derivative with respect to z, for a compiler."""
+    t1 = torch.exp(-torch.abs(z))
+    t2 = 1 / (1 + t1)
+    t3 = t1 * t2
+    t4 = torch.where(z >= 0, t2, t3)
+    t5 = t2 * t3
+    result0 = (y - t4)**2
+    result1 = t5 * (2 * t4 - 2 * y)
+    return result0, result1
 
 
 DEFINITION = "5379ce6eb27c199acadacf8910cb239c0f64dbeb712f0d3864b2ee22c8b9e893"

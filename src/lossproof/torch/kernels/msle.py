@@ -25,6 +25,13 @@ def scaled(x, factor, out):
     return x.mul_(factor) if out is None or out is x else torch.mul(x, factor, out=out)
 
 
+def finished(x, factor, summed):
+    """factor times x, over x; or the sum of that, as a number."""
+    if summed:
+        return factor * x.sum().item()
+    return x if factor == 1 else x.mul_(factor)
+
+
 def value(y, p):
     """loss(y, p)."""
     return (torch.log1p(y) - torch.log1p(p))**2
@@ -51,14 +58,30 @@ def floor(y):
     return torch.full_like(y, 0)
 
 
-def both_logits(y, z, scale=1.0, out=None, valued=True):
-    """Loss (None unless valued), and scale times its derivative with respect to z (into out, if given)."""
+def both_logits(y, z, scale=1.0, out=None, valued=True, summed=False):
+    """Loss (None unless valued), and scale times its derivative with respect to z (into out, if given).
+
+    summed: the sum of the loss instead, as a number.
+    """
     p = torch.sigmoid(z, out=out)
     t1 = torch.log1p(y).sub_(torch.log1p(p))
     gradient = scaled(slope((t1 / (1 + p)), p, z), -2 * scale, out)
     if not valued:
         return None, gradient
-    return t1.square_(), gradient
+    return finished(t1.square_(), 1, summed), gradient
+
+
+def fused_logits(y, z):
+    """Loss and its derivative with respect to z, for a compiler."""
+    t1 = torch.exp(-torch.abs(z))
+    t2 = 1 / (1 + t1)
+    t3 = t1 * t2
+    t4 = torch.where(z >= 0, t2, t3)
+    t5 = t2 * t3
+    t6 = torch.log1p(y) - torch.log1p(t4)
+    result0 = t6**2
+    result1 = -2 * t5 * t6 / (1 + t4)
+    return result0, result1
 
 
 DEFINITION = "cba6e721f652d4fd0a086c66277d84c207def1dca19851f9b1a0527ce9d5f513"

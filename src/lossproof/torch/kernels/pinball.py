@@ -25,6 +25,13 @@ def scaled(x, factor, out):
     return x.mul_(factor) if out is None or out is x else torch.mul(x, factor, out=out)
 
 
+def finished(x, factor, summed):
+    """factor times x, over x; or the sum of that, as a number."""
+    if summed:
+        return factor * x.sum().item()
+    return x if factor == 1 else x.mul_(factor)
+
+
 def value(y, p, tau=0.5):
     """loss(y, p)."""
     t1 = p - y
@@ -56,15 +63,33 @@ def floor(y, tau=0.5):
     return torch.full_like(y, 0)
 
 
-def both_logits(y, z, tau=0.5, scale=1.0, out=None, valued=True):
-    """Loss (None unless valued), and scale times its derivative with respect to z (into out, if given)."""
+def both_logits(y, z, tau=0.5, scale=1.0, out=None, valued=True, summed=False):
+    """Loss (None unless valued), and scale times its derivative with respect to z (into out, if given).
+
+    summed: the sum of the loss instead, as a number.
+    """
     p = torch.sigmoid(z, out=out)
     r = y - p
     t1 = 1 - tau
     gradient = scaled(slope((0.5 - torch.sign(r).mul_(0.5)).mul_(t1).add_(torch.sign(r).mul_(0.5).add_(0.5), alpha=-tau), p, z), scale, out)
     if not valued:
         return None, gradient
-    return (-r).clamp_(min=0).mul_(t1).add_(torch.clamp(r, min=0), alpha=tau), gradient
+    value = finished((-r).clamp_(min=0).mul_(t1).add_(torch.clamp(r, min=0), alpha=tau), 1, summed)
+    return value, gradient
+
+
+def fused_logits(y, z, tau=0.5):
+    """Loss and its derivative with respect to z, for a compiler."""
+    t1 = torch.exp(-torch.abs(z))
+    t2 = 1 / (1 + t1)
+    t3 = t1 * t2
+    t4 = torch.where(z >= 0, t2, t3)
+    t5 = t2 * t3
+    t6 = t4 - y
+    t7 = 1 - tau
+    result0 = t7 * torch.clamp(t6, min=0) + tau * torch.clamp(-t6, min=0)
+    result1 = t7 * t5 * (0.5 + torch.sign(t6) / 2) - tau * t5 * (0.5 - torch.sign(t6) / 2)
+    return result0, result1
 
 
 DEFINITION = "77488256790488473d97ba9d097095b4da151525d057dab0cefe34e1303c6566"

@@ -13,6 +13,13 @@ def scaled(x, factor, out):
     return x.mul_(factor) if out is None or out is x else torch.mul(x, factor, out=out)
 
 
+def finished(x, factor, summed):
+    """factor times x, over x; or the sum of that, as a number."""
+    if summed:
+        return factor * x.sum().item()
+    return x if factor == 1 else x.mul_(factor)
+
+
 def xdivy(x, y):
     """x / y, and 0 where x = 0."""
     zero = x == 0
@@ -50,15 +57,32 @@ def floor(y):
     return torch.full_like(y, 0)
 
 
-def both_logits(y, z, scale=1.0, out=None, valued=True):
-    """Loss (None unless valued), and scale times its derivative with respect to z (into out, if given)."""
+def both_logits(y, z, scale=1.0, out=None, valued=True, summed=False):
+    """Loss (None unless valued), and scale times its derivative with respect to z (into out, if given).
+
+    summed: the sum of the loss instead, as a number.
+    """
     q = (-z).sigmoid_()
     p = torch.sigmoid(z)
     gradient = scaled((p * q).addcmul_(q, y, value=-1), scale, out)
     if not valued:
         return None, gradient
-    value = p.add_(torch.xlogy(y, y)).addcmul_(y, torch.nn.functional.softplus(-z, threshold=40.0)).sub_(y)
+    value = finished(p.add_(torch.xlogy(y, y)).addcmul_(y, torch.nn.functional.softplus(-z, threshold=40.0)).sub_(y), 1, summed)
     return value, gradient
+
+
+def fused_logits(y, z):
+    """Loss and its derivative with respect to z, for a compiler."""
+    t1 = torch.exp(-torch.abs(z))
+    t2 = 1 / (1 + t1)
+    t3 = t1 * t2
+    t4 = torch.where(z >= 0, t2, t3)
+    t5 = torch.where(z >= 0, t3, t2)
+    t6 = t2 * t3
+    t7 = torch.log1p(t1)
+    result0 = t4 - y + torch.xlogy(y, y) + y * (t7 + torch.clamp(-z, min=0))
+    result1 = t6 - t5 * y
+    return result0, result1
 
 
 DEFINITION = "3afc1794d76221f1f83bf9ff1052ce8e800d9f4eea57d92a3211be0016999b5a"

@@ -13,6 +13,25 @@ def scaled(x, factor, out):
     return x.mul_(factor) if out is None or out is x else torch.mul(x, factor, out=out)
 
 
+def finished(x, factor, summed):
+    """factor times x, over x; or the sum of that, as a number."""
+    if summed:
+        return factor * x.sum().item()
+    return x if factor == 1 else x.mul_(factor)
+
+
+def softplus_tails(p):
+    """Sum of log(1 + exp(-|z|)) for p = sigmoid(z), as a number: four factors of a product share a logarithm."""
+    m = 1 - p
+    m = torch.minimum(m, p, out=m).flatten()  # log(1 + exp(-|z|)) = -log(1 - m)
+    for _ in range(2):
+        half = (m.numel() + 1) // 2
+        a, b = m[: m.numel() - half], m[half:]
+        a.add_(b.addcmul_(a, b, value=-1))  # 1 - (a + b - a b) = (1 - a)(1 - b), and small ones keep their digits
+        m = m[:half]
+    return -m.neg_().log1p_().sum().item()
+
+
 def value(y, p, eps=0.1):
     """loss(y, p)."""
     t1 = eps / 2
@@ -45,15 +64,40 @@ def floor(y, eps=0.1):
     return torch.special.xlog1py(-t1 - t2 * (y - 1), t3) + torch.xlogy(t3, t1 - t2 * y)
 
 
-def both_logits(y, z, eps=0.1, scale=1.0, out=None, valued=True):
-    """Loss (None unless valued), and scale times its derivative with respect to z (into out, if given)."""
+def both_logits(y, z, eps=0.1, scale=1.0, out=None, valued=True, summed=False):
+    """Loss (None unless valued), and scale times its derivative with respect to z (into out, if given).
+
+    summed: the sum of the loss instead, as a number.
+    """
+    if summed and z.numel() >= 65536 * torch.get_num_threads():
+        p = torch.sigmoid(z, out=out)
+        tails = softplus_tails(p)
+        t1 = eps / 2
+        t2 = eps * y
+        gradient = scaled(p.add_(t2).sub_(t1).sub_(y), scale, out)
+        value = finished(torch.clamp(z, min=0).addcmul_(z, t1 - t2 + y, value=-1), 1, summed)
+        return value + tails, gradient
     t1 = eps / 2
     t2 = eps * y
     gradient = scaled(torch.sigmoid(z, out=out).add_(t2).sub_(t1).sub_(y), scale, out)
     if not valued:
         return None, gradient
-    value = torch.nn.functional.softplus(z, threshold=40.0).addcmul_(z, t1 - t2 + y, value=-1)
+    value = finished(torch.nn.functional.softplus(z, threshold=40.0).addcmul_(z, t1 - t2 + y, value=-1), 1, summed)
     return value, gradient
+
+
+def fused_logits(y, z, eps=0.1):
+    """Loss and its derivative with respect to z, for a compiler."""
+    t1 = torch.exp(-torch.abs(z))
+    t2 = 1 / (1 + t1)
+    t3 = t1 * t2
+    t4 = torch.where(z >= 0, t2, t3)
+    t5 = torch.log1p(t1)
+    t6 = eps / 2
+    t7 = eps * y
+    result0 = t5 - z * (t6 - t7 + y) + torch.clamp(z, min=0)
+    result1 = t4 - t6 - y + t7
+    return result0, result1
 
 
 DEFINITION = "b5020a20a208d1df0c12b124a8c53ee03a2b57086deee7544c584c86d3625828"

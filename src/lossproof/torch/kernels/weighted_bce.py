@@ -13,6 +13,13 @@ def scaled(x, factor, out):
     return x.mul_(factor) if out is None or out is x else torch.mul(x, factor, out=out)
 
 
+def finished(x, factor, summed):
+    """factor times x, over x; or the sum of that, as a number."""
+    if summed:
+        return factor * x.sum().item()
+    return x if factor == 1 else x.mul_(factor)
+
+
 def xdivy(x, y):
     """x / y, and 0 where x = 0."""
     zero = x == 0
@@ -48,15 +55,33 @@ def floor(y, pos_weight=3.0):
     return -pos_weight * torch.xlogy(y, t1) - torch.special.xlog1py(1 - y, -t1)
 
 
-def both_logits(y, z, pos_weight=3.0, scale=1.0, out=None, valued=True):
-    """Loss (None unless valued), and scale times its derivative with respect to z (into out, if given)."""
+def both_logits(y, z, pos_weight=3.0, scale=1.0, out=None, valued=True, summed=False):
+    """Loss (None unless valued), and scale times its derivative with respect to z (into out, if given).
+
+    summed: the sum of the loss instead, as a number.
+    """
     t1 = y - 1
     t2 = pos_weight * y
     gradient = scaled(torch.sigmoid(z, out=out).mul_(t1).neg_() - (-z).sigmoid_().mul_(t2), scale, out)
     if not valued:
         return None, gradient
-    value = t2.mul_(torch.nn.functional.softplus(-z, threshold=40.0)).addcmul_(t1, torch.nn.functional.softplus(z, threshold=40.0), value=-1)
+    value = finished(t2.mul_(torch.nn.functional.softplus(-z, threshold=40.0)).addcmul_(t1, torch.nn.functional.softplus(z, threshold=40.0), value=-1), 1, summed)
     return value, gradient
+
+
+def fused_logits(y, z, pos_weight=3.0):
+    """Loss and its derivative with respect to z, for a compiler."""
+    t1 = torch.exp(-torch.abs(z))
+    t2 = 1 / (1 + t1)
+    t3 = t1 * t2
+    t4 = torch.where(z >= 0, t2, t3)
+    t5 = torch.where(z >= 0, t3, t2)
+    t6 = torch.log1p(t1)
+    t7 = y - 1
+    t8 = pos_weight * y
+    result0 = t8 * (t6 + torch.clamp(-z, min=0)) - t7 * (t6 + torch.clamp(z, min=0))
+    result1 = -t4 * t7 - t5 * t8
+    return result0, result1
 
 
 DEFINITION = "8ded35f0a6d7dc2a69f8116d0cd28c6bdf692c3ea08dcf38d6e872cdf56dd483"
