@@ -43,6 +43,18 @@ def test_total_is_the_sum_and_its_gradient_the_derived_one(name, dtype):
     torch.testing.assert_close(grad, k.gradient_logits(y, z.detach()) * 0.5, **tolerance)
 
 
+@pytest.mark.parametrize("name", IDS)
+def test_a_target_is_broadcast_to_the_predictions_of_several_models(name):
+    z, y = pair(60, torch.float32)
+    z, y = z.detach().view(5, 4, 3), y[:12].view(1, 4, 3)
+    k = kernel(name)
+    for function, x in ((k.value_logits, z), (k.gradient_logits, z), (k.value, z.sigmoid())):
+        kept = x.clone(), y.clone()
+        torch.testing.assert_close(function(y, x), function(y.expand_as(x).contiguous(), x))
+        assert torch.equal(x, kept[0])
+        assert torch.equal(y, kept[1])
+
+
 @pytest.mark.parametrize("name", ["bce", "huber", "focal"])
 def test_large_tensors_are_done_in_pieces_with_the_same_result(name):
     z, y = pair(2 * PIECE + 17, torch.float32)

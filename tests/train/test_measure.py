@@ -348,3 +348,19 @@ def test_an_empty_cell_calls_its_measure_by_its_title(tiny, small):
         "excess under bce is nan on these images",
         "gradient norm of the objective (bce) is nan on these images",
     ]
+
+
+@pytest.mark.parametrize("stack", ["on", "off"])
+def test_pictures_are_measured_in_pieces(tiny, small, tmp_path, monkeypatch, stack):
+    from lossproof.train import measure
+
+    losses = ("bce", "mse", "hellinger", "discretised_logistic")
+    whole = compare(tiny, losses, out=tmp_path / "whole", stack=stack, **small).table
+    # pieces of 3 of the 18 images, of two members at a time
+    monkeypatch.setattr(measure, "SEEN", 100)
+    monkeypatch.setattr(measure, "VALUES", 200)
+    parts = compare(tiny, losses, out=tmp_path / "parts", stack=stack, **small).table
+    told = whole.measure != "seconds"
+    assert whole[told].drop(columns="value").equals(parts[told].drop(columns="value"))
+    np.testing.assert_allclose(parts.value[told], whole.value[told], rtol=2e-5, atol=1e-6)
+    assert measure.pieces(18, 30) == [slice(start, start + 3) for start in range(0, 18, 3)]
