@@ -54,9 +54,15 @@ def one(told: dict[str, Any]) -> dict[str, Any]:
     from lossproof.report import write
     from lossproof.train import comparison, loop, stack, stack_measure
 
-    clock, measuring = Clock(), Clock()
+    clock, ends, between = Clock(), Clock(), Clock()
     with_stacks = stack_measure.with_stacks
-    stack_measure.with_stacks = lambda *told: measuring.around(with_stacks(*told))
+
+    def measuring(measurer: Any, stacks: Any) -> Callable[..., Any]:
+        work = with_stacks(measurer, stacks)
+        at_ends, in_between = ends.around(work), between.around(work)
+        return lambda member: (at_ends if measurer.whole(member.epoch + 1) else in_between)(member)
+
+    stack_measure.with_stacks = measuring
     for place, name in ((stack.Stack, "train"), (stack, "walk_together"), (loop, "train_epoch")):
         setattr(place, name, clock.around(getattr(place, name)))
     with tempfile.TemporaryDirectory() as folder:
@@ -69,7 +75,7 @@ def one(told: dict[str, Any]) -> dict[str, Any]:
         config = json.loads((run.directory / "config.json").read_text())
     return {
         "training": clock.spent,
-        "measuring": measuring.spent,
+        "measuring": {"ends": ends.spent, "between": between.spent},
         "epochs": int(run.table.epoch.max()),
         "stack": config["stack"]["used"],
         "threads": config["threads"],
@@ -94,7 +100,7 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
     if given.data:
         asked.append({"data": given.data, "losses": LOSSES[:4], "seeds": 3, "epochs": given.epochs})
     if given.quick:
-        asked = [told | {"losses": LOSSES[:2], "seeds": 1, "epochs": 1} for told in asked[-1:]]
+        asked = [told | {"losses": LOSSES[:2], "seeds": 1, "epochs": 2} for told in asked[-1:]]
     runs = []
     for told in asked:
         runs.append(measured(told) | {"name": Path(told["data"]).name})
@@ -111,18 +117,17 @@ def section(found: dict[str, Any]) -> str:
         if run["name"] == "digits":
             goal = pages.met(pages.judged(whole, found), GOALS["digits"]).replace(":", " s:")
         else:
-            epochs, measuring = run["epochs"], run["measuring"][1]
-            once = whole.cpu - training.cpu - measuring
-            training_full, rest_full = (
-                training.cpu * FULL / epochs,
-                once + measuring * (FULL + 1) / (epochs + 1),
-            )
+            epochs, ends, between = run["epochs"], *(run["measuring"][k][1] for k in ("ends", "between"))
+            once = whole.cpu - training.cpu - ends - between
+            # without an inner epoch, the outer ones are what is known of it: they measure more images
+            inner = between / (epochs - 1) if epochs > 1 else ends / 2
+            training_full, rest_full = training.cpu * FULL / epochs, once + ends + inner * (FULL - 1)
             share = rest_full / (training_full + rest_full)
             goal = f"rest of {FULL} epochs {pages.met(share, GOALS['rest'])}"
             far.append(
                 f"{run['name']}, CPU seconds: {training.cpu / epochs:.0f} an epoch of training, "
-                f"{measuring / (epochs + 1):.1f} measuring after it (and once before the first), {once:.0f} once. For "
-                f"{FULL} epochs that makes {training_full + rest_full:.0f}, of which "
+                f"{inner:.1f} measuring after it, {ends:.1f} measuring all images before the first and after the last, "
+                f"{once:.0f} once. For {FULL} epochs that makes {training_full + rest_full:.0f}, of which "
                 f"{share:.0%} are not training."
             )
         rows.append(

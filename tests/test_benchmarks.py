@@ -224,11 +224,20 @@ def test_a_whole_comparison_and_what_of_it_is_training(bench, tmp_path):
     whole = bench("whole")
     found, page = made(whole, tmp_path, "--data", str(path))
     (run,) = found["runs"]
-    parts = [run["training"][1], run["measuring"][1]]
+    parts = [run["training"][1], *(cpu for _, cpu in run["measuring"].values())]
     assert min(parts) > 0
     assert sum(parts) < run["all"][1]
-    assert "| images.npy | 2 x 1 | 1 |" in page
-    assert "For 20 epochs that makes" in page
+    assert "| images.npy | 2 x 1 | 2 |" in page
+    # 20 epochs of 60, 19 of 2 in between, 10 at the ends, 23 once
+    run |= {
+        "epochs": 3,
+        "all": [217.0, 217.0],
+        "training": [0.0, 180.0],
+        "measuring": {"ends": [0.0, 10.0], "between": [0.0, 4.0]},
+    }
+    assert "For 20 epochs that makes 1271, of which 6% are not training" in whole.section(found)
+    run["epochs"], run["measuring"]["between"] = 1, [0.0, 0.0]  # inner epochs as dear as the outer ones
+    assert "For 20 epochs that makes 3732, of which 4% are not training" in whole.section(found)
     run["name"], run["all"] = "digits", [59.0, 59.0]
     assert "| <= 60 s: yes |" in whole.section(found)
 

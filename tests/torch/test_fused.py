@@ -99,6 +99,18 @@ def test_a_clamp_is_left_out_only_where_nothing_lies_outside(outlier, delta):
     torch.testing.assert_close(gradient, k.gradient_logits(y, z), rtol=1e-12, atol=1e-14, equal_nan=True)
 
 
+@pytest.mark.parametrize("name", IDS)
+def test_a_target_is_broadcast_to_the_predictions_of_several_models(name):
+    z, y = pair(60, torch.float32)
+    z, y = z.detach().view(5, 4, 3), y[:12].view(1, 4, 3)
+    k = kernel(name)
+    for function, x in ((k.value_logits, z), (k.gradient_logits, z), (k.value, z.sigmoid())):
+        kept = x.clone(), y.clone()
+        torch.testing.assert_close(function(y, x), function(y.expand_as(x).contiguous(), x))
+        assert torch.equal(x, kept[0])
+        assert torch.equal(y, kept[1])
+
+
 @pytest.mark.parametrize("name", ["bce", "huber", "focal"])
 def test_large_tensors_are_done_in_pieces_with_the_same_result(name):
     z, y = pair(2 * PIECE + 17, torch.float32)

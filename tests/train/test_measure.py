@@ -348,3 +348,34 @@ def test_an_empty_cell_calls_its_measure_by_its_title(tiny, small):
         "excess under bce is nan on these images",
         "gradient norm of the objective (bce) is nan on these images",
     ]
+
+
+@pytest.mark.parametrize("stack", ["on", "off"])
+def test_pictures_are_measured_in_pieces(tiny, small, tmp_path, monkeypatch, stack):
+    from dataclasses import replace
+
+    from lossproof.train import comparison, measure
+    from lossproof.train.similarity import Similarity
+
+    settle = comparison.settle
+
+    def few_similarities(*given, **named):
+        made = settle(*given, **named)
+        return replace(made, evaluation=replace(made.evaluation, ssim_images=7))
+
+    monkeypatch.setattr(comparison, "settle", few_similarities)
+    losses = ("bce", "mse", "hellinger", "discretised_logistic")
+    whole = compare(tiny, losses, out=tmp_path / "whole", stack=stack, **small).table
+    # pieces of 3 of the 18 images, of two members at a time
+    monkeypatch.setattr(measure, "SEEN", 100)
+    monkeypatch.setattr(measure, "VALUES", 200)
+    seen, call = [], Similarity.__call__
+    monkeypatch.setattr(
+        Similarity, "__call__", lambda s, p, y: seen.append(p.shape[0] * len(y)) or call(s, p, y)
+    )
+    parts = compare(tiny, losses, out=tmp_path / "parts", stack=stack, **small).table
+    told = whole.measure != "seconds"
+    assert whole[told].drop(columns="value").equals(parts[told].drop(columns="value"))
+    np.testing.assert_allclose(parts.value[told], whole.value[told], rtol=2e-5, atol=1e-6)
+    assert sum(seen) == 7 * 8 * 2 * 4  # images, members, splits, epochs
+    assert measure.pieces(18, 30) == [slice(start, start + 3) for start in range(0, 18, 3)]

@@ -195,3 +195,15 @@ def test_handlers_are_left_alone_outside_the_main_thread(tiny, small, tmp_path):
     thread.join()
     assert signal.getsignal(signal.SIGINT) is before
     assert not results[0].interrupted
+
+
+def test_checkpoints_take_little_of_the_time():
+    from types import SimpleNamespace
+
+    from lossproof.train.loop import due
+
+    quick = SimpleNamespace(saved=time.monotonic() - 1000.0, saving=0.02)
+    assert due(quick, 40, 5.0)
+    assert not due(quick, 40, 1e6)
+    assert not due(quick, 1_000_000, 5.0)  # all of them would take 20,000 seconds: once in 400,000
+    assert due(quick, 1_000_000, 0.0)

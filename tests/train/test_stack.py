@@ -163,18 +163,26 @@ def layers_of(models):
 
 @pytest.mark.parametrize("piece", [1 << 18, 100], ids=["whole", "in pieces"])
 @pytest.mark.parametrize(
-    ("name", "shape", "hidden"),
+    ("name", "shape", "hidden", "outputs"),
     [
-        ("vae", (2, 3, 4), (17, 9)),
-        ("conv-vae", (2, 9, 6), (3, 5)),
-        ("conv-ae", (1, 8, 8), (4,)),
-        ("conv-vae", (3, 7, 13), (4, 3, 6)),
+        ("vae", (2, 3, 4), (17, 9), 2),
+        ("conv-vae", (2, 9, 6), (3, 5), 2),
+        ("conv-ae", (1, 8, 8), (4,), 2),
+        ("conv-vae", (3, 7, 13), (4, 3, 6), 2),
+        ("conv-vae", (1, 9, 6), (17, 5), 1),  # products of few columns
     ],
 )
-def test_all_gradients_of_a_batch_are_autograds(name, shape, hidden, piece, monkeypatch):
+def test_all_gradients_of_a_batch_are_autograds(name, shape, hidden, outputs, piece, monkeypatch):
     monkeypatch.setattr(stack_convolutions, "PIECE", piece)
     models = [
-        build(name, shape, hidden=hidden, latent=5, outputs=2, generator=torch.Generator().manual_seed(seed))
+        build(
+            name,
+            shape,
+            hidden=hidden,
+            latent=5,
+            outputs=outputs,
+            generator=torch.Generator().manual_seed(seed),
+        )
         for seed in range(3)
     ]
     generator, pixels = torch.Generator().manual_seed(9), math.prod(shape)
@@ -183,7 +191,7 @@ def test_all_gradients_of_a_batch_are_autograds(name, shape, hidden, piece, monk
     weight = torch.tensor([0.5, 1.0, 2.0]) / 18
     for _ in range(2):  # the second batch finds the buffers of the first
         x, noise = torch.rand(3, 18, pixels, generator=generator), torch.randn(3, 18, 5, generator=generator)
-        slopes = torch.randn(3, 18, 2 * pixels, generator=generator)
+        slopes = torch.randn(3, 18, outputs * pixels, generator=generator)
         raw = net.forward(x, noise)
         rates = torch.empty(3)
         net.rates(rates)

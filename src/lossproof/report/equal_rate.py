@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy.interpolate import PchipInterpolator
 
 from lossproof.formula.errors import LossproofError
 from lossproof.report import paired
@@ -54,6 +53,8 @@ class Curve:
         wanted = np.asarray(rates, dtype=np.float64)
         if self.rates.size < 2:
             return np.full(wanted.shape, np.nan)
+        from scipy.interpolate import PchipInterpolator  # a slow import, of use to sweeps alone
+
         heights = np.log(self.values) if self.logarithmic else self.values
         found = np.asarray(PchipInterpolator(self.rates, heights, extrapolate=False)(wanted))
         return np.exp(found) if self.logarithmic else found

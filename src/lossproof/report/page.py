@@ -145,12 +145,12 @@ def embed(value: Any) -> Markup:
 
 
 def _finite(value: Any) -> Any:
+    if isinstance(value, float):  # first: nearly all are
+        return float(f"{value:.7g}") if math.isfinite(value) else None
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
     if isinstance(value, dict):
         return {str(key): _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    if isinstance(value, float):
-        return float(f"{value:.7g}") if math.isfinite(value) else None
     return value
 
 

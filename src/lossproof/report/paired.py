@@ -13,7 +13,7 @@ from itertools import combinations
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy import special  # not stats, whose import takes as long as a small report
 
 from lossproof.formula.errors import LossproofError
 from lossproof.report.lookup import lookup, spread
@@ -112,7 +112,7 @@ def t_interval(values: Sequence[float] | np.ndarray, level: float = 0.95) -> tup
 @cache
 def quantile(level: float, freedom: int) -> float:
     """Student's t quantile that leaves half of 1 - level above it."""
-    return float(stats.t.ppf((1 + level) / 2, freedom))
+    return float(special.stdtrit(freedom, (1 + level) / 2))
 
 
 def intervals(

@@ -17,6 +17,7 @@ from lossproof.models import build
 from lossproof.models.base import AutoEncoder
 from lossproof.reproduce.bench import Bench
 from lossproof.torch.criterion import Criterion
+from lossproof.train.adam import Adam
 from lossproof.train.arm import Arm
 from lossproof.train.comparison import intra_op_threads, useful_threads
 from lossproof.train.loop import Course, rate_per_image, train_epoch
@@ -95,7 +96,7 @@ def fit(
         seed=seed,
         beta=1.0,
         model=network,
-        optimiser=torch.optim.Adam(learned, lr=plan.lr, fused=True),
+        optimiser=Adam([{"params": learned}], plan.lr),
         criterion=criterion,
         checkpoint=Path(),  # never written
     )

@@ -24,6 +24,7 @@ from lossproof.data.scan import blocks
 from lossproof.formula.errors import LossproofError
 from lossproof.likelihood.exchange import record, thinned
 from lossproof.models import build
+from lossproof.train.adam import Adam
 from lossproof.train.arm import Arm, arm_of, reference
 from lossproof.train.engines import engine_of, train_elsewhere
 from lossproof.train.feed import pixels_of
@@ -330,12 +331,12 @@ def make_members(arms: Sequence[Arm], images: Images, settings: Settings) -> lis
     return members
 
 
-def optimiser_of(model: AutoEncoder, criterion: Criterion, lr: float) -> torch.optim.Adam:
+def optimiser_of(model: AutoEncoder, criterion: Criterion, lr: float) -> Adam:
     """Adam over the weights, and over the criterion's own parameters at their own pace."""
     groups: list[dict[str, Any]] = [{"params": list(model.parameters())}]
     if criterion.parameters:
         groups.append({"params": list(criterion.parameters.values()), "lr": lr * criterion.pace})
-    return torch.optim.Adam(groups, lr=lr, fused=True)
+    return Adam(groups, lr)
 
 
 def choose_device(device: str) -> str:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 
 SAMPLE = 512  # images that a criterion may look at before an epoch
+SAVING = 0.05  # of the time, that checkpoints may take
 
 
 def train(
@@ -47,7 +48,7 @@ def train(
     """Train all members to the last epoch and return the last epoch that all of them finished.
 
     `images` (n, c, h, w) is on the device. `measure` gives the rows of a member's present state; a checkpoint
-    is written after an epoch when the last one is `checkpoint_seconds` old, and at the end. `stop` is asked
+    is written after an epoch when `due` says so, and at the end. `stop` is asked
     after each round, so that an interrupted comparison still compares equal epochs. Where the settings say so,
     members that can be stacked are trained side by side; `train_epoch` is the plain way that all others come down to.
     """
@@ -86,7 +87,7 @@ def train(
                 rows = measure(member) if member.event is None else stopped_rows(member, epoch)
                 member.rows += rows
                 member.epoch = epoch
-                if epoch == settings.epochs or time.monotonic() - member.saved >= checkpoint_seconds:
+                if epoch == settings.epochs or due(member, len(members), checkpoint_seconds):
                     member.save()
                 after_member(member, epoch)
         done = epoch
@@ -96,6 +97,15 @@ def train(
         if member.epoch < settings.epochs:
             member.save()
     return done
+
+
+def due(member: Member, count: int, least: float) -> bool:
+    """Whether a member's last checkpoint is old: `least` seconds, and more where `count` such ones would take long.
+
+    With 0 it always is.
+    """
+    wait = max(least, count * member.saving / SAVING) if least > 0 else 0.0
+    return time.monotonic() - member.saved >= wait
 
 
 class Course(NamedTuple):
@@ -151,7 +161,7 @@ def train_epoch(member: Member, epoch: int, course: Course) -> None:
 
 def descend(member: Member, passed: Passed) -> None:
     """One step of the optimiser, from the derivatives of the objective."""
-    member.optimiser.zero_grad(set_to_none=True)
+    member.optimiser.zero_grad()
     torch.autograd.backward(*passed.slopes_of_objective(member.beta))
     for parameter, slope in zip(member.criterion.parameters.values(), passed.own, strict=True):
         parameter.grad = slope / len(passed.raw)

@@ -37,9 +37,10 @@ if TYPE_CHECKING:
     from lossproof.data import Images
     from lossproof.formula.loss import Loss
 
-CHUNK = 500  # images at a time
-VALUES = 1 << 18  # values of pictures at a time, which a CPU's caches hold
-RAW = 1 << 23  # and of all members' raw outputs
+CHUNK = 1000  # images at a time
+RAW = 1 << 23  # values of all members' raw outputs at a time
+SEEN = 1 << 15  # and of a piece of the images when pictures are measured,
+VALUES = 1 << 18  # of as many members as make so many values: a CPU's caches hold them
 KNOTS = 4097
 NO_FLOOR = "a decoder's law has no floor known beforehand"
 NO_LOGIT = "a decoder's law has no single logit a pixel"
@@ -180,6 +181,7 @@ class Measurer:
         count, pixels = len(data.images), data.images[0].numel()
         seen = min(evaluation.ssim_images, count)
         sums: list[Tensor] = []
+        rates: list[Tensor] = []
         means: list[Tensor] = []
         step = max(1, min(CHUNK, RAW // (len(members) * pixels)))
         with torch.no_grad():
@@ -187,19 +189,23 @@ class Measurer:
                 target = data.images[start : start + step]
                 raw, mean, logvar = outputs(target, data.noise[start : start + step])
                 means.append(mean.clone())
-                parts = [
-                    self.pictures(members[at], target, raw[at], max(0, min(seen - start, len(target))))
-                    for at in groups(members, max(1, VALUES // target.numel()))
-                ]
-                rates = (
+                for part in pieces(len(target), pixels):
+                    shown, left = target[part], seen - start - part.start
+                    together = groups(members, max(1, VALUES // shown.numel()))
+                    rows = [
+                        self.pictures(members[at], shown, raw[at, part], max(0, min(left, len(shown))))
+                        for at in together
+                    ]
+                    sums.append(torch.cat(rows))
+                rates.append(
                     mean.new_zeros(len(members))
                     if logvar is None
                     else rate_per_image(mean.flatten(0, 1), logvar.flatten(0, 1)).view(mean.shape[:2]).sum(1)
                 )
-                sums.append(torch.cat([torch.cat(parts), rates.unsqueeze(1)], 1))
-            found = torch.stack(sums).cpu().double()  # summed up in float64
+            # summed up in float64
+            found = [torch.stack(parts).cpu().double().sum(0) for parts in (sums, rates)]
             spread = torch.cat(means, 1).cpu().double().var(1, correction=0)
-        totals = found.sum(0)
+        totals = torch.cat([found[0], found[1].unsqueeze(1)], 1)
         active = (spread > evaluation.active_variance).sum(1).tolist()
         return [
             self.named(member, split, epoch, count, pixels, seen, total, units, norm)
@@ -215,21 +221,24 @@ class Measurer:
         trained = members[0].criterion
         plain = isinstance(trained, LossCriterion)
         prediction = raw.sigmoid() if plain else trained.picture(raw[0]).unsqueeze(0)
-        y = target.expand_as(prediction)
+        # broadcast, not expanded: what a loss computes of the target alone is computed once for all members
+        y = target.unsqueeze(0)
         error = (prediction - y).abs_()
         columns = []
         if members[0].loss is None:  # a law's head is no logit: no pixel of it is called dead
-            columns += [total(k.value(y, prediction)) for k in self.kernels.values()]
+            columns += [total(k.value(y, prediction).expand_as(error)) for k in self.kernels.values()]
             dead = error.new_zeros(len(members))
         else:
-            columns += [total(k.value_logits(y, raw)) for k in self.kernels.values()]
+            columns += [total(k.value_logits(y, raw).expand_as(error)) for k in self.kernels.values()]
             wrong, dead = error > evaluation.dead_error, error.new_empty(len(members))
             for at in runs(members):
                 one = members[at.start]
-                slopes = one.criterion.loss_slopes(y[at].flatten(0, 1), raw[at].flatten(0, 1))
-                flat = (
-                    slopes.abs().view_as(y[at]) < self.dead_below[one.loss.label if one.loss else one.label]
+                slopes = (
+                    one.criterion.loss_slopes(y, raw[at])
+                    if plain
+                    else one.criterion.loss_slopes(target, raw[0]).unsqueeze(0)
                 )
+                flat = slopes.abs() < self.dead_below[one.loss.label if one.loss else one.label]
                 dead[at] = total(flat.logical_and_(wrong[at]))
         none = error.new_zeros(len(members))
         columns.append(none if plain else trained.values(target, raw[0]).sum().unsqueeze(0))
@@ -292,6 +301,18 @@ class Measurer:
 def total(values: Tensor) -> Tensor:
     """Sums of each member's numbers."""
     return values.flatten(1).sum(1, dtype=torch.float32)
+
+
+def pieces(count: int, pixels: int) -> list[slice]:
+    """Images whose pictures are measured together: as few pieces of some SEEN values as there can be, of a size.
+
+    They do not hang on the members, so that a member's sums do not hang on who else is measured.
+
+    >>> pieces(1000, 64)
+    [slice(0, 500, None), slice(500, 1000, None)]
+    """
+    step = -(-count // -(-count * pixels // SEEN))
+    return [slice(start, min(count, start + step)) for start in range(0, count, step)]
 
 
 def groups(members: Sequence[Member], most: int) -> Iterator[slice]:

@@ -15,6 +15,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from lossproof.formula.errors import LossproofError
+from lossproof.train.adam import Adam
 from lossproof.train.store import write_bytes
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ class Member:
     seed: int
     beta: float  # weight of the rate in the objective
     model: AutoEncoder
-    optimiser: torch.optim.Adam
+    optimiser: Adam
     criterion: (
         Criterion  # values and derivatives, of (target, raw output); its parameters are this member's own
     )
@@ -55,6 +56,7 @@ class Member:
     rows: list[Row] = field(default_factory=list)
     event: dict[str, Any] | None = None  # why it stopped
     saved: float = 0.0  # monotonic time of the last write
+    saving: float = 0.0  # seconds that it took
 
     @property
     def label(self) -> str:
@@ -112,6 +114,7 @@ class Member:
 
     def save(self) -> None:
         """Write the checkpoint: weights, Adam's state and every row so far, in one file replaced at once."""
+        started = time.monotonic()
         progress = {
             "epoch": self.epoch,
             "seconds": self.seconds,
@@ -121,6 +124,7 @@ class Member:
         tensors = {name: value.cpu().contiguous() for name, value in self.state().items()}
         write_bytes(self.checkpoint, save(tensors, {"lossproof": json.dumps(progress)}))
         self.saved = time.monotonic()
+        self.saving = self.saved - started
 
     def load(self) -> bool:
         """Take up the state of the checkpoint file; False when there is none yet."""

@@ -16,11 +16,12 @@ import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from lossproof.train.adam import fused_step
 from lossproof.train.feed import shown
 from lossproof.train.loop import Course, clock, descend, forward, sample, train_epoch
 from lossproof.train.member import Member
@@ -119,7 +120,7 @@ class Stack:
                     row.zero_()
 
     def adam_rows(self, slot: int, place: int, name: str) -> dict[str, Tensor]:
-        """A parameter's share of Adam's state, under the names that `torch.optim.Adam` has for it."""
+        """A parameter's share of Adam's state, under the names that `Adam` has for it."""
         averages = {"exp_avg": self.rows.exp_avg[name][slot], "exp_avg_sq": self.rows.exp_avg_sq[name][slot]}
         return {"step": self.steps[slot, place], **averages}
 
@@ -248,11 +249,7 @@ class Stack:
         for slot in moving:
             for own in self.members[slot].criterion.parameters.values():
                 if not self.members[slot].optimiser.state.get(own):
-                    self.members[slot].optimiser.state[own] = {
-                        "step": torch.zeros((), device=self.device),
-                        "exp_avg": torch.zeros_like(own, requires_grad=False),
-                        "exp_avg_sq": torch.zeros_like(own, requires_grad=False),
-                    }
+                    self.members[slot].optimiser.begin(own)
 
     def pass_batch(
         self,
@@ -314,7 +311,7 @@ class Stack:
         """One step of Adam over all weights, and one over the criteria's own parameters of each learning rate."""
         weights, gradients, *averages = self.numbers
         settings = self.members[0].optimiser.param_groups[0]
-        call(settings, [weights], [gradients], [averages[0]], [averages[1]], [self.step])
+        fused_step(settings, [weights], [gradients], [averages[0]], [averages[1]], [self.step])
         rated: dict[float, list[tuple[Tensor, ...]]] = {}
         for slot in moving:
             member = self.members[slot]
@@ -324,7 +321,7 @@ class Stack:
                     (parameter.detach(), slope, state["exp_avg"], state["exp_avg_sq"], state["step"])
                 )
         for lr, found in rated.items():
-            call(settings | {"lr": lr}, *map(list, zip(*found, strict=True)))
+            fused_step(settings | {"lr": lr}, *map(list, zip(*found, strict=True)))
         self.grader.project(moving)
 
     def run_slices(
@@ -385,25 +382,6 @@ def walk_together(stacks: Sequence[Stack], epoch: int, course: Course) -> None:
     seconds = (clock(course.images.device) - started) / max(1, len(moved))
     for (stack, moving), fine in zip(moved, healthy, strict=True):
         stack.settle(epoch, courses, moving, fine, seconds)
-
-
-def call(
-    group: dict[str, Any],
-    parameters: list[Tensor],
-    gradients: list[Tensor],
-    averages: list[Tensor],
-    squares: list[Tensor],
-    steps: list[Tensor],
-) -> None:
-    """Adam's fused step with the settings of a parameter group, on these tensors."""
-    beta1, beta2 = group["betas"]
-    torch._foreach_add_(steps, 1)
-    # what torch.optim.adam.adam calls after sorting tensors by device, which takes as long as a small step
-    torch._fused_adam_(
-        parameters, gradients, averages, squares, [], steps,
-        amsgrad=False, maximize=False, beta1=beta1, beta2=beta2,
-        lr=group["lr"], weight_decay=group["weight_decay"], eps=group["eps"],
-    )  # fmt: skip
 
 
 __all__ = ["Stack", "walk_together"]

@@ -94,8 +94,8 @@ def network(
         encoder = layers(list(model.encoder), named, products, conv_layer)
         decoder = layers([model.decoder_input, *model.decoder], named, products, conv_layer)
         if encoder is not None and decoder is not None:
-            decoder[1:] = [ChannelsLast(model.smallest), *decoder[1:], Flat(buffers)]
-            image = ChannelsLast(model.image_shape)
+            decoder[1:] = [ChannelsLast(model.smallest, buffers), *decoder[1:], Flat(buffers)]
+            image = ChannelsLast(model.image_shape, buffers)
     else:
         return None
     if encoder is None or decoder is None:

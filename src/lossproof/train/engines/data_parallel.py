@@ -7,7 +7,6 @@ the same members from the same seeds and draw the same batches and noise; the fi
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -20,6 +19,7 @@ from lossproof.train.loop import (
     Course,
     clock,
     describe_event,
+    due,
     prepare,
     rate_per_image,
     replay,
@@ -73,7 +73,7 @@ def train_data_parallel(
             if first:
                 member.rows += measure(member) if member.event is None else stopped_rows(member, epoch)
             member.epoch = epoch
-            if first and (epoch == settings.epochs or time.monotonic() - member.saved >= checkpoint_seconds):
+            if first and (epoch == settings.epochs or due(member, len(members), checkpoint_seconds)):
                 member.save()
             if first:
                 after_member(member, epoch)
@@ -129,7 +129,7 @@ def train_share(member: Member, model: DistributedDataParallel, epoch: int, cour
             objectives[step] += member.beta * rates.detach().sum() / count
             roots.append(rates)
             slopes.append(torch.full_like(rates, member.beta * ranks / count))
-        member.optimiser.zero_grad(set_to_none=True)
+        member.optimiser.zero_grad()
         torch.autograd.backward(roots, slopes)
         for parameter, slope in zip(member.criterion.parameters.values(), graded.own, strict=True):
             parameter.grad = slope / count
