@@ -14,7 +14,7 @@ from lossproof.train.arm import Arm
 from lossproof.train.comparison import make_members, resolve_all
 from lossproof.train.loop import draw, train_epoch
 from lossproof.train.settings import settle
-from lossproof.train.stack import Stack
+from lossproof.train.stack import Stack, Walk
 from lossproof.train.stack_layers import Buffers
 from lossproof.train.stack_network import network
 
@@ -256,6 +256,24 @@ def test_no_number_depends_on_another_members_logits(tiny, small, batch, logit):
     for slot in (0, 2, 3):
         assert all(torch.equal(others[slot].state()[k], v) for k, v in members[slot].state().items())
     assert not torch.equal(weights(members[1]), weights(others[1]))
+
+
+@pytest.mark.parametrize("lost", [torch.nan, torch.inf, -torch.inf])
+def test_a_weight_that_is_lost_in_the_last_step_is_seen(tiny, small, monkeypatch, lost):
+    members, settings = make(tiny, ["bce", "mse"], small)
+    others, _ = make(tiny, ["bce", "mse"], small)
+    stack, end = Stack(members), Walk.end
+
+    def losing(walk):
+        stack.rows.weights["encoder.2.weight"][1, 2, 3] = lost
+        return end(walk)
+
+    monkeypatch.setattr(Walk, "end", losing)
+    stacked(stack, tiny, settings, 1)
+    one_by_one(others, tiny, settings, 1)
+    assert [member.event for member in members] == [None] * 4
+    assert torch.equal(weights(members[1]), weights(others[1]))  # trained anew, alone
+    assert all(weights(member).isfinite().all() for member in members)
 
 
 def test_what_goes_wrong_in_the_stack_alone_goes_on_from_the_members_own_epoch(tiny, small, monkeypatch):
