@@ -76,6 +76,7 @@ CASES = {
         sympy.log(Y * sigmoid(Z) + (1 - Y) * sigmoid(-Z)),
         logaddexp(sympy.log(Y) - softplus(-Z), sympy.log(1 - Y) - softplus(Z)),
     ),
+    "same_denominator": (1 / sigmoid(Z) - Y / sigmoid(Z) + Y, (1 - Y) / sigmoid(Z) + Y),
     "log_of_minimum": (sympy.log(minimum(Y, P)), minimum(sympy.log(Y), sympy.log(P))),
     "target_power_of_sigmoid": (sigmoid(Z) ** Y, sympy.exp(-Y * softplus(-Z))),
     "exp_product": (sympy.exp(Y * Z) * sympy.exp(-softplus(Z)), sympy.exp(Y * Z - softplus(Z))),

@@ -297,3 +297,18 @@ def test_bernoullis_kl_is_bce_above_its_floor_at_hard_targets_too(formula):
     torch.testing.assert_close(*(torch.autograd.grad(f(z, y), z)[0] for f in (written, named)))
     again = ReconstructionLoss(formula, excess=True)
     torch.testing.assert_close(again(z, y), named(z, y))
+
+
+@pytest.mark.parametrize(
+    ("convert", "kind"),
+    [(torch.Tensor.to_sparse, "sparse_coo"), (lambda x: x.to(torch.float8_e4m3fn), "float8_e4m3fn")],
+)
+@pytest.mark.parametrize("name", ["input", "target"])
+def test_sparse_and_8_bit_tensors_are_refused_in_words(convert, kind, name):
+    tensors = {"input": torch.zeros(2, 3), "target": torch.zeros(2, 3)}
+    tensors[name] = convert(tensors[name])
+    with pytest.raises(
+        LossproofError,
+        match=rf"bce: expected {name} as a dense tensor of float16.*got {kind} \(shape \(2, 3\)\). Use {name}.to_dense",
+    ):
+        ReconstructionLoss("bce")(**tensors)

@@ -108,6 +108,7 @@ def test_a_sum_beyond_float32_names_the_largest_pixel(tiny, small, tmp_path, mon
     assert "; each pixel is a number, their sum is beyond the dtype's range." in event["message"]
 
 
+@pytest.mark.filterwarnings("ignore:.*Keep logits between:UserWarning")
 def test_a_loss_beyond_float32_names_its_largest_term(tiny, small, tmp_path):
     result = compare(
         tiny, ("(y - p)**2 + exp(1000*(y - p))", "mse"), out=tmp_path / "run", **small | {"seeds": 1}

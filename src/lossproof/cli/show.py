@@ -25,6 +25,8 @@ def command(
     """
     from lossproof.catalogue import resolve
     from lossproof.lower import source as lowering
+    from lossproof.lower.corners import wrong_corner
+    from lossproof.lower.kernels import is_committed
 
     definition = resolve(loss, **parameters(param))
     if target == "latex":
@@ -41,6 +43,9 @@ def command(
         f"loss(y, sigmoid(z)) = {lowering.readable(made.lowered.value_logits)}",
         f"d/dz = {lowering.readable(made.lowered.gradient_logits)}",
     ]
+    if not naive and not is_committed(definition):
+        wrong = wrong_corner(definition)
+        head += [f"Warning: {wrong}"] if wrong else []
     if steps:
         head += [f"  {step.rule}: {step.before}  ->  {step.after}" for step in made.lowered.steps]
     if target == "formula":

@@ -63,8 +63,10 @@ def load(loss: Loss, target: str) -> tuple[dict[str, Callable[..., Any]], str]:
             if hasattr(module, name)
         }
         return found, f"{package}.{loss.id}"
+    from lossproof.lower.corners import warn_of_corners
     from lossproof.lower.source import source
 
+    warn_of_corners(loss)
     text = source(loss, target, bound=True, names=NAMES).text()
     return run(text, f"<lossproof {target} {loss.label}>"), text
 
@@ -75,6 +77,13 @@ def run(text: str, name: str) -> dict[str, Callable[..., Any]]:
     namespace: dict[str, Any] = {}
     exec(compile(text, name, "exec"), namespace)  # our own emitted text, never a user's
     return {key: namespace[key] for key in NAMES if key in namespace}
+
+
+def is_committed(loss: Loss) -> bool:
+    """True for a loss of the catalogue, whose code is measured in docs/accuracy.md."""
+    from lossproof.catalogue import CATALOGUE
+
+    return loss.id in CATALOGUE and CATALOGUE[loss.id].hash == loss.hash
 
 
 def _committed(loss: Loss, package: str) -> Any | None:

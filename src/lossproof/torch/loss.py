@@ -12,6 +12,7 @@ from lossproof.torch.kernel import Both, Kernel, apply, compiled_pair, kernel, t
 
 Reduction = Literal["nats_per_image", "mean", "sum", "none"]
 Check = Literal["always", "first", "never"]
+_DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 class ReconstructionLoss(nn.Module):
@@ -180,6 +181,13 @@ class ReconstructionLoss(nn.Module):
         # a look at values would break the graph, or cannot be had
         if torch.compiler.is_compiling() or _vmapped():
             return
+        for name, x in (("input", input), ("target", target)):
+            if x.layout is not torch.strided or x.dtype not in _DTYPES:
+                kind = str(x.layout if x.layout is not torch.strided else x.dtype).removeprefix("torch.")
+                raise LossproofError(
+                    f"{self.label}: expected {name} as a dense tensor of float16, bfloat16, float32 or float64, got {kind} "
+                    f"(shape {tuple(x.shape)}). Use {name}.to_dense() or {name}.float()."
+                )
         self._inside(target, self.kernel.loss.target, "target")
         if not self.from_logits:
             self._inside(input, self.kernel.loss.prediction, "input")

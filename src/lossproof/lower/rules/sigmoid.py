@@ -131,6 +131,22 @@ def sigmoid_quotient(e: Expr) -> Expr | None:
     return None
 
 
+@rule("a/p + b/p is infinity less infinity where p underflows; (a + b)/p is 0 where a + b is")
+def same_denominator(e: Expr) -> Expr | None:
+    if not e.is_Add:
+        return None
+    found: dict[Expr, list[Expr]] = {}
+    for term in e.args:
+        powers = sigmoid_powers(term)
+        below = {u: a for u, a in powers.items() if a.is_number and a.is_negative}
+        if below and not any(isinstance(f, sympy.Add) for f in sympy.Mul.make_args(term)):
+            found.setdefault(sympy.Mul(*(sigmoid(u) ** a for u, a in below.items())), []).append(term)
+    for shared, terms in found.items():
+        if len(terms) > 1:
+            return e - sympy.Add(*terms) + shared * sympy.Add(*(t / shared for t in terms))
+    return None
+
+
 @rule("0**(g - 1) * 0 is infinite times 0; 0**g is not")
 def combine_powers(e: Expr) -> Expr | None:
     if not e.is_Mul:
@@ -168,7 +184,8 @@ def log_of_sigmoid_sum(e: Expr) -> Expr | None:
         coefficient = term / sympy.Mul(*(sigmoid(u) ** a for u, a in powers.items()))
         if not all(a.is_positive for a in powers.values()) or coefficient.has(sigmoid):
             return None
-        if not (coefficient in (Y, 1 - Y) or coefficient.is_positive):
+        bases = [f.as_base_exp() for f in sympy.Mul.make_args(coefficient)]
+        if not (coefficient.is_positive or all(b in (Y, 1 - Y) and n.is_positive for b, n in bases)):
             return None
         logs.append(sympy.log(coefficient) - sympy.Add(*(a * softplus(-u) for u, a in powers.items())))
     return logaddexp(*logs)
