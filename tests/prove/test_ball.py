@@ -104,6 +104,14 @@ def test_signs_of_tiny_gaps_and_exact_zeros():
     assert sign_at(parse("sigmoid(p) - 1/(1 + exp(-p))"), {P: Fraction(1, 3)}) is None
 
 
+def test_nothing_large_is_factored_under_a_root():
+    # SymPy 1.14 takes a composite factor of 2025*10**90 + 1 for a prime, and raises
+    root = parse("sqrt(1 + ((p - y)/45)**2) - sqrt(1 + ((p - y)/45)**2 + 0*p)")
+    at = {P: Fraction(1, 3), Y: Fraction(1, 3) - Fraction(1, 10**45)}
+    assert sign_at(parse("sqrt(1 + ((p - y)/45)**2) - 1"), at) in (1, None)
+    assert sign_at(root, at) in (0, None)
+
+
 def test_bits_limit_what_is_told():
     tiny = parse("log(1 + p) - p + p**2/2 - p**3/3")
     assert sign_at(tiny, {P: Fraction(1, 10**20)}, bits=(64,)) is None

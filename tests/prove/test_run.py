@@ -173,7 +173,9 @@ def test_nothing_is_left_behind(sections, tmp_path):
 
 def test_ctrl_c_ends_the_prover_and_reaches_the_caller(tmp_path):
     (tmp_path / "slow_section.py").write_text(
-        HEAD + "def lines(problem, known, clock):\n    print\n    while True: pass\n    yield\n"
+        HEAD
+        + "import os, pathlib\ndef lines(problem, known, clock):\n"
+        + "    pathlib.Path(os.environ['BEGUN']).touch()\n    while True: pass\n    yield\n"
     )
     code = textwrap.dedent("""
         import pathlib, sys, os, threading, signal, time
@@ -181,15 +183,23 @@ def test_ctrl_c_ends_the_prover_and_reaches_the_caller(tmp_path):
         from lossproof.prove import ask
         from lossproof.prove.sections import Section
         ask.choose = lambda only: (Section("slow_section", ("minimum",)),)
-        threading.Timer(1.5, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+        begun = pathlib.Path(os.environ["BEGUN"])
+
+        def interrupt():
+            while not begun.exists():
+                time.sleep(0.05)
+            time.sleep(0.5)  # until the caller waits again
+            os.kill(os.getpid(), signal.SIGINT)
+
+        threading.Thread(target=interrupt, daemon=True).start()
         try:
             lossproof.certify("(y - p)**2", budget=60)
         except KeyboardInterrupt:
             print("interrupted", pathlib.Path(f"/proc/self/task/{os.getpid()}/children").read_text().split())
     """)
-    env = os.environ | {"PYTHONPATH": str(tmp_path)}
+    env = os.environ | {"PYTHONPATH": str(tmp_path), "BEGUN": str(tmp_path / "begun")}
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=30, env=env, check=False
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, env=env, check=False
     )
     assert done.stdout.strip() == "interrupted []", done.stderr
 

@@ -149,7 +149,7 @@ def test_cases_are_a_function_of_seed_and_index(fuzz):
 def test_the_oracle_sees_every_false_loss_and_no_true_one(fuzz, oracle):
     """With the truth known by construction: a prover that says yes to all is caught each time it is wrong."""
     missed, accused = [], []
-    for index in range(210):
+    for index in range(126):
         case = fuzz.case(11, index)
         if case.truth is not None:
             finding = oracle.violation(case, "minimum")
@@ -343,7 +343,7 @@ def test_a_prover_that_hangs_is_ended(fuzz, monkeypatch):
 @pytest.fixture(scope="module")
 def rows(fuzz):
     """200 losses, the oracle's short search, in a process that is ended where the prover hangs."""
-    found = fuzz.run(200, seed=1, jobs=1, budget=5.0, limit=60.0, thorough=False, every=10)
+    found = fuzz.run(200, seed=1, jobs=1, budget=5.0, limit=60.0, thorough=False, every=20)
     return sorted(found, key=lambda r: r.index)
 
 
@@ -360,7 +360,9 @@ def test_nothing_crashes(rows):
 
 
 def test_few_are_unknown(fuzz, rows):
-    assert fuzz.share(rows) <= fuzz.UNKNOWN_AT_MOST, [
+    # of 200 drawn at a rate of 5 %, one sample in forty has more than 8 % (the rate itself is judged on 2,000)
+    spread = 2 * math.sqrt(fuzz.UNKNOWN_AT_MOST * (1 - fuzz.UNKNOWN_AT_MOST) / len(rows))
+    assert fuzz.share(rows) <= fuzz.UNKNOWN_AT_MOST + spread, [
         (r.formula, r.reasons) for r in rows if r.verdicts.get("minimum") == "Unknown"
     ]
 
