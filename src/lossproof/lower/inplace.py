@@ -25,7 +25,7 @@ _IN_PLACE = {"log", "log1p", "exp", "expm1", "sqrt", "sign", "sin", "cos", "tan"
 
 
 #: elements a thread from which fewer logarithms are worth more operations, each of which wakes the threads
-TAILED = 1 << 16
+TAILED = 1 << 17
 SCALE = sympy.Symbol("scale", real=True)
 
 

@@ -68,7 +68,7 @@ def both_logits(y, z, scale=1.0, out=None, valued=True, summed=False):
 
     summed: the sum of the loss instead, as a number.
     """
-    if summed and z.numel() >= 65536 * torch.get_num_threads():
+    if summed and z.numel() >= 131072 * torch.get_num_threads():
         p = torch.sigmoid(z, out=out)
         tails = softplus_tails(p)
         gradient = scaled(p.sub_(y), scale, out)
