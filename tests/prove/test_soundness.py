@@ -360,11 +360,15 @@ def test_nothing_crashes(rows):
 
 
 def test_few_are_unknown(fuzz, rows):
+    """But for time, which is the machine's: the 2,000 of the nightly run count that too."""
+    slow = ("time limit", "out of time", "no answer within")
+    unknown = [
+        (r.formula, r.reasons) for r in rows
+        if r.verdicts.get("minimum") == "Unknown" and not r.reasons["minimum"].startswith(slow)
+    ]  # fmt: skip
     # of 200 drawn at a rate of 5 %, one sample in forty has more than 8 % (the rate itself is judged on 2,000)
     spread = 2 * math.sqrt(fuzz.UNKNOWN_AT_MOST * (1 - fuzz.UNKNOWN_AT_MOST) / len(rows))
-    assert fuzz.share(rows) <= fuzz.UNKNOWN_AT_MOST + spread, [
-        (r.formula, r.reasons) for r in rows if r.verdicts.get("minimum") == "Unknown"
-    ]
+    assert len(unknown) / len(rows) <= fuzz.UNKNOWN_AT_MOST + spread, unknown
 
 
 def test_yes_and_no_both_occur(rows):
