@@ -47,6 +47,13 @@ def test_parameters_and_temperature_are_taken():
     assert rows(text)[1][:2] == ["0.25", "0.25"]
 
 
+def test_a_law_without_a_mean_has_the_rest():
+    text = run("log(1 + (y - p)**2)", "--measure", "line", "--at", "0.25").stdout  # Cauchy's
+    assert rows(text)[0] == ["0.25", "-", "0.25", "0.25", "-"]
+    assert "-: none, the tails are too thick" in text
+    assert rows(text)[1][:2] == ["0.25", "0.25"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -54,6 +61,7 @@ def test_parameters_and_temperature_are_taken():
         (["bce", "--at", "half"], "got 'half'"),
         (["bce", "--temperature", "0"], "expected a finite temperature T > 0, got 0.0"),
         (["bce", "--measure", "circle"], "circle"),
+        (["p*y", "--measure", "line"], "does not grow without bound"),
         (["bec"], "did you mean bce"),
     ],
 )

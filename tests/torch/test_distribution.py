@@ -209,3 +209,30 @@ def test_monte_carlo_kl_of_two_laws_falls_back_as_torch_says():
     a, b = (LossDistribution("mse", p=torch.tensor([v]), temperature=0.1) for v in (0.2, 0.3))
     with pytest.raises(NotImplementedError):
         kl_divergence(a, b)
+
+
+@pytest.mark.parametrize("temperature", [1e-3, 0.01, 1.0, 3.0])
+@pytest.mark.parametrize(
+    "at",
+    [{"p": 0.0}, {"p": 1.0}, {"p": 0.5}, {"logits": 0.0}, {"logits": 20.0}, {"logits": -20.0}, {"logits": 800.0},
+     {"logits": 1e4}, {"logits": 1e30}, {"logits": -1e30}],
+)  # fmt: skip
+def test_the_mass_of_bce_in_float32_is_1_up_to_the_ends(at, temperature):
+    y = torch.linspace(0, 1, 256, dtype=torch.float64).float()
+    ((name, value),) = at.items()
+    x = torch.tensor(value, requires_grad=True)
+    law = LossDistribution("bce", **{name: x}, temperature=temperature)
+    log_mass = law.log_prob(y)
+    assert log_mass.double().exp().sum().item() == pytest.approx(1, abs=2e-6)
+    assert log_mass.max() <= 1e-6
+    if name == "logits":
+        (slope,) = torch.autograd.grad(log_mass[0] + log_mass[-1], x)
+        assert slope.isfinite()
+
+
+def test_the_slope_at_logit_0_is_that_of_the_closed_form():
+    z = torch.tensor(0.0, dtype=torch.float64, requires_grad=True)
+    for measure in ("levels", "interval"):
+        law = LossDistribution("bce", logits=z, temperature=0.5, measure=measure)
+        (slope,) = torch.autograd.grad(law.log_prob(torch.tensor(0.2, dtype=torch.float64)), z)
+        assert slope.item() == pytest.approx((0.2 - 0.5) / 0.5)  # (y - mean) d(z/T)/dz

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -69,10 +70,13 @@ def command(
     table = Table(title="The law of a prediction", title_justify="left", box=style)
     for head in ("p", "mean", "mode", "median", "standard deviation"):
         table.add_column(head, justify="right")
-    columns = (places, law.mean(places), law.mode(places), law.median(places), np.sqrt(law.variance(places)))
-    for row in zip(*columns, strict=True):
+    mode, median = law.mode(places), law.median(places)
+    mean, variance = _moment(law.mean, places), _moment(law.variance, places)
+    for row in zip(places, mean, mode, median, np.sqrt(variance), strict=True):
         table.add_row(*map(_number, row))
     console.print(table)
+    if np.isnan(mean).any() or np.isnan(variance).any():
+        console.print("-: none, the tails are too thick")
     table = Table(title="The prediction under which a target is most likely", title_justify="left", box=style)
     for head in ("y", "most likely p", "log q there", "log q at p = y"):
         table.add_column(head, justify="right")
@@ -82,6 +86,16 @@ def command(
             _number(y), _prediction(p), _number(_log_prob(law, y, p)), _number(_log_prob(law, y, y))
         )
     console.print(table)
+
+
+def _moment(of: Callable[[Any], Any], places: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """A moment at each prediction; nan where the tails are too thick to have one."""
+    from lossproof.formula import LossproofError
+
+    try:
+        return of(places)  # type: ignore[no-any-return]
+    except LossproofError:
+        return places * float("nan")
 
 
 def _log_prob(law: Likelihood, y: float, p: float) -> float:

@@ -159,8 +159,11 @@ class LossDistribution(Distribution):
         t = self._t(wide)
         if self.law.normaliser.integrand.form.kind == "affine":  # what is free of y cancels, and is left out
             slope = self._slope(x)
-            closed = self._log_z_kind == "affine"
-            return -y * slope / t - (self._affine_total(-slope / t) if closed else self.log_z())
+            if self._log_z_kind != "affine":
+                return -y * slope / t - self.log_z()
+            u = self._exponent(slope, t)
+            anchor, rest = self._affine_parts(u)
+            return (y - anchor) * u - rest  # y u and log Z alone may be huge, and cancel
         loss = apply(kernel(self.law.loss), x, y, from_logits=self.from_logits)
         if self.law.normaliser.integrand.shifts:
             loss = loss - self._floor(y.detach())
@@ -179,7 +182,9 @@ class LossDistribution(Distribution):
         wide = torch.promote_types(self.parameter.dtype, torch.float32)
         x, t = self.parameter.to(wide), self._t(wide)
         if self._log_z_kind == "affine":
-            return self._affine_total(-self._slope(x) / t)
+            u = self._exponent(self._slope(x), t)
+            anchor, rest = self._affine_parts(u)
+            return anchor * u + rest
         if self._log_z_kind == "constant":
             return _Constant.apply(t, self.law).expand(x.shape)
         return self._interpolated(x, t)
@@ -195,13 +200,19 @@ class LossDistribution(Distribution):
         found = apply(kernel(part), x, torch.ones_like(x), from_logits=self.from_logits)
         return found.clamp(-1e30, 1e30)  # infinite at p = 0 and 1: 0 times it must stay 0
 
-    def _affine_total(self, u: Tensor) -> Tensor:
-        measure = self.law.measure
+    @staticmethod
+    def _exponent(slope: Tensor, t: Tensor) -> Tensor:
+        return (-slope / t).clamp(-1e30, 1e30)
+
+    def _affine_parts(self, u: Tensor) -> tuple[Tensor, Tensor]:
+        """log Z = anchor u + rest: the anchor is the end at which exp(y u) is largest, the rest at most log n."""
+        measure, up = self.law.measure, u > 0
+        downhill = torch.where(up, -u, u)  # not -|u|, whose derivative at 0 torch takes for 0
         if not isinstance(measure, Levels):
-            return _LogExprel.apply(u)
+            return up.to(u.dtype), _LogExprel.apply(downhill)
         first, last, n = float(measure.values[0]), float(measure.values[-1]), measure.count
-        step = (last - first) / (n - 1)
-        return first * u + _GeometricSum.apply(step * u, n)
+        anchor = torch.where(up, u.new_tensor(last), u.new_tensor(first))
+        return anchor, _GeometricSum.apply((last - first) / (n - 1) * downhill, n)
 
     def _interpolated(self, x: Tensor, t: Tensor) -> Tensor:
         table = self._table
