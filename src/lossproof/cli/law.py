@@ -90,10 +90,12 @@ def command(
 
 def _moment(of: Callable[[Any], Any], places: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """A moment at each prediction; nan where the tails are too thick to have one."""
+    import numpy as np
+
     from lossproof.formula import LossproofError
 
     try:
-        return of(places)  # type: ignore[no-any-return]
+        return np.asarray(of(places))
     except LossproofError:
         return places * float("nan")
 
