@@ -389,9 +389,8 @@ def quotients(rng: random.Random, kind: Kind) -> Made:
                  call("log1p", Y + P), P * (1 - Y) + Y * (1 - P))  # fmt: skip
     under = rng.choice(at_a_target if rng.random() < 0.2 else at_an_end)
     spots = (c, Fraction(1, 2))
-    if (
-        kind == "true"
-    ):  # over what is positive for y inside it is; what it is at the spots, and at the ends, the oracle says
+    if kind == "true":
+        # over what is positive for y inside it is; what it is at the spots, and at the ends, the oracle says
         return rng.choice((e.tree / under, e.tree / under + some(rng) * Y, e.tree**2 / under, 1 - under / (under + e.tree),
                            call("log1p", e.tree / under))), None, spots, (c,)  # fmt: skip
     a = some(rng) if kind == "far" else tiny(rng, 12)

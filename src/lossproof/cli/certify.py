@@ -249,7 +249,9 @@ def _check_options(
 
 
 def _names(given: list[str] | None) -> list[str]:
-    return [name.strip() for text in given or [] for name in text.split(",") if name.strip()]
+    # a comma inside a range separates nothing
+    names = [name for text in given or [] for name in re.split(r",(?![^\[(]*[\])])", text)]
+    return [name.strip() for name in names if name.strip()]
 
 
 def _required(given: list[str] | None) -> list[str]:
@@ -278,10 +280,7 @@ def _open(given: list[str] | None) -> bool | dict[str, str | None]:
     """
     from lossproof.prove.reading import range_text
 
-    # a comma inside a range separates nothing
-    names = [
-        name.strip() for text in given or [] for name in re.split(r",(?![^\[(]*[\])])", text) if name.strip()
-    ]
+    names = _names(given)
     if "all" in names:
         return True
     pairs = [name.partition("=") for name in names]

@@ -56,10 +56,7 @@ def command(
         int(measure) if measure.isdigit() else measure,
         "excess" if excess else "loss",
     )
-    targets = places
-    if isinstance(law.measure, Levels):
-        known = law.measure.values
-        targets = known[np.abs(known[None, :] - places[:, None]).argmin(axis=1)]
+    targets = law.measure.nearest(places) if isinstance(law.measure, Levels) else places
     console = Console(highlight=False)
     of = "the excess over the floor of " if excess else ""
     console.print(

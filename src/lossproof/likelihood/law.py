@@ -162,9 +162,8 @@ class Likelihood:
         grid = Point(np.concatenate([-outer[::-1], inner, outer]), logits=True)
         try:
             total = self.normaliser.engine.log_total(grid)
-        except (
-            LossproofError
-        ):  # a law that narrows to a point at black and white: beyond 1e-13 of them floats cannot follow
+        except LossproofError:
+            # a law that narrows to a point at black and white: beyond 1e-13 of them floats cannot follow
             grid = Point(inner[np.abs(inner) <= 30], logits=True)
             total = self.normaliser.engine.log_total(grid)
 

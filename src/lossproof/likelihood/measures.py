@@ -65,6 +65,15 @@ class Levels:
         """How many levels there are."""
         return int(self.values.size)
 
+    def nearest(self, values: npt.ArrayLike) -> Array:
+        """The level nearest to each value, the lower of two as near.
+
+        >>> Levels(3).nearest([0.1, 0.4]).tolist()
+        [0.0, 0.5]
+        """
+        wanted = np.asarray(values, dtype=np.float64)
+        return np.asarray(self.values[np.abs(self.values - wanted[..., None]).argmin(axis=-1)])
+
     def index(self, y: npt.ArrayLike, label: str = "levels") -> npt.NDArray[np.int64]:
         """Which level each value is, shape as the input's. Values a thousandth of a step off count as the level.
 

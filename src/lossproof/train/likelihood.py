@@ -43,11 +43,8 @@ CALIBRATED = (
     *HISTOGRAM, "pit_deviation", "zeros_expected", "zeros_observed", "ones_expected", "ones_observed",
     *(NATS := ("nll_expected", "nll_observed")),
 )  # fmt: skip
-PLACES = (
-    0.1,
-    0.5,
-    0.9,
-)  # targets whose most likely prediction is stated; at the first, what its law holds too
+#: targets whose most likely prediction is stated; at the first, what its law holds too
+PLACES = (0.1, 0.5, 0.9)
 NO_RATE = "an autoencoder has no rate: its nats and bits are those given the code"
 
 
@@ -240,8 +237,7 @@ def places(law: CalibratedCriterion, temperature: float) -> dict[str, float | st
     exact = Likelihood(Normaliser(law.loss, temperature, law.measure, law.of))
     at = np.array(PLACES)
     if isinstance(law.measure, Levels):
-        known = law.measure.values
-        at = known[np.unique(np.abs(known[None, :] - at[:, None]).argmin(axis=1))]
+        at = np.unique(law.measure.nearest(at))
     found: dict[str, float | str] = {}
     for y, p in zip(at, exact.most_likely_p(at), strict=True):
         found[f"{OF_LAW}likely/{y:.3g}"] = float(y if abs(p - y) < 1e-6 else p)  # the search's own error

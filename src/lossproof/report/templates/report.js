@@ -4,9 +4,11 @@
   const dark = window.matchMedia("(prefers-color-scheme: dark)");
   const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
+  const isNarrow = (width) => width < 520; // there a legend below, of several rows, would lie on the axis' title
+
   // plotly keeps what it is given, so each drawing gets its own copy, coloured for the page as it is now
   const themed = (figure, width) => {
-    const narrow = width < 520; // there a legend below, of several rows, would lie on the axis' title
+    const narrow = isNarrow(width);
     const { data, layout } = structuredClone(figure);
     for (const trace of data) {
       const tone = colour("--" + ((trace.meta && trace.meta.tone) || "ink"));
@@ -43,7 +45,7 @@
     box.dataset.chooser ? stored.chooser[document.getElementById(box.dataset.chooser).value] : stored.figures[box.dataset.figure];
   const draw = (box) => {
     const { data, layout } = themed(figureOf(box), box.clientWidth);
-    const rows = layout.showlegend && box.clientWidth < 520 ? new Set(data.filter((t) => t.showlegend !== false).map((t) => t.legendgroup || t.name)).size : 0;
+    const rows = layout.showlegend && isNarrow(box.clientWidth) ? new Set(data.filter((t) => t.showlegend !== false).map((t) => t.legendgroup || t.name)).size : 0;
     box.style.height = rows > 2 ? `calc(260px + ${rows * 1.25}em)` : ""; // a name a row, above the plot
     return Plotly.react(box, data, layout, config);
   };
