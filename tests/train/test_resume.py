@@ -108,14 +108,28 @@ def data_file(tiny, tmp_path):
     return path
 
 
-def start(data_file, out, epochs):
-    return subprocess.Popen(
-        [sys.executable, str(PROGRAM), str(data_file), str(out), str(epochs)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )
+@pytest.fixture
+def start():
+    """Begin a run in a process; whatever a failed test leaves running is stopped."""
+    processes = []
+
+    def begin(data_file, out, epochs):
+        processes.append(
+            subprocess.Popen(
+                [sys.executable, str(PROGRAM), str(data_file), str(out), str(epochs)],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                env=os.environ | {"OMP_NUM_THREADS": "1"},
+            )
+        )
+        return processes[-1]
+
+    yield begin
+    for process in processes:
+        if process.poll() is None:
+            process.kill()
+            process.communicate()
 
 
 def wait_for(condition, process, limit=120):
@@ -126,7 +140,7 @@ def wait_for(condition, process, limit=120):
         time.sleep(0.005)
 
 
-def test_killed_several_times_at_random_moments(data_file, tmp_path):
+def test_killed_several_times_at_random_moments(start, data_file, tmp_path):
     epochs, chance = 100, random.Random()
     whole = start(data_file, tmp_path / "whole", epochs)
     assert whole.communicate(timeout=300)[0].split() == ["finished"]
@@ -151,11 +165,11 @@ def test_killed_several_times_at_random_moments(data_file, tmp_path):
 
 
 def newest(folder):
-    """When a checkpoint was last written; 0 before the first."""
-    return max((path.stat().st_mtime_ns for path in folder.glob("*.safetensors")), default=0)
+    """When a checkpoint was last written; 0 before the first. One still being written has no name of its own."""
+    return max((path.stat().st_mtime_ns for path in folder.glob("[!.]*.safetensors")), default=0)
 
 
-def test_interrupted_by_a_signal(data_file, tmp_path):
+def test_interrupted_by_a_signal(start, data_file, tmp_path):
     out = tmp_path / "run"
     process = start(data_file, out, 2000)
     wait_for(lambda: newest(out / "checkpoints") > 0, process)
