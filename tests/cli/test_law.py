@@ -57,7 +57,7 @@ def test_a_law_without_a_mean_has_the_rest():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["bce", "--at", "0,1"], "--at: expected numbers between 0 and 1, as in --at 0.1,0.5, got '0,1'"),
+        (["bce", "--at", "0,1.5"], "--at: expected numbers from 0 to 1, as in --at 0.1,0.5, got '0,1.5'"),
         (["bce", "--at", "half"], "got 'half'"),
         (["bce", "--temperature", "0"], "expected a finite temperature T > 0, got 0.0"),
         (["bce", "--measure", "circle"], "circle"),

@@ -30,7 +30,7 @@ def command(
         bool, typer.Option("--excess", help="Normalise the excess over the floor, not the loss itself.")
     ] = False,
     at: Annotated[
-        str, typer.Option(help="Predictions, and targets, between 0 and 1, separated by commas.")
+        str, typer.Option(help="Predictions, and targets, from 0 to 1, separated by commas.")
     ] = ",".join(map(str, PREDICTIONS)),
     param: Annotated[list[str] | None, typer.Option(help="A formula's parameter, as in delta=0.1.")] = None,
 ) -> None:
@@ -130,6 +130,6 @@ def _places(text: str) -> npt.NDArray[Any]:
         found = np.array([float(part) for part in text.split(",")])
     except ValueError:
         found = np.array([np.nan])
-    if not ((found > 0) & (found < 1)).all():
-        raise LossproofError(f"--at: expected numbers between 0 and 1, as in --at 0.1,0.5, got {text!r}.")
+    if not ((found >= 0) & (found <= 1)).all():
+        raise LossproofError(f"--at: expected numbers from 0 to 1, as in --at 0.1,0.5, got {text!r}.")
     return found

@@ -8,7 +8,14 @@ import numpy as np
 import numpy.typing as npt
 
 from lossproof.formula import LossproofError
-from lossproof.likelihood.closed import log_exponential, log_gaussian, log_line, log_slice, mean_exp
+from lossproof.likelihood.closed import (
+    log_exponential,
+    log_exprel,
+    log_gaussian,
+    log_line,
+    log_slice,
+    mean_exp,
+)
 from lossproof.likelihood.integrand import Array, Integrand, Point
 from lossproof.likelihood.measures import RealLine, UnitInterval
 from lossproof.likelihood.quadrature import LogDensity, edges_between, integrate, quantile
@@ -87,6 +94,16 @@ class Density:
         else:
             total = self._integrate(at).log_total
         return self._checked(total, at)
+
+    def anchored(self, at: Point) -> tuple[Array, Array, Array]:
+        """Of a loss affine in y: the end with most mass, u, and the log of the integral of exp((y - end) u)."""
+        if self.line:
+            self._checked(np.full(at.x.shape, np.inf), at)  # refused, with the reason
+        with np.errstate(over="ignore"):
+            u = -self.integrand.slope(at) / self.temperature
+        low, high = self.measure.domain.low, self.measure.domain.high
+        inner = math.log(high - low) + log_exprel(-np.abs(u) * (high - low))
+        return np.where(u > 0, high, low), u, self._checked(inner, at)
 
     def _checked(self, total: Array, at: Point) -> Array:
         bad = ~np.isfinite(total)
@@ -196,6 +213,8 @@ class Density:
         """Where the density is largest: grid, then golden section; an end of [0, 1] where it still rises there."""
         if self.centred:
             return at.p + self._mode(Point(np.zeros(1)))
+        if self.line:
+            self.log_total(at)  # what is no law has no mode
         return self._mode(at)
 
     def _mode(self, at: Point) -> Array:
@@ -352,6 +371,8 @@ class Density:
 
     def _need_moment(self, at: Point, order: int) -> None:
         power, _ = self._tail(at)
+        if power < 1 + _NEAR:
+            self._refuse_tail(power)
         if power < order + 1 + _NEAR:
             raise LossproofError(
                 f"{self.label}: expected a finite {'mean' if order == 1 else 'variance'}, the tails fall only like "

@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from lossproof.formula import LossproofError
 from lossproof.likelihood.integrand import Array, Of, Point, sigmoid
-from lossproof.likelihood.measures import Levels
+from lossproof.likelihood.measures import Levels, Measure, need_mass
 from lossproof.likelihood.normaliser import Normaliser, unique
 from lossproof.lower.function import inside
 
@@ -43,6 +43,11 @@ class Likelihood:
     ) -> Array:
         """log q(y | p), nats, shape as y's. Raises ``LossproofError`` for targets off the levels or the interval."""
         targets, at, shape = self._pair(y, p, logits)
+        if self.normaliser.integrand.form.kind == "affine":  # y u and log Z alone may be huge, and cancel
+            top, u, rest = self.normaliser.engine.anchored(at)
+            with np.errstate(invalid="ignore", over="ignore"):
+                exponent = np.where(targets == top, 0.0, (targets - top) * u)
+            return np.asarray((exponent - rest + 0.0).reshape(shape))[()]
         with np.errstate(invalid="ignore"):
             value = self.normaliser.integrand.value(targets[:, None], at)[:, 0]
         return np.asarray((-value / self.temperature - self.normaliser.total(at)).reshape(shape))[()]
@@ -55,11 +60,7 @@ class Likelihood:
         >>> round(likelihood("mae", 1e6).bits_per_pixel([0.0, 1.0], [0.5, 0.5]), 6)  # a flat law on 256 levels
         8.0
         """
-        if not isinstance(self.measure, Levels):
-            raise LossproofError(
-                f"{self.loss.label}: expected a likelihood on levels for bits per pixel, got one on {self.measure}: "
-                "a density is no mass, and its bits depend on the unit of y. Use measure='levels', or log_prob in nats."
-            )
+        need_mass(self.measure, self.loss.label)
         return float(-np.mean(self.log_prob(y, p, logits=logits)) / math.log(2))
 
     def cdf(
@@ -186,7 +187,10 @@ class Likelihood:
             left = costs[0] < costs[1]
             low, high = np.where(left, low, a), np.where(left, b, high)
         z = (low + high) / 2
-        return np.where(best == 0, 0.0, np.where(best == grid.x.size - 1, 1.0, sigmoid(z)))
+        log_z = self.normaliser.engine.log_total(Point(z, logits=True))
+        least = cost(z, log_z, y[:, None])[:, 0]
+        least = least + 1e-14 * np.abs(least)  # far out the likelihood is flat to the last digit
+        return np.where(table[0] <= least, 0.0, np.where(table[-1] <= least, 1.0, sigmoid(z)))
 
     def _expected(self, name: str, p: npt.ArrayLike | None, logits: npt.ArrayLike | None) -> Array:
         at, shape = self.normaliser.point(p, logits)
@@ -202,9 +206,7 @@ class Likelihood:
         return self._targets(given).ravel(), at, shape
 
     def _targets(self, y: npt.NDArray[Any]) -> Array:
-        if isinstance(self.measure, Levels):
-            return self.measure.values[self.measure.index(y, self.loss.label)]
-        return inside(y.astype(np.float64), self.measure.domain, "target", self.loss.label)
+        return targets_on(self.measure, y, self.loss.label)
 
     def _equal(self, a: tuple[int, ...], b: tuple[int, ...]) -> None:
         if a != b:
@@ -212,6 +214,13 @@ class Likelihood:
                 f"{self.loss.label}: expected targets and predictions of equal shape, got {a} and {b}. "
                 "Nothing broadcasts here: reshape one of them."
             )
+
+
+def targets_on(measure: Measure, y: npt.NDArray[Any], label: str) -> Array:
+    """Targets as float64, on their levels. Raises ``LossproofError`` for those off the levels or the interval."""
+    if isinstance(measure, Levels):
+        return measure.values[measure.index(y, label)]
+    return inside(y.astype(np.float64), measure.domain, "target", label)
 
 
 def likelihood(

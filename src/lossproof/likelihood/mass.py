@@ -10,6 +10,7 @@ from lossproof.likelihood.closed import log_exprel, mean_exp
 from lossproof.likelihood.integrand import Array, Integrand, Point
 from lossproof.likelihood.measures import Levels
 
+LARGE = 1e15  # exponents from which on one level has all the mass
 _BLOCK = 1 << 20  # numbers held at a time: no tensor of predictions times levels
 
 
@@ -26,13 +27,27 @@ class Mass:
         """log of the sum of exp(-value/T) over the levels."""
         if not self.geometric:
             return np.concatenate([_log_sum(v) for _, v in self._blocks(at)] or [np.empty(0)])
-        first, step, n = self._lattice()
+        top, u, inner = self.anchored(at)
         with np.errstate(invalid="ignore"):
-            u = -self.integrand.slope(at) / self.temperature
-            start = np.where(first == 0, 0.0, first * u)
-            # sum of exp(k s): (exp(n s) - 1)/(exp(s) - 1); at an infinite s one level has all the mass
-            inner = log_exprel(n * step * u) - log_exprel(step * u) + np.log(n)
+            start = np.where(top == 0, 0.0, top * u)
         return np.where(np.isfinite(u), start + inner, 0.0)
+
+    def anchored(self, at: Point) -> tuple[Array, Array, Array]:
+        """Of a loss affine in y: the end with most mass, u, and the log of the sum of exp((y - end) u), at most log n."""
+        with np.errstate(invalid="ignore", over="ignore"):
+            u = -self.integrand.slope(at) / self.temperature
+        first, last = self.levels.values[[0, -1]]
+        top = np.where(u > 0, last, first)
+        down = np.abs(u)
+        if not self.geometric:
+            with np.errstate(invalid="ignore", over="ignore"):
+                away = np.abs(self.levels.values - top[:, None])
+                return top, u, np.log(np.where(away == 0, 1.0, np.exp(-away * down[:, None])).sum(axis=1))
+        # sum of exp(-k s): (1 - exp(-n s))/(1 - exp(-s)); at an infinite s one level has all the mass
+        _, step, n = self._lattice()
+        with np.errstate(invalid="ignore", over="ignore"):
+            inner = log_exprel(-n * step * down) - log_exprel(-step * down) + np.log(n)
+        return top, u, np.where(n * step * down < LARGE, np.maximum(inner, 0.0), 0.0)
 
     def slope(self, at: Point) -> Array:
         """Derivative of ``log_total`` with respect to the prediction, or the logit."""

@@ -170,8 +170,17 @@ def measure_of(spec: object) -> Measure:
     )
 
 
+def need_mass(measure: Measure, label: str) -> None:
+    """Refuse bits per pixel where there is a density, and no mass."""
+    if not isinstance(measure, Levels):
+        raise LossproofError(
+            f"{label}: expected a likelihood on levels for bits per pixel, got one on {measure}: a density is no mass, and "
+            "its bits depend on the unit of y. Use measure='levels', or log_prob in nats."
+        )
+
+
 def positive_temperature(value: object, label: str = "likelihood") -> float:
-    """The temperature as a float, if it is finite, above 0, and its inverse does not overflow.
+    """The temperature as a float, if it is finite and from 1e-12 to 1e12: beyond, loss/T or the law has no digits left.
 
     >>> positive_temperature(0)
     Traceback (most recent call last):
@@ -192,9 +201,14 @@ def positive_temperature(value: object, label: str = "likelihood") -> float:
             f"{label}: expected a temperature T of at least {SMALLEST:g}, got {number:g}: loss/T loses all digits there. "
             "The likelihood of perfect predictions grows without bound as T falls: bound T from below."
         )
+    if number > LARGEST:
+        raise LossproofError(
+            f"{label}: expected a temperature T of at most {LARGEST:g}, got {number:g}: exp(-loss/T) is flat there, and on "
+            "the real line wider than float64 can tell one target from another. Lower T."
+        )
     return number
 
 
-SMALLEST = 1e-12
+SMALLEST, LARGEST = 1e-12, 1e12
 
-__all__ = ["Levels", "Measure", "RealLine", "UnitInterval", "measure_of", "positive_temperature"]
+__all__ = ["Levels", "Measure", "RealLine", "UnitInterval", "measure_of", "need_mass", "positive_temperature"]

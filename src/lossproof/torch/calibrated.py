@@ -17,12 +17,14 @@ from lossproof.formula.errors import nearest
 from lossproof.likelihood import Likelihood, fit_temperature, likelihood
 from lossproof.likelihood.grid import grid_for
 from lossproof.likelihood.integrand import Of
+from lossproof.likelihood.law import targets_on
 from lossproof.likelihood.measures import measure_of, positive_temperature
 from lossproof.likelihood.surface import RUNGS, ladder, surface_for
+from lossproof.likelihood.table import FURTHEST
 from lossproof.likelihood.temperature import Per
 from lossproof.torch.criterion import Criterion, Graded, Sample
 from lossproof.torch.kernel import kernel
-from lossproof.torch.lookups import Floors, Found, Patches, Table
+from lossproof.torch.lookups import Floors, Found, Patches, Table, beyond, summed
 
 How = Literal["learned", "solved"]
 LOW, HIGH = 1e-4, 1e3  # bounds of T
@@ -47,7 +49,7 @@ class CalibratedCriterion(Criterion):
 
     T is kept in [``low``, ``high``]: as predictions get perfect the likelihood grows without bound while T falls. ``of``:
     "loss" or "excess", two different laws. log Z is looked up, within 1e-4 nats. Raises ``LossproofError`` for what
-    cannot be normalised, and for an image's T that is to be learned.
+    cannot be normalised, an image's T that is to be learned, and targets off the measure (in training: the first ones).
 
     >>> made = CalibratedCriterion("mse", measure=256, temperature=0.02)
     >>> y, z = torch.tensor([[[[0.0, 1.0]]]]), torch.tensor([[[[-1.0, 2.0]]]])
@@ -111,6 +113,7 @@ class CalibratedCriterion(Criterion):
         self._patches: Patches | None = None
         self._seen = torch.empty(0)  # log T of the images last seen
         self._given: Tensor | None = None  # log T of images that are seen again
+        self._unchecked = True  # whether the targets lie on the measure; the first ones are looked at
 
     @property
     def log_temperature(self) -> Tensor:
@@ -138,6 +141,11 @@ class CalibratedCriterion(Criterion):
     def values(self, target: Tensor, raw: Tensor) -> Tensor:
         """-log q of each value, nats."""
         return self._found(target, raw, False)[0]
+
+    def log_prob(self, target: Tensor, raw: Tensor) -> Tensor:
+        """Log-mass or log-density of each value, nats. Raises ``LossproofError`` for targets off the measure."""
+        self._unchecked = True
+        return super().log_prob(target, raw)
 
     def loss_slopes(self, target: Tensor, raw: Tensor) -> Tensor:
         """The slopes times T: on the scale of the plain loss."""
@@ -212,6 +220,9 @@ class CalibratedCriterion(Criterion):
 
     def _found(self, target: Tensor, raw: Tensor, slopes: bool) -> tuple[Tensor, ...]:
         """Values, and if asked for slopes and the derivative of their sum in log T."""
+        if self._unchecked:
+            targets_on(self.measure, target.detach().cpu().numpy(), self.label)
+            self._unchecked = False
         if self.per == "all":
             return self._one(target, raw, float(self.log_temperature.detach()), slopes)
         if self.shape and raw.shape[1 : 1 + len(self.shape)] != self.shape:
@@ -226,6 +237,9 @@ class CalibratedCriterion(Criterion):
         loss, slope = self._both(target, raw, 1.0) if slopes else (self.kernel.value_logits(target, raw), raw)
         loss = self._less_floor(loss, target)
         table, share = self._patches_like(raw), 0.0
+        far, outside = beyond(raw, self.grid), raw
+        if far is not None:
+            raw = raw.clamp(-FURTHEST, FURTHEST)
         at = table.place(raw, slopes)
         if self.per == "image":
             share = self._choose(at[0], loss, table, training=slopes) / raw[0].numel()
@@ -234,6 +248,12 @@ class CalibratedCriterion(Criterion):
             lost = torch.full_like(raw, math.nan)
             return lost, lost, *(torch.full_like(part, math.nan) for part in self.parameters.values())
         found = self._looked_up(table, raw, at, slopes)
+        if far is not None:
+            right = summed(self.grid, outside[far], log_t.expand_as(raw)[far])
+            for looked_up, one in list(zip(found, right, strict=True))[
+                : 2 + bool(self.parameters) if slopes else 1
+            ]:
+                looked_up[far] = one
         inverse = (-self._spread(self.log_temperature.detach())).exp().to(raw)
         values = found.energy.add_(loss).mul_(inverse)
         if not slopes:
@@ -299,21 +319,35 @@ class CalibratedCriterion(Criterion):
             return lost, lost, *(lost.sum() for _ in self.parameters)
         table = self._table(log_t, raw)
         scale = 1 / table.temperature
-        cell, u, chain = table.place(raw, slopes)
+        far, inside = beyond(raw, self.grid), raw
+        if far is not None:
+            inside = raw.clamp(-FURTHEST, FURTHEST)
+        cell, u, chain = table.place(inside, slopes)
         t = table.bend.index_select(0, cell)
         bend = t.clone() if slopes else t
         t = t.mul_(u).add_(table.rise.index_select(0, cell))
         values = table.energy.index_select(0, cell).addcmul_(u, t).view_as(raw)
+        exact = None
+        if far is not None:
+            t_log = torch.full_like(raw[far], math.log(table.temperature), dtype=torch.float64)
+            exact = summed(self.grid, raw[far], t_log)
+            values[far] = exact.energy * scale
+            chain[far] = 0.0
         if not slopes:
             values.add_(self._less_floor(self.kernel.value_logits(target, raw), target), alpha=scale)
             return (values,)
         loss, slope = self._both(target, raw, scale)
         values.add_(self._less_floor(loss, target), alpha=scale)
         slope.addcmul_(t.addcmul_(u, bend).view_as(raw), chain)
+        own = table.moment.index_select(0, cell) if self.how == "learned" else u
+        drift = table.drift.index_select(0, cell) if self.how == "learned" else u
+        if exact is not None and far is not None:
+            slope[far] += exact.by_logit * scale
+            own.view_as(raw)[far] = exact.by_log_t * scale
+            drift.view_as(raw)[far] = 0.0
         if self.how != "learned":
             return values, slope
-        own = table.moment.index_select(0, cell).sum() + torch.dot(table.drift.index_select(0, cell), u)
-        return values, slope, own - values.sum()
+        return values, slope, own.sum() + torch.dot(drift, u) - values.sum()
 
     def _both(self, target: Tensor, raw: Tensor, scale: float) -> tuple[Tensor, Tensor]:
         """The loss, and scale times its derivative in the logit."""

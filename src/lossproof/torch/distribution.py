@@ -1,11 +1,11 @@
 """LossDistribution: the law that a loss gives the target, as a torch distribution."""
 
+import math
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 from torch.distributions import Distribution, constraints
 
 from lossproof.catalogue import resolve
@@ -13,9 +13,11 @@ from lossproof.formula import LossproofError
 from lossproof.likelihood import Levels, Likelihood, Normaliser, RealLine
 from lossproof.likelihood.density import Density
 from lossproof.likelihood.integrand import Of, Point
-from lossproof.likelihood.measures import SMALLEST, positive_temperature
+from lossproof.likelihood.mass import LARGE
+from lossproof.likelihood.measures import SMALLEST, need_mass, positive_temperature
 from lossproof.likelihood.table import FURTHEST, Table, table_for
 from lossproof.torch.kernel import apply, kernel
+from lossproof.torch.log_z import Constant, GeometricSum, Interpolated, LogExprel, Summed
 
 
 class _OnLevels(constraints.Constraint):
@@ -151,23 +153,46 @@ class LossDistribution(Distribution):
     # log-probability
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """log q(value | p): shapes broadcast as in torch.distributions; at least float32."""
+        """log q(value | p): shapes broadcast as in torch.distributions; at least float32, computed in float64."""
         if self._validate_args:
             self._validate_sample(value)
-        wide = torch.promote_types(self.parameter.dtype, torch.float32)
-        x, y = torch.broadcast_tensors(self.parameter.to(wide), value.to(wide))
-        t = self._t(wide)
+        x, y = torch.broadcast_tensors(self._wide(self.parameter), self._wide(value))
+        return self._log_prob(x, y, self._t(x.dtype)).to(self._out)
+
+    def _log_prob(self, x: Tensor, y: Tensor, t: Tensor) -> Tensor:
         if self.law.normaliser.integrand.form.kind == "affine":  # what is free of y cancels, and is left out
             slope = self._slope(x)
-            if self._log_z_kind != "affine":
-                return -y * slope / t - self.log_z()
             u = self._exponent(slope, t)
-            anchor, rest = self._affine_parts(u)
+            if self._log_z_kind == "affine":
+                anchor, rest = self._affine_parts(u)
+            else:
+                anchor = self._anchor(u)
+                beside = u.abs() > LARGE  # there one level has all the mass
+                rest = torch.where(beside, 0.0, self._log_z(x, t) - torch.where(beside, 0.0, anchor * u))
             return (y - anchor) * u - rest  # y u and log Z alone may be huge, and cancel
         loss = apply(kernel(self.law.loss), x, y, from_logits=self.from_logits)
         if self.law.normaliser.integrand.shifts:
             loss = loss - self._floor(y.detach())
-        return -loss / t - self.log_z().to(wide)
+        return -loss / t - self._log_z(x, t)
+
+    @property
+    def _out(self) -> torch.dtype:
+        return torch.promote_types(self.parameter.dtype, torch.float32)
+
+    def _wide(self, x: Tensor) -> Tensor:
+        """In float64, as loss/T and log Z are large numbers whose difference is small; Metal has float32 alone."""
+        return x.to(torch.float32 if x.device.type == "mps" else torch.float64)
+
+    def bits_per_pixel(self, value: Tensor) -> Tensor:
+        """Mean of -log2 q(value | p) over all values, a scalar: levels only. Raises ``LossproofError`` for a density.
+
+        >>> import torch
+        >>> law = LossDistribution("mae", p=torch.tensor([0.5, 0.5]), temperature=1e6)  # flat on 256 levels
+        >>> round(law.bits_per_pixel(torch.tensor([0.0, 1.0])).item(), 6)
+        8.0
+        """
+        need_mass(self.law.measure, self.law.loss.label)
+        return -self.log_prob(value).mean() / math.log(2)
 
     def _floor(self, y: Tensor) -> Tensor:
         known = kernel(self.law.loss).floor
@@ -179,14 +204,16 @@ class LossDistribution(Distribution):
 
     def log_z(self) -> Tensor:
         """log Z of each prediction, less what of the loss is free of the target; differentiable in p (or logits) and T."""
-        wide = torch.promote_types(self.parameter.dtype, torch.float32)
-        x, t = self.parameter.to(wide), self._t(wide)
+        x = self._wide(self.parameter)
+        return self._log_z(x, self._t(x.dtype)).to(self._out)
+
+    def _log_z(self, x: Tensor, t: Tensor) -> Tensor:
         if self._log_z_kind == "affine":
             u = self._exponent(self._slope(x), t)
             anchor, rest = self._affine_parts(u)
             return anchor * u + rest
         if self._log_z_kind == "constant":
-            return _Constant.apply(t, self.law).expand(x.shape)
+            return Constant.apply(t, self.law).expand(x.shape)
         return self._interpolated(x, t)
 
     def _t(self, dtype: torch.dtype) -> Tensor:
@@ -209,19 +236,25 @@ class LossDistribution(Distribution):
         measure, up = self.law.measure, u > 0
         downhill = torch.where(up, -u, u)  # not -|u|, whose derivative at 0 torch takes for 0
         if not isinstance(measure, Levels):
-            return up.to(u.dtype), _LogExprel.apply(downhill)
+            return self._anchor(u), LogExprel.apply(downhill)
         first, last, n = float(measure.values[0]), float(measure.values[-1]), measure.count
-        anchor = torch.where(up, u.new_tensor(last), u.new_tensor(first))
-        return anchor, _GeometricSum.apply((last - first) / (n - 1) * downhill, n)
+        return self._anchor(u), GeometricSum.apply((last - first) / (n - 1) * downhill, n)
+
+    def _anchor(self, u: Tensor) -> Tensor:
+        domain = self.law.measure.domain
+        return torch.where(u > 0, u.new_tensor(domain.high), u.new_tensor(domain.low))
 
     def _interpolated(self, x: Tensor, t: Tensor) -> Tensor:
         table = self._table
         assert table is not None
-        found = _Interpolated.apply(x, t, table, self.from_logits)
-        if self.from_logits:
+        found = Interpolated.apply(x, t, table, self.from_logits)
+        if table.behind:  # the table ends where sigmoid(-z) is no normal float64: what lies beyond is summed
+            far = (x.abs() > FURTHEST) & x.isfinite() if self.from_logits else (x <= 0) | (x >= 1)
+            if bool(far.any()):
+                found = found.masked_scatter(far, Summed.apply(x[far], t, self.law, self.from_logits))
             return found
         beyond = (x < 0) | (x > 1)
-        if bool(beyond.any()):  # few predictions leave the targets' range: those are summed directly
+        if not self.from_logits and bool(beyond.any()):  # few predictions leave the targets' range
             found = found.masked_scatter(beyond, self._directly(x[beyond], t))
         return found
 
@@ -290,107 +323,6 @@ class LossDistribution(Distribution):
         share = torch.rand(shape, dtype=torch.float64).clamp_min(2.0**-54)
         with torch.no_grad():
             return self.expand(shape)._numpy("quantile", share.numpy())
-
-
-class _LogExprel(torch.autograd.Function):
-    """log((exp(x) - 1)/x) with its own derivative, 1/(1 - exp(-x)) - 1/x; both keep their digits near 0."""
-
-    @staticmethod
-    def forward(x: Tensor) -> Tensor:
-        a = torch.where(x == 0, 1.0, x.abs())
-        return torch.where(x == 0, 0.0, x.clamp(min=0) + torch.log(-torch.expm1(-a) / a))
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        ctx.save_for_backward(inputs[0])
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Tensor:
-        (x,) = ctx.saved_tensors
-        near = x.abs() < 0.5
-        s = torch.where(near, x, 0.0) ** 2
-        series = 1 / 12 - s * (1 / 720 - s * (1 / 30240 - s * (1 / 1209600 - s / 47900160)))
-        b = torch.where(near, 1.0, x)
-        return grad * torch.where(near, 0.5 + x * series, -1 / torch.expm1(-b) - 1 / b)
-
-
-class _GeometricSum(torch.autograd.Function):
-    """log of the sum of exp(k u) over k = 0 .. n - 1, with its own derivative, the mean of k."""
-
-    @staticmethod
-    def forward(u: Tensor, n: int) -> Tensor:
-        a = u.abs().clamp_min_(1e-30)
-        ratio = torch.expm1(-n * a).div_(torch.expm1(-a))
-        return ratio.log_().add_(u.clamp(min=0), alpha=n - 1)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        ctx.n = inputs[1]
-        ctx.save_for_backward(inputs[0])
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        (u,), n = ctx.saved_tensors, ctx.n
-        a = u.abs()
-        near = a * n < 0.02  # there the difference cancels, and two terms of the series do
-        b = torch.where(near, 1.0, a)
-        far = 1 / torch.expm1(b) - n / torch.expm1(n * b)
-        low = torch.where(near, (n - 1) / 2 - a * (n * n - 1) / 12, far)
-        return grad * torch.where(u > 0, (n - 1) - low, low), None
-
-
-class _Interpolated(torch.autograd.Function):
-    """log Z from its table: value and slope in one pass, and the derivative in T beside them."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, t: Tensor, table: Table, logits: bool) -> Tensor:
-        if table.behind:
-            z = x if logits else torch.log(x.clamp(0, 1)) - torch.log1p(-x.clamp(0, 1))
-            z = z.clamp(-FURTHEST, FURTHEST)
-            # torch's own asinh is not vectorised on the CPU: ten times slower
-            far = torch.sqrt(z * z + 1)
-            spot, slope = torch.log(far + z.abs()).copysign(z), far.reciprocal()
-            if not logits:
-                slope = torch.where((x > 0) & (x < 1), slope / (x * (1 - x)), 0.0)
-        else:
-            spot = torch.sigmoid(x) if logits else x.clamp(0, 1)
-            slope = spot * (1 - spot) if logits else torch.ones_like(x)
-        place = (spot - table.low).mul_(1 / table.width)
-        cell = place.floor().clamp_(0, table.cells - 1)
-        u = place.sub_(cell)
-        rows = torch.as_tensor(table.cubics(float(t))).to(x)[cell.long().flatten()]
-        c0, c1, c2, c3, low, step = (c.reshape(x.shape) for c in rows.unbind(-1))
-        ctx.learned = t.requires_grad
-        ctx.save_for_backward(
-            (c1 + u * (2 * c2 + 3 * u * c3)).mul_(slope).mul_(1 / table.width),
-            low + u * step if ctx.learned else u,
-        )
-        return c0 + u * (c1 + u * (c2 + u * c3))
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor | None, None, None]:
-        by_x, by_t = ctx.saved_tensors
-        return grad * by_x, (grad * by_t).sum() if ctx.learned else None, None, None
-
-
-class _Constant(torch.autograd.Function):
-    """log Z of a law that every prediction only shifts; its derivative in T is E[loss]/T^2."""
-
-    @staticmethod
-    def forward(t: Tensor, law: Likelihood) -> Tensor:
-        return t.new_tensor(float(law.normaliser.engine.log_total(Point(np.zeros(1)))[0]))
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        ctx.law = inputs[1]
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        law = ctx.law
-        expected = float(law.normaliser.engine.expectations(Point(np.zeros(1)), ("value",))[0][0])
-        return grad * expected / law.temperature**2, None
 
 
 __all__ = ["LossDistribution"]

@@ -14,7 +14,10 @@ from lossproof.formula import Loss
 from lossproof.likelihood import Levels
 from lossproof.likelihood.grid import RUNGS as PAIRED
 from lossproof.likelihood.grid import SOFT, Grid, weights
+from lossproof.likelihood.integrand import Point
+from lossproof.likelihood.normaliser import Normaliser, unique
 from lossproof.likelihood.surface import RUNGS, Surface
+from lossproof.likelihood.table import FURTHEST
 
 STRIDE = 6  # rungs between those that are looked at first
 
@@ -171,6 +174,31 @@ class Table:
         return cell.view(-1), spot.sub_(cell).view(-1), chain
 
 
+def beyond(raw: Tensor, grid: Grid) -> Tensor | None:
+    """Which logits lie beyond the grid, as a mask; None for none, as always where it is over p. Off the CPU it waits."""
+    if not grid.behind or not raw.numel():
+        return None
+    low, high = raw.aminmax()
+    if not max(-float(low), float(high)) > FURTHEST:
+        return None
+    return (raw.abs() > FURTHEST) & raw.isfinite()
+
+
+def summed(grid: Grid, raw: Tensor, log_t: Tensor) -> Found:
+    """T log Z and its derivatives, computed as such: of few logits (n,) at their log T, equal ones once."""
+    z, t = raw.double().cpu().numpy(), log_t.double().exp().cpu().numpy()
+    found = np.empty((3, z.size))
+    for one in np.unique(t):
+        normaliser, at = Normaliser(grid.loss, one, grid.measure, grid.of), t == one
+        point, back = unique(Point(z[at], logits=True))
+        total = one * normaliser.engine.log_total(point)
+        energy = total - normaliser.integrand.rest(point)
+        slope = one * normaliser.engine.slope(point) - normaliser.integrand.rest_gradient(point)
+        moment = total + normaliser.engine.expectations(point, ("value",))[0]
+        found[:, at] = np.stack([energy, slope, moment])[:, back]
+    return Found(*torch.from_numpy(found).to(raw))
+
+
 class Floors:
     """The loss's floor at targets: looked up by level, or computed where targets may be anything."""
 
@@ -206,4 +234,4 @@ class Floors:
         return values.index_select(0, level.view(-1)).view_as(target)
 
 
-__all__ = ["Floors", "Found", "Patches", "Table"]
+__all__ = ["Floors", "Found", "Patches", "Table", "beyond", "summed"]
