@@ -60,3 +60,10 @@ def test_without_the_value_rule_a_wavy_product_stays_unknown(monkeypatch):
         .verdict
     )
     assert isinstance(verdict, Unknown)
+
+
+def test_an_exponential_of_a_huge_multiple_is_not_written_out_as_a_power():
+    """exp(10**9 p) is a polynomial of that degree in exp(p): SymPy would list its coefficients."""
+    well = "(p - y)**2/(p*(1 - p)) - 1/1000000*exp(-((p - 1/2)/(3/100000))**2)"
+    lines = certify(well, only=("minimum",), budget=60.0).lines
+    assert isinstance(lines["minimum"].verdict, Refuted)

@@ -343,7 +343,7 @@ def test_a_prover_that_hangs_is_ended(fuzz, monkeypatch):
 @pytest.fixture(scope="module")
 def rows(fuzz):
     """200 losses, the oracle's short search, in a process that is ended where the prover hangs."""
-    found = fuzz.run(200, seed=1, jobs=1, budget=5.0, limit=60.0, thorough=False, every=20)
+    found = fuzz.run(200, seed=1, jobs=1, budget=5.0, limit=30.0, thorough=False, every=20)
     return sorted(found, key=lambda r: r.index)
 
 

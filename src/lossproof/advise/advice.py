@@ -160,7 +160,7 @@ def advise_facts(
     pilot = None
     if (budget > 0 or laps is not None) and len(candidates) > 1 and len(facts.sample) >= 8:
         say("pilot", 0.0)
-        tried = distinct(ranked, 5)
+        tried = distinct(ranked, 5, prove=prove)
         pilot = run_pilot(
             tried, facts, wanted, heavy=heavy, budget=budget, laps=laps, seeds=seeds,
             preference=[entry.candidate.label for entry in sorted(ranked, key=lambda entry: entry.preference)],
@@ -243,9 +243,8 @@ def _order(ranked: Sequence[Ranked], pilot: Pilot | None) -> list[Ranked]:
     """The pilot's order where there was one, the chosen loss first; then the rest as the facts have it."""
     if pilot is None:
         return list(ranked)
-    if not pilot.conclusive:
-        return list(ranked)
-    places = {row.label: i for i, row in enumerate(pilot.rows)} | {pilot.chosen: -1}
+    places = {row.label: i for i, row in enumerate(pilot.rows)} if pilot.conclusive else {}
+    places[pilot.chosen] = -1
     return sorted(ranked, key=lambda entry: places.get(entry.candidate.label, len(places) + 1))
 
 

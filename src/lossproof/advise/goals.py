@@ -27,7 +27,7 @@ GOALS: dict[str, Goal] = {
     for goal in (
         Goal("reconstruct", "reconstruct images", "ae", "picture", law_first=False),
         Goal("sample", "draw new images from a VAE", "vae", "bound", law_first=True, decoders=True),
-        Goal("denoise", "remove noise that the images have", "ae", "law", law_first=False),
+        Goal("denoise", "remove noise that the images have", "ae", "hidden", law_first=False),
         Goal("anomaly", "tell odd images by their loss", "ae", "anomaly", law_first=False),
         Goal(
             "represent", "use the code for something else", "ae", "neighbours", law_first=False, decoders=True
@@ -39,7 +39,8 @@ GOALS: dict[str, Goal] = {
 MEASURES: dict[str, str] = {
     "squared": "mean squared error of held-out images, per value",
     "absolute": "mean absolute error of held-out images, per value",
-    "law": "nats a value of held-out images under the calibrated loss",
+    "hidden_squared": "mean squared error at pixels of held-out images that the model is not shown",
+    "hidden_absolute": "mean absolute error at pixels of held-out images that the model is not shown",
     "bound": "nats a value of held-out images under the calibrated loss, plus the rate (a bound on -log likelihood)",
     "anomaly": "1 - AUROC of the excess: held-out images against the same with a patch of another image",
     "neighbours": "share of held-out images whose 5 nearest codes have another label",

@@ -67,7 +67,8 @@ class Row:
 class Pilot:
     """A finished pilot: what decided, its rows from best to worst, and the preferred one of those not told from the best.
 
-    ``conclusive`` is False where the models had not learnt enough to tell; then the first candidate stands.
+    ``conclusive`` is False where the models had not learnt enough to tell; then the first candidate stands, unless it had
+    learnt nothing, and the best one something.
     """
 
     measure: str
@@ -110,7 +111,7 @@ def run_pilot(
     if seeds < 2 or seeds > max(T975):
         raise LossproofError(f"pilot: expected 2 to {max(T975)} seeds, got {seeds}.")
     images = images_of(facts)
-    measure = measure_of(goal, heavy=heavy, labels=images.test_labels is not None)
+    measure = measure_of(goal, heavy=heavy, bounded=facts.unit, labels=images.test_labels is not None)
     by_label = {candidate.label: candidate for candidate in candidates}
     started, cuts = time.monotonic(), 0
     found: dict[str, dict[str, Floats]] = {}
@@ -140,30 +141,51 @@ def run_pilot(
         rows = _rows(arena, found, measure)
     simplest = [c.label for c in sorted(candidates, key=lambda c: c.simplicity)]
     chosen, words = decide(rows, preference or simplest)
-    reached, mean_image = judge.squared(rows[0], measure), judge.mean_image
+    of_noise = (
+        noise_variance(facts) if goal.decides == "hidden" else 0.0
+    )  # no model can learn it, nor the mean image
+    mean_image = max(0.0, judge.mean_image - of_noise)
+    reached = {row.label: max(0.0, judge.squared(row, measure) - of_noise) for row in rows}
+    best, asked = rows[0].label, candidates[0].label
     # a bound below that of a histogram for each pixel has learnt more than no model can, whatever its pictures
     counted = facts.histogram_bits if facts.unit else None
     yardstick = counted[1] * float(np.log(2)) if counted else float("-inf")
-    conclusive = reached < LEARNT * mean_image or (measure == "bound" and rows[0].mean < yardstick)
+    conclusive = reached[best] < LEARNT * mean_image or (measure == "bound" and rows[0].mean < yardstick)
     if not conclusive:
-        chosen = candidates[0].label
+        less = " without the noise" if of_noise else ""
         words = (
-            f"too short to tell: after epoch {rows[0].epochs} the squared error is {reached:.3g}, the mean image's "
-            f"{mean_image:.3g}; the facts decide"
+            f"too short to tell: after epoch {rows[0].epochs} the squared error{less} is {reached[best]:.3g}, the mean "
+            f"image's {mean_image:.3g}; "
         )
+        if reached[best] < mean_image <= reached[asked]:
+            words += (
+                f"{asked}, which the facts ask for, had learnt nothing ({reached[asked]:.3g}), {chosen} had"
+            )
+        else:
+            chosen, words = asked, words + "the facts decide"
     return Pilot(
         measure, MEASURES[measure], tuple(rows), chosen, words, conclusive, goal.model, len(images.train), len(images.test),
         seeds, time.monotonic() - started,
     )  # fmt: skip
 
 
-def measure_of(goal: Goal, *, heavy: bool, labels: bool) -> str:
+def measure_of(goal: Goal, *, heavy: bool, bounded: bool, labels: bool) -> str:
     """Which measure decides: that of the goal, as far as the data has what it takes."""
     if goal.decides == "picture":
         return "absolute" if heavy else "squared"
+    if goal.decides == "hidden":
+        # squares of bounded noise average out; those of a Cauchy law would not
+        return "hidden_absolute" if heavy and not bounded else "hidden_squared"
     if goal.decides == "neighbours" and not labels:
         return "moved"
     return goal.decides
+
+
+def noise_variance(facts: Facts) -> float:
+    """Mean square of the noise found, a value: of every pixel's, and of those that are black or white by chance."""
+    values, noise = facts.levels.values, facts.noise
+    far = facts.levels.mean((values**2 + (1 - values) ** 2) / 2)
+    return noise.sigma**2 + (0.0 if np.isnan(noise.impulses) else noise.impulses * far)
 
 
 def images_of(facts: Facts) -> Images:

@@ -26,6 +26,7 @@ Images32 = npt.NDArray[np.float32]
 VALUES = 12_000  # that a temperature is fitted to, and as many that it is judged on
 NEIGHBOURS = 5
 PATCH = 1 / 3  # of each side
+CORNERS = ((0, 0), (1, 2), (2, 1), (3, 3))  # from which every fourth pixel of every fourth row is hidden
 
 
 class Judge:
@@ -60,8 +61,9 @@ class Judge:
         self.mean_image = float(((images.test - mean) ** 2).mean())
 
     def squared(self, row: Row, measure: str) -> float:
-        """The squared error a value of a row, whatever decided."""
-        return row.mean if measure == "squared" else row.other["squared"]
+        """The squared error a value of a row, whatever decided; where pixels are hidden, at those."""
+        name = "hidden_squared" if measure.startswith("hidden") else "squared"
+        return row.mean if measure == name else row.other[name]
 
     def measures(self, members: Sequence[Member]) -> dict[str, Floats]:
         """Each measure's values, one a member."""
@@ -90,6 +92,8 @@ class Judge:
             out["bound"] = out["law"] + rate
         if self.odd is not None:
             out["anomaly"] = 1 - self._auroc(member, raw)
+        if any(name.startswith("hidden") for name in self.wanted):
+            out["hidden_squared"], out["hidden_absolute"] = self._hidden(member)
         if "neighbours" in self.wanted:
             out["neighbours"] = self._neighbours(member, mean)
         if "moved" in self.wanted:
@@ -149,6 +153,22 @@ class Judge:
         counts = np.stack([np.bincount(row, minlength=classes) for row in votes])
         return float((counts.argmax(axis=1) != labels).mean())
 
+    def _hidden(self, member: Member) -> tuple[float, float]:
+        """Squared and absolute error at pixels that the model is not shown: noise cannot be copied there.
+
+        Where noise has no direction these are the errors to the clean picture, plus a constant (Batson and Royer,
+        Noise2Self, arXiv 1901.11365).
+        """
+        squared = absolute = 0.0
+        masks = [hidden(self.targets, corner) for corner in CORNERS]
+        for shown, places in masks:
+            with torch.inference_mode():
+                raw, _, _ = member.model(shown, torch.zeros(len(shown), member.model.latent))
+                gap = (member.criterion.picture(raw) - self.targets)[..., places].double()
+            squared += float(gap.square().mean()) / len(masks)
+            absolute += float(gap.abs().mean()) / len(masks)
+        return squared, absolute
+
     def _moved(self, member: Member, codes: torch.Tensor) -> float:
         """Share of held-out images whose code, once moved by a pixel, is nearer to another image's than to its own."""
         moved = moved_by_a_pixel(self.targets)
@@ -161,6 +181,18 @@ def moved_by_a_pixel(images: torch.Tensor) -> torch.Tensor:
     """Each image moved to the right and down by a pixel; what comes in is the border's own colour."""
     down = torch.cat([images[..., :1, :], images[..., :-1, :]], dim=-2)
     return torch.cat([down[..., :1], down[..., :-1]], dim=-1)
+
+
+def hidden(images: torch.Tensor, corner: tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor]:
+    """The images with every fourth pixel of every fourth row replaced by the mean of its neighbours; and which (h, w)."""
+    h, w = images.shape[-2:]
+    places = torch.zeros(h, w, dtype=torch.bool)
+    places[corner[0] % h :: 4, corner[1] % w :: 4] = True
+    around = torch.nn.functional.pad(images, (1, 1, 1, 1), mode="replicate")
+    neighbours = (
+        around[..., :-2, 1:-1] + around[..., 2:, 1:-1] + around[..., 1:-1, :-2] + around[..., 1:-1, 2:]
+    )
+    return torch.where(places, neighbours / 4, images), places
 
 
 def energy_distance(a: torch.Tensor, b: torch.Tensor) -> float:

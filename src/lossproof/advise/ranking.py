@@ -120,8 +120,12 @@ def same(a: npt.NDArray[np.float64], b: npt.NDArray[np.float64]) -> bool:
     return bool(mean < 1.96 * float(gap.std(ddof=1)) / np.sqrt(a.size))
 
 
-def distinct(ranked: Sequence[Ranked], most: int) -> list[Candidate]:
-    """The first candidates that differ; of those that are another times a constant, the simplest; always the best law."""
+def distinct(ranked: Sequence[Ranked], most: int, *, prove: bool = False) -> list[Candidate]:
+    """The first candidates that differ; of those that are another times a constant, the simplest.
+
+    Always among them: the best law, even if its certificate speaks against it; and where fewer than two for the mean are,
+    the two simplest of those, as losses for the median may not have learnt much by the end of a pilot.
+    """
     chosen: list[Candidate] = []
     for entry in ranked:
         twin = next((c for c in chosen if proportional(c.loss, entry.candidate.loss)), None)
@@ -129,11 +133,12 @@ def distinct(ranked: Sequence[Ranked], most: int) -> list[Candidate]:
             chosen.append(entry.candidate)
         elif entry.candidate.simplicity < twin.simplicity:
             chosen[chosen.index(twin)] = entry.candidate
-    best = min(chosen, key=lambda c: c.law.nats)
-    kept = chosen[:most]
-    if best not in kept:  # the best law is tried, even if its certificate speaks against it
-        kept = [*kept[: most - 1], best]
-    return kept
+    always = [min(chosen, key=lambda c: c.law.nats)]
+    mean = [c for c in chosen if Traits(c.loss, prove=prove).of("mean").answer == "holds"]
+    if sum(c.label == one.label for c in mean for one in chosen[:most]) < 2:
+        always += sorted(mean, key=lambda c: c.simplicity)[:2]
+    labels = list(dict.fromkeys(c.label for c in (*always, *chosen)))[:most]
+    return [c for c in chosen if c.label in labels]
 
 
 def proportional(a: Loss | Decoder, b: Loss | Decoder) -> bool:

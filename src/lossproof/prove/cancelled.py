@@ -21,6 +21,7 @@ from lossproof.prove.sign import sign
 
 Expr = Any  # sympy is untyped
 _LARGE = 200  # operations in an expression that is cancelled to see what is left
+_DEGREE = 1000  # of a power that is factored as a polynomial's
 _PARTS = 200  # of a formula that are looked at
 _SECONDS = 3.0
 #: what the signs of a part may be, inside the domain and on its diagonal
@@ -117,16 +118,30 @@ def _reduced(expr: Expr) -> Expr:
     made = expr.func(*(_reduced(a) for a in expr.args))
     if not isinstance(made, sympy.Add | sympy.Mul) or made.count_ops() > _LARGE or made.has(sympy.Piecewise):
         return made
+    names = _steep(made)
     try:
-        return sympy.cancel(made)
+        return sympy.cancel(made.xreplace(names)).xreplace({v: k for k, v in names.items()})
     except sympy.PolynomialError:
         return made
 
 
+def _steep(expr: Expr) -> dict[Expr, Expr]:
+    """Names for exponentials that SymPy would read as powers of a degree too high to be written out.
+
+    >>> len(_steep(sympy.exp(10**9*P) + sympy.exp(3*P)))
+    1
+    """
+    steep = [f for f in expr.atoms(sympy.exp) if any(abs(c) > _DEGREE for c in f.atoms(sympy.Rational))]
+    return {f: sympy.Dummy(f"e{i}", real=True) for i, f in enumerate(sorted(steep, key=str))}
+
+
 def _factors(expr: Expr) -> list[Expr]:
     """Irreducible factors, each up to a constant."""
+    reduced = _reduced(expr)
+    names = _steep(reduced)
+    back = {v: k for k, v in names.items()}
     try:
-        found = [f for f, _ in sympy.factor_list(_reduced(expr))[1]]
+        found = [f.xreplace(back) for f, _ in sympy.factor_list(reduced.xreplace(names))[1]]
     except sympy.PolynomialError:
         found = list(sympy.Mul.make_args(expr))
     return [-f if f.could_extract_minus_sign() else f for f in found]
