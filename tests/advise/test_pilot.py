@@ -6,10 +6,22 @@ import torch
 from sklearn.metrics import roc_auc_score
 from sklearn.neighbors import KNeighborsClassifier
 
+from lossproof.advise.advice import advise_facts
 from lossproof.advise.candidates import Bench, gather_candidates
-from lossproof.advise.goals import GOALS
-from lossproof.advise.pilot import Row, decide, gap, images_of, measure_of, run_pilot, survivors
-from lossproof.advise.pilot_measure import Judge, energy_distance, moved_by_a_pixel, patched
+from lossproof.advise.goals import GOALS, MEASURES
+from lossproof.advise.pilot import (
+    Row,
+    decide,
+    gap,
+    images_of,
+    measure_of,
+    noise_variance,
+    run_pilot,
+    survivors,
+)
+from lossproof.advise.pilot_measure import Judge, energy_distance, hidden, moved_by_a_pixel, patched
+from lossproof.advise.ranking import distinct, rank
+from lossproof.advise.traits import Traits
 from lossproof.data.facts_stream import gather
 from lossproof.data.stream import open_stream
 from lossproof.formula import LossproofError
@@ -100,10 +112,94 @@ def test_a_tie_goes_to_the_preferred():
 
 
 def test_goals_and_their_measures(facts):
-    assert measure_of(GOALS["reconstruct"], heavy=True, labels=True) == "absolute"
-    assert measure_of(GOALS["represent"], heavy=False, labels=False) == "moved"
-    assert measure_of(GOALS["represent"], heavy=False, labels=True) == "neighbours"
-    assert measure_of(GOALS["sample"], heavy=False, labels=True) == "bound"
+    def measure(goal, *, heavy=False, bounded=True, labels=True):
+        return measure_of(GOALS[goal], heavy=heavy, bounded=bounded, labels=labels)
+
+    assert measure("reconstruct", heavy=True) == "absolute"
+    assert measure("denoise", heavy=True) == "hidden_squared"
+    assert measure("denoise", heavy=True, bounded=False) == "hidden_absolute"
+    assert measure("represent", labels=False) == "moved"
+    assert measure("represent") == "neighbours"
+    assert measure("sample") == "bound"
+    assert {measure(goal) for goal in GOALS} <= MEASURES.keys()
+
+
+def noisy(share, rng=0, count=300):
+    """Smooth bytes with a share of the pixels black or white by chance."""
+    rng = np.random.default_rng(rng)
+    g = np.linspace(0, 1, 16)
+    waves = np.stack(
+        [np.cos(np.pi * i * g)[:, None] * np.cos(np.pi * j * g) for i in range(3) for j in range(3)]
+    )
+    x = 0.5 + 0.1 * np.tensordot(rng.standard_normal((count, 9)), waves, (1, 0))
+    u = rng.random(x.shape)
+    x = np.where(u < share / 2, 0.0, np.where(u > 1 - share / 2, 1.0, x))
+    return np.rint(255 * np.clip(x, 0, 1)).astype(np.uint8)
+
+
+def test_pixels_that_are_not_shown():
+    images = torch.rand(3, 2, 9, 7)
+    shown, places = hidden(images, (1, 2))
+    assert places.nonzero().tolist() == [[r, c] for r in (1, 5) for c in (2, 6)]
+    assert torch.equal(shown[..., ~places], images[..., ~places])
+    around = images[..., 0, 2] + images[..., 2, 2] + images[..., 1, 1] + images[..., 1, 3]
+    assert torch.allclose(shown[..., 1, 2], around / 4)
+    edge = images[..., 4, 6] + images[..., 6, 6] + images[..., 5, 5] + images[..., 5, 6]
+    assert torch.allclose(shown[..., 5, 6], edge / 4)
+
+
+def test_a_model_that_copies_does_not_see_the_noise_of_hidden_pixels():
+    """The error there is that of the neighbours' mean; where a pixel is shown a copy has none at all."""
+    facts = gather(open_stream(noisy(0.2)))
+    images = images_of(facts)
+    judge = Judge(images, facts, ("hidden_squared",), laws=False)
+
+    class Copy(torch.nn.Module):
+        latent = 1
+
+        def forward(self, x, noise):
+            return x, torch.zeros(len(x), 1), None
+
+    class Plain:
+        loss = None
+        model = Copy()
+
+        class criterion:
+            picture = staticmethod(lambda raw: raw)
+
+    found = judge.measures([Plain()])
+    assert found["squared"][0] == 0
+    # the variance of the pixel's own noise, and a quarter of it for the mean of four
+    assert found["hidden_squared"][0] == pytest.approx(1.25 * noise_variance(facts), rel=0.25)
+    assert noise_variance(facts) == pytest.approx(0.2 * 0.26, rel=0.3)
+
+
+def test_a_loss_for_the_mean_is_tried_even_where_the_facts_speak_for_others():
+    facts = gather(open_stream(noisy(0.1)))
+    names = ["bce", "mse", "mae", "logcosh", "hellinger", "huber", "charbonnier", "barron(alpha=0, c=0.02)"]
+    candidates, _ = gather_candidates(facts, names)
+    _, ranked = rank(candidates, facts, GOALS["denoise"])
+    assert not {"bce", "mse"} <= {e.candidate.label for e in ranked[:5]}
+    tried = distinct(ranked, 5)
+    assert len(tried) == 5
+    assert sum(Traits(c.loss).of("mean").answer == "holds" for c in tried) == 2
+    assert ranked[0].candidate.label in {c.label for c in tried}, "the best law is tried"
+    assert [c.label for c in distinct(ranked, 1)] == [
+        min(ranked, key=lambda e: e.candidate.law.nats).candidate.label
+    ]
+
+
+def test_a_loss_that_had_learnt_nothing_does_not_stand_for_a_short_pilot():
+    facts = gather(open_stream(noisy(0.1)))
+    losses = ["bce", "barron(alpha=0, c=0.001)"]
+    candidates, _ = gather_candidates(facts, losses)
+    asked = sorted(candidates, key=lambda c: c.label == "bce")  # the robust one first, as the facts have it
+    pilot = run_pilot(asked, facts, GOALS["denoise"], laps=4, seeds=2)
+    assert not pilot.conclusive
+    assert pilot.chosen == "bce"
+    assert "barron(alpha=0, c=0.001), which the facts ask for, had learnt nothing" in pilot.words
+    advice = advise_facts(facts, "denoise", losses=losses, laps=4, seeds=2, prove=False)
+    assert advice.loss == "bce"
 
 
 def member_of(candidates, facts, model):

@@ -62,11 +62,13 @@ def reasons(
             f"[{told.source or 'no certificate'}].{after}"
         )
     if facts.noisy:
+        other = pilot is not None and pilot.chosen == label and not first.tied
+        after = " The pilot measured another one as better here, and counts more." if other else ""
         said.append(
             f"Pixel noise was found (standard deviation {facts.noise.sigma:.3g} in single images, "
             f"{facts.reference.scale:.3g} around a linear model, {percent(facts.noise.impulses)} of pixels standing out "
             f"alone, {percent(facts.reference.outliers)} of residuals beyond six of them), so the loss should be the "
-            "noise's own law."
+            f"noise's own law.{after}"
         )
     if goal.law_first or facts.noisy or facts.one_bit:
         said += _law(first, order, facts)
