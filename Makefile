@@ -17,19 +17,23 @@ CLI_DOCS = $(BIN)/python -m typer lossproof.cli utils docs --name lossproof --ti
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
+# the source is compiled as packages are: where Python may not write bytecode, each process would compile it again
+define install
+$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version)'
+test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e ".[$(1)]"
+$(BIN)/python -m compileall -q src
+touch $(VENV)/.run $@
+endef
+
 $(VENV)/.run: pyproject.toml constraints.txt
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version)'
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e ".[torch]"
-	touch $@
+	$(call install,torch)
 
-$(VENV)/.dev: $(VENV)/.run
-	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e ".[dev]"
-	touch $@
+$(VENV)/.dev: pyproject.toml constraints.txt
+	$(call install,dev)
 
-$(VENV)/.bench: $(VENV)/.dev
-	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e ".[bench]"
-	touch $@
+$(VENV)/.bench: pyproject.toml constraints.txt
+	$(call install,bench)
 
 browser: ## install Chromium through apt where it is missing (the browser test needs it)
 	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null \
@@ -51,7 +55,7 @@ types: $(VENV)/.dev ## mypy, strict on formula, catalogue and lower
 	$(BIN)/mypy
 
 unit: $(VENV)/.dev browser ## pytest, doctests included, warnings as errors
-	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 2 --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 3 --dist loadfile --no-loadscope-reorder
 
 docs: $(VENV)/.dev ## write docs/cli.md from the program
 	$(CLI_DOCS) > docs/cli.md

@@ -6,7 +6,8 @@ import mpmath
 import pytest
 
 from lossproof.catalogue import CATALOGUE, resolve
-from lossproof.formula import Proved, Refuted, Unknown
+from lossproof.formula import Certified, Proved, Refuted, Unknown
+from lossproof.prove import certify
 from lossproof.prove.clock import Clock
 from lossproof.prove.logits import logit_form
 from lossproof.prove.problem import Problem
@@ -85,3 +86,16 @@ def test_without_the_kink_rule_a_concave_kink_would_pass(monkeypatch):
     assert isinstance(found(spec)["convex"], Unknown)
     monkeypatch.setattr("lossproof.prove.shape.switches", lambda *_: iter(()))
     assert isinstance(found(spec)["convex"], Proved)
+
+
+def test_strict_convexity_follows_where_enclosures_show_the_second_derivative_above_0():
+    certificate = certify("logcosh(y - p)*exp(p*y/9)", only=("convex", "strongly_convex"), budget=30.0)
+    for key in ("convex", "strictly_convex", "strongly_convex"):
+        assert isinstance(certificate.lines[key].verdict, Certified), key
+    assert certificate.check().ok
+
+
+def test_what_is_straight_somewhere_is_not_strongly_convex():
+    lines = certify("poisson", only=("convex", "strongly_convex"), budget=30.0).lines
+    assert isinstance(lines["strictly_convex"].verdict, Refuted)
+    assert lines["strongly_convex"].verdict.witness == lines["strictly_convex"].verdict.witness

@@ -146,7 +146,7 @@ def test_killed_several_times_at_random_moments(start, data_file, tmp_path):
     assert whole.communicate(timeout=300)[0].split() == ["finished"]
     out = tmp_path / "killed"
     kills, delays = 0, []
-    for _ in range(4):
+    for _ in range(3):
         process = start(data_file, out, epochs)
         before = newest(out / "checkpoints")
         wait_for(lambda at=before: newest(out / "checkpoints") > at, process)

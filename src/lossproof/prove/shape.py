@@ -218,7 +218,7 @@ def _settle(
     return None if said is None else Refuted(where, said, str(ball(gap, at, bits=256).str(12)))
 
 
-def _enclosed(problem: Problem, scale: Scale, clock: Clock, reason: str) -> Verdict:
+def _enclosed(problem: Problem, scale: Scale, clock: Clock, reason: str, relation: str = ">=") -> Verdict:
     """Enclosures of the second derivative on boxes, for losses without branches."""
     inner = list(regions(problem, ends=False))
     losses = [collapse(problem.expr, r, clock) for r in inner]
@@ -249,7 +249,7 @@ def _enclosed(problem: Problem, scale: Scale, clock: Clock, reason: str) -> Verd
         ),
     ):
         cover = sign_cover(
-            [bend, sympy.together(bend)], ">=", (Y, P), (span[0], (low, high)), clock=clock.part(0.4)
+            [bend, sympy.together(bend)], relation, (Y, P), (span[0], (low, high)), clock=clock.part(0.4)
         )
         if not cover.left:
             return Certified("enclosures of the second derivative", domain, (), tuple(cover.pieces))
@@ -266,6 +266,8 @@ def _strict(problem: Problem, convex: Verdict, clock: Clock) -> Verdict:
         bends = [s.claim for s in convex.steps if s.claim and s.text.endswith(_BEND)]
         if bends and all(c.relation == ">" for c in bends):
             return convex
+    elif isinstance(above := _enclosed(problem, SCALES[0], clock, "", ">"), Certified):
+        return above
     for values in sample_parameters(problem):
         loss = problem.expr.xreplace(values)
         for y in (*TARGETS[:6], Fraction(0), Fraction(1)):

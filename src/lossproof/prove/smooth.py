@@ -156,9 +156,9 @@ def _strongly(
                 return Refuted(
                     (("y", str(y)), ("p", str(y))), said, "the second derivative is not above 0 there"
                 ), {}
-    convex = known.get("convex")
-    if convex is not None and isinstance(convex.verdict, Refuted):
-        return convex.verdict, {}
+    for key in ("convex", "strictly_convex"):  # what is straight somewhere is not strongly convex
+        if key in known and isinstance(known[key].verdict, Refuted):
+            return known[key].verdict, {}
     if problem.free or bend.has(sympy.Piecewise) or not isinstance(twice, Proved):
         return Unknown("only tried for smooth losses with all parameters given"), {}
     if math.inf in (problem.prediction.high, problem.target.high):
