@@ -295,3 +295,12 @@ def test_a_parameter_put_in_is_printed_as_the_number_it_is():
     assert "9 / 10" not in text
     # the 50-digit target keeps the exact fraction
     assert "0.9" not in source(CATALOGUE["smoothed_bce"], "mpmath", bound=True).functions["value"]
+
+
+@pytest.mark.parametrize(("formula", "message"), [
+    ("(y - p)**2/10**400", r"got one of about 10\*\*-400. Scale the formula"),
+    ("(y - p)**2 + 10**400*(y - p)**2", "for want of a float64 that holds its numbers"),
+])  # fmt: skip
+def test_numbers_beyond_float64_are_refused(formula, message):
+    with pytest.raises(LossproofError, match=message):
+        function(resolve(formula)).value(0.5, 0.25)

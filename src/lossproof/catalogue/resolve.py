@@ -127,6 +127,8 @@ def _must_be_real(text: str, expr: Any, params: Mapping[str, float]) -> None:
                 if np.isfinite(evaluate(expr, at)).any():
                     return
         found = "none at 1354 points in and around [0, 1]"
+        if any(abs(q) >= 2**1024 for q in expr.atoms(sympy.Rational)):
+            found += ", for want of a float64 that holds its numbers (scale it)"
     raise LossproofError(
         f"formula: expected real, finite values, got {found}: {text!r}. Look at its logs and roots."
     )

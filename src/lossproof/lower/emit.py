@@ -23,6 +23,21 @@ _SUM, _PRODUCT, _UNARY, _POWER, _ATOM = range(1, 6)
 _WRITTEN = {"loggamma": "gammaln", "Abs": "abs", "atan": "arctan", "asinh": "arcsinh", "atanh": "arctanh"}
 
 
+def _float(e: Expr) -> float:
+    """A number as float64; refused where that would be 0 or infinite."""
+    try:
+        value = float(e)
+    except OverflowError:
+        value = math.inf
+    if math.isinf(value) or (value == 0 and e != 0):
+        size = sympy.log(abs(e), 10).evalf(3)
+        raise LossproofError(
+            f"lower: expected numbers that float64 holds, got one of about 10**{float(size):.0f}. Scale the formula: a constant "
+            "factor moves no minimum."
+        )
+    return value
+
+
 class Emitter:
     """Writes functions for one target; remembers which primitives they use.
 
@@ -145,8 +160,8 @@ class Emitter:
             return str(int(e)), _ATOM if e >= 0 else _UNARY
         if self.target.rational and e.is_Rational:
             return self.target.rational.format(e.p, e.q), _ATOM
-        value = repr(float(e))
-        return value, _ATOM if float(e) >= 0 else _UNARY
+        held = _float(e)
+        return repr(held), _ATOM if held >= 0 else _UNARY
 
     def _sum(self, e: Expr) -> str:
         # numbers, then what needs no logits, then the rest: 1/2 - y/2 + small keeps the small part
@@ -237,7 +252,7 @@ class Emitter:
         if all(self.is_scalar(a) for a in args) and self.target.numbers:
             exact = _rebuild(name, args) if all(a.is_number for a in args) else None
             if exact is not None:
-                return repr(float(exact))
+                return repr(_float(exact))
             if name in self.target.numbers:
                 return self.target.numbers[name].format(*texts, args=", ".join(texts))
         if name in self.target.with_scalar and any(self.is_scalar(a) for a in args):
