@@ -17,7 +17,7 @@ import pytest
 
 import lossproof
 from lossproof.formula import LossproofError, Unknown
-from lossproof.prove import ask
+from lossproof.prove import ask, run
 from lossproof.prove.deadline import Late, limited
 from lossproof.prove.sections import SECTIONS, STATEMENTS, Section, choose
 
@@ -412,3 +412,19 @@ def test_every_section_states_its_lines():
         assert {k for k in section.needs if k in keys} <= made, "a section comes after those it needs"
         made |= set(section.keys)
     assert choose(None) == SECTIONS
+
+
+def test_a_look_at_the_parts_that_hangs_ends_in_time(monkeypatch):
+    """It comes before all sections, and has a share of the budget as they have."""
+    monkeypatch.setattr("lossproof.prove.cancelled.forgotten", lambda problem: time.sleep(LATE))
+    request = {"spec": "(y - p)**2", "params": {}, "symbolic": {}, "decimal": False, "target": None, "prediction": None,
+               "sections": ["a", "b"], "known": {}, "seconds": 0.5}  # fmt: skip
+    before, start = signal.getsignal(signal.SIGALRM), time.monotonic()
+    try:
+        said = list(run.messages(request, alarm=True))
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert time.monotonic() - start < LATE / 2
+    assert [m["reason"] for m in said if "passed" in m] == [
+        "out of time while its divisors, logarithms and roots were looked at"
+    ] * 2

@@ -58,7 +58,11 @@ def messages(request: Mapping[str, Any], *, alarm: bool = False) -> Iterator[Mes
     from lossproof.prove.written import without_value
 
     known = {key: line_of(key, record) for key, record in request["known"].items()}
-    unvalued = without_value(problem) or forgotten(problem)
+    try:
+        with _interrupted_after(SHARE * budget, alarm):
+            unvalued = without_value(problem) or forgotten(problem)
+    except _SectionLate:
+        unvalued = "out of time while its divisors, logarithms and roots were looked at"
     for section in request["sections"] if unvalued is None else ():
         left = budget - (now() - began)
         share = SHARE * left
