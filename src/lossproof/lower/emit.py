@@ -32,8 +32,8 @@ def _float(e: Expr) -> float:
     if math.isinf(value) or (value == 0 and e != 0):
         size = sympy.log(abs(e), 10).evalf(3)
         raise LossproofError(
-            f"lower: expected numbers that float64 holds, got one of about 10**{float(size):.0f}. Scale the formula: a constant "
-            "factor moves no minimum."
+            f"lower: expected numbers that float64 holds, got one of about 10**{float(size):.0f}. Scale the formula: a "
+            "constant factor moves no minimum."
         )
     return value
 
