@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from lossproof.catalogue import CATALOGUE
 from lossproof.formula import LossproofError
 from lossproof.likelihood import Levels, likelihood
 from lossproof.torch import LossDistribution
@@ -92,7 +93,7 @@ def test_a_distribution_that_looks_log_z_up(of, temperature, at):
         )
 
 
-@pytest.mark.parametrize("temperature", [1e-12, 1e-3, 1.0, 1e12])
+@pytest.mark.parametrize("temperature", [1e-10, 1e-3, 1.0, 1e12])
 @pytest.mark.parametrize("logit", [0.0, 37.0, -800.0, 1e10, -1e300])
 @pytest.mark.parametrize("measure", [Levels(256), Levels.of([0.0, 0.1, 0.5, 1.0])], ids=str)
 def test_the_numpy_law_of_bce_has_mass_1_at_any_logit(temperature, logit, measure):
@@ -141,3 +142,120 @@ def test_bits_per_pixel_of_a_distribution():
     assert law.bits_per_pixel(y).item() == pytest.approx(wanted, abs=2e-4)
     with pytest.raises(LossproofError, match="a density is no mass, and its bits depend on the unit of y"):
         LossDistribution("mse", p=torch.tensor(0.2), measure="interval").bits_per_pixel(torch.tensor(0.2))
+
+
+SCANNED = [("bce", "loss", 256, 1e-3), ("bce", "loss", 16, 1e-4), ("weighted_bce", "loss", 256, 3e-4), ("focal", "loss", 17, 1e-3),
+           ("bce", "excess", 256, 1e-3), ("bce", "excess", 16, 1e-2), ("mae", "loss", 16, 3e-4), ("hellinger", "loss", 16, 1e-3),
+           ("continuous_bernoulli", "loss", 17, 0.01), ("smoothed_bce", "excess", 256, 1e-3)]  # fmt: skip
+
+
+@pytest.mark.parametrize(("loss", "of", "count", "temperature"), SCANNED)
+@pytest.mark.parametrize("per", ["all", "pixel"])
+def test_nats_are_right_where_log_z_bends(loss, of, count, temperature, per):
+    """Next to logit 0, half-way between levels and at random: log Z bends within a millionth of its range there."""
+    rng = np.random.default_rng(0)
+    between = (np.arange(count - 1) + 0.5 + rng.normal(0, 1e-3, count - 1)) / (count - 1)
+    z = np.concatenate(
+        [
+            rng.normal(0, 3, 800),
+            rng.normal(size=400) * 10 ** rng.uniform(-6, 0, 400),
+            np.log(between / (1 - between)),
+        ]
+    )
+    y = rng.integers(0, count, z.size) / (count - 1)
+    made = CalibratedCriterion(
+        loss, measure=count, of=of, temperature=temperature, per=per, image_shape=(1, 1, 1)
+    )
+    t = float(made.temperature.reshape(-1)[0])
+    graded = made.grade(*(torch.from_numpy(a).view(-1, 1, 1, 1) for a in (y, z)))
+    law = likelihood(loss, t, count, of)
+    assert np.abs(graded.values.numpy().ravel() + law.log_prob(y, logits=z)).max() < 1.5e-4
+    if made.exponential is not None:
+        h = 1e-4 * t
+        slope = -(law.log_prob(y, logits=z + h) - law.log_prob(y, logits=z - h)) / (2 * h)
+        assert graded.slopes.numpy().ravel() == pytest.approx(slope, rel=1e-3, abs=1e-3)
+
+
+def test_a_bend_between_the_even_places_is_checked():
+    from lossproof.likelihood.table import table_for
+
+    with pytest.raises(LossproofError, match="expected a table of log Z right to 0.0001 nats"):
+        table_for(CATALOGUE["bce"], 1e-5, Levels(16), "excess")
+    with pytest.raises(LossproofError, match="expected a table of log Z right to 0.0001 nats"):
+        CalibratedCriterion("mae", measure=16, temperature=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("loss", "of", "temperature"),
+    [("bce", "excess", 1e-5), ("mae", "loss", 1e-5), ("hellinger", "loss", 1e-6)],
+)
+def test_a_distribution_that_no_table_serves_is_summed(loss, of, temperature):
+    p = torch.tensor(0.7, dtype=torch.float64, requires_grad=True)
+    law = LossDistribution(loss, p=p, temperature=temperature, measure=16, of=of)
+    assert law._table is None
+    mass = law.log_prob(torch.arange(16) / 15)
+    assert mass.exp().sum().item() == pytest.approx(1, abs=1e-6)
+    (slope,) = torch.autograd.grad(mass[11], p)
+    h = 1e-9
+    exact = likelihood(loss, temperature, 16, of)
+    wanted = (exact.log_prob(11 / 15, 0.7 + h) - exact.log_prob(11 / 15, 0.7 - h)) / (2 * h)
+    assert slope.item() == pytest.approx(wanted, rel=1e-3)
+
+
+def test_a_temperature_that_moves_in_place_moves_the_whole_law():
+    t = torch.tensor(1.0)
+    law = LossDistribution("bce", logits=torch.zeros(2000), temperature=t, of="excess")
+    t.fill_(0.01)
+    fresh = LossDistribution("bce", logits=torch.zeros(2000), temperature=0.01, of="excess")
+    y = torch.full((2000,), 0.6)
+    y = (y * 255).round() / 255
+    assert torch.allclose(law.log_prob(y), fresh.log_prob(y))
+    assert torch.allclose(law.variance, fresh.variance)
+    assert law.sample().var().item() == pytest.approx(fresh.variance[0].item(), rel=0.2)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_samples_at_half_precision_lie_on_the_levels(dtype):
+    law = LossDistribution("mse", logits=torch.tensor([0.3, 0.6], dtype=dtype), temperature=0.05)
+    drawn = law.sample((100,))
+    assert drawn.dtype == torch.float32
+    assert law.log_prob(drawn).isfinite().all()
+
+
+@pytest.mark.parametrize("loss", ["bce", "weighted_bce", "focal", "smoothed_bce"])
+def test_moments_of_a_density_of_any_steepness(loss):
+    law = likelihood(loss, 1e-8, "interval")
+    p = 1 - 1e-9
+    mean, variance = float(law.mean(p)), float(law.variance(p))
+    assert 0.5 < mean <= 1
+    assert law.median(p) == pytest.approx(mean, abs=1e-8)
+    assert 0 <= variance < 1e-12
+    far = likelihood("bce", 1.0, "interval")
+    assert 1 - far.mean(logits=6e8) == pytest.approx(1 / 6e8, rel=1e-6)  # 1 - y is exponential
+    assert far.expected_loss(logits=6e8) == pytest.approx(1.0, rel=1e-6)
+    made = CalibratedCriterion("bce", measure="interval", temperature=1e-4, of="excess")
+    assert made.values(torch.tensor([[[[1.0, 0.0]]]]), torch.tensor([[[[6e4, 0.3]]]])).isfinite().all()
+
+
+def test_the_expected_loss_at_a_corner_is_that_of_its_one_target():
+    for p in (0.0, 1.0):
+        for loss in ("bce", "focal", "weighted_bce"):
+            assert likelihood(loss, 1.0).expected_loss(p) == 0
+            assert likelihood(loss, 1.0).observed_loss(p, p) == 0
+
+
+def test_every_question_is_answered_at_logits_that_overflow_over_t():
+    law = likelihood("bce", 1e-10, 256)
+    for logit, end in ((1e300, 1.0), (-1e300, 0.0)):
+        for name in ("mean", "mode", "median"):
+            assert getattr(law, name)(logits=logit) == end, name
+        assert law.variance(logits=logit) == 0
+        assert law.expected_loss(logits=logit) == 0
+        assert law.sample(rng=0, logits=logit) == end
+        assert law.cdf(0.5, logits=logit) == 1 - end
+
+
+def test_a_narrow_charbonnier_law_on_the_line():
+    # next to p = y it is r^2/2: a Gaussian of variance T
+    law = likelihood("charbonnier(delta=0.5)", 3e-10, "line")
+    assert law.log_prob(0.3, 0.3) == pytest.approx(-0.5 * math.log(2 * math.pi * 3e-10), abs=1e-6)

@@ -54,6 +54,25 @@ def mean_exp(x: npt.ArrayLike) -> Array:
     return np.where(near, 0.5 + series, far)
 
 
+def spread_exp(x: npt.ArrayLike) -> Array:
+    """1/x^2 - 1/(4 sinh^2(x/2)), 1/12 at 0: the derivative of ``mean_exp``, the variance of that law.
+
+    >>> spread_exp([0.0, 0.3, -50.0]).round(6).tolist()
+    [0.083333, 0.08296, 0.0004]
+    """
+    x = np.abs(np.asarray(x, dtype=np.float64))
+    near = x < 0.5
+    s = np.where(near, x, 0.0) ** 2
+    # Taylor series, the derivative of that of mean_exp
+    series = 1 / 12 - s * (
+        3 / 720 - s * (5 / 30240 - s * (7 / 1209600 - s * (9 / 47900160 - s * 11 * 5.284e-10)))
+    )
+    with np.errstate(all="ignore"):
+        b = np.where(near, 1.0, x)
+        far = 1 / b**2 - np.exp(-b) / np.expm1(-b) ** 2
+    return np.where(near, series, far)
+
+
 def log_exponential(b: npt.ArrayLike, low: npt.ArrayLike, high: npt.ArrayLike) -> Array:
     """log of the integral of exp(-b y) over [low, high]; an infinite end needs the sign of b that makes it finite.
 
@@ -110,8 +129,12 @@ def log_line(kind: str, numbers: tuple[float, ...], temperature: float) -> float
         return float(sp.betaln(0.5, nu / 2) - math.log(b) - c / temperature)
     if kind == "hyperbola":
         root = math.sqrt(b)
-        # kve is K_1 without its exponential decay
-        return float(math.log(2 * root) + np.log(sp.kve(1, nu * root)) - nu * root - c / temperature)
+        x = nu * root
+        # kve is K_1 without its exponential decay; SciPy has none far out, where its asymptotic series serves
+        known = (
+            math.log(sp.kve(1, x)) if x < 1e6 else 0.5 * math.log(math.pi / (2 * x)) + math.log1p(3 / (8 * x))
+        )
+        return float(math.log(2 * root) + known - x - c / temperature)
     if nu <= 0.5:
         return None
     return float((0.5 - nu) * math.log(b) + sp.betaln(0.5, nu - 0.5) - c / temperature)

@@ -15,6 +15,7 @@ from lossproof.likelihood.closed import (
     log_line,
     log_slice,
     mean_exp,
+    spread_exp,
 )
 from lossproof.likelihood.integrand import Array, Integrand, Point
 from lossproof.likelihood.measures import RealLine, UnitInterval
@@ -99,11 +100,10 @@ class Density:
         """Of a loss affine in y: the end with most mass, u, and the log of the integral of exp((y - end) u)."""
         if self.line:
             self._checked(np.full(at.x.shape, np.inf), at)  # refused, with the reason
+        slope = self.integrand.slope(at)
         with np.errstate(over="ignore"):
-            u = -self.integrand.slope(at) / self.temperature
-        low, high = self.measure.domain.low, self.measure.domain.high
-        inner = math.log(high - low) + log_exprel(-np.abs(u) * (high - low))
-        return np.where(u > 0, high, low), u, self._checked(inner, at)
+            u = -slope / self.temperature
+        return self.integrand.top(slope), u, self.log_total(at)
 
     def _checked(self, total: Array, at: Point) -> Array:
         bad = ~np.isfinite(total)
@@ -129,14 +129,15 @@ class Density:
         if self.centred:
             return np.zeros(at.x.shape)
         if self.form == "affine":
-            u = -self.integrand.slope(at) / self.temperature
-            du = -self.integrand._part("gradient", self.integrand.form.slope, at) / self.temperature
-            return mean_exp(u) * du
+            away, _, _ = self._from_top(at)
+            return -away * self.integrand.turn(at) / self.temperature
         return -self.expectations(at, ("gradient",))[0] / self.temperature
 
     def expectations(self, at: Point, of: tuple[str, ...]) -> list[Array]:
         """Means of "value", "value2" (its square), "gradient", "target" or "target2" under each prediction's law."""
         base = Point(np.zeros(1)) if self.centred else at
+        if self.form == "affine":
+            return self._affine(at, of)
         if self.line and any(name.startswith("target") for name in of):
             self._need_moment(base, 2 if "target2" in of else 1)
         table: dict[str, LogDensity] = {
@@ -162,6 +163,25 @@ class Density:
                 mean = p * p + 2 * p * first + mean
             out.append(np.array(mean))
         return out
+
+    def _from_top(self, at: Point) -> tuple[Array, Array, Array]:
+        """Mean of y - end, of its square, and the end with most mass: of an exponential law cut off."""
+        top, u, _ = self.anchored(at)
+        x = -np.abs(u)
+        mean = mean_exp(x)
+        return np.where(u > 0, -mean, mean), spread_exp(x) + mean**2, top
+
+    def _affine(self, at: Point, of: tuple[str, ...]) -> list[Array]:
+        away, square, top = self._from_top(at)
+        slope = self.integrand.slope(at)
+        found = {
+            "value": slope * away,
+            "value2": slope**2 * square,
+            "gradient": self.integrand.turn(at) * away,
+            "target": top + away,
+            "target2": top**2 + 2 * top * away + square,
+        }
+        return [found[name] for name in of]
 
     def cdf(self, y: Array, at: Point) -> Array:
         """Mass at or below y."""
@@ -254,7 +274,18 @@ class Density:
         """log of the integral of exp(-value/T) over [low, high]."""
         t = self.temperature
         if self.form == "affine":
-            return log_exponential(self.integrand.slope(at) / t, low, high)
+            if self.line:
+                return np.full(at.x.shape, np.inf)
+            slope = self.integrand.slope(at)
+            with np.errstate(all="ignore"):
+                u, top = -slope / t, self.integrand.top(slope)
+                away = np.where(u > 0, high, low) - top  # of the end with most mass, of what is asked for
+                found = (
+                    np.where(away == 0, 0.0, away * u)
+                    + np.log(high - low)
+                    + log_exprel(-np.abs(u) * (high - low))
+                )
+            return np.where(high > low, found, -np.inf)
         if self.form == "quadratic":
             return self._quadratic(low, high, at)
         p = at.p
@@ -332,10 +363,12 @@ class Density:
     def _refuse_ends(self, at: Point) -> None:
         """A density that grows like 1/distance towards an end of the interval has no finite integral."""
         for end, inward in ((0.0, 1.0), (1.0, -1.0)):
-            y = end + inward * np.array([[2.0**-25, 2.0**-50]])
+            y = end + inward * np.array([[2.0**-25, 2.0**-38, 2.0**-50]])
             with np.errstate(invalid="ignore"):
                 v = -self.integrand.value(np.repeat(y, at.x.size, axis=0), at) / self.temperature
-                power = (v[:, 1] - v[:, 0]) / (25 * math.log(2))
+                # a steep slope rises once, a pole by the same power on both stretches
+                rise = np.diff(v, axis=1) / (np.array([13, 12]) * math.log(2))
+                power = rise.min(axis=1)
             if (power > 0.95).any():
                 row = int(np.nanargmax(power))
                 raise LossproofError(

@@ -8,6 +8,7 @@ grows like 1/T. A pixel then costs a look-up, where the sum over levels would ho
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import cached_property, lru_cache
 
 import numpy as np
@@ -23,7 +24,7 @@ SOFT = 0.25  # of the coordinate z / sqrt(SOFT + |z|): near 0 it is 2 z, far out
 RUNGS = 8  # temperatures per factor of e
 START, MOST_CELLS = 512, 1 << 14
 _BLOCK = 1 << 21  # losses held at a time
-_PROBES = 160
+_PROBES, _BENT = 96, 48  # places checked: over the whole range, and at each temperature where it bends most
 
 
 class Grid:
@@ -70,7 +71,8 @@ class Grid:
         while True:
             mesh = self.mesh(cells)
             made = np.concatenate([self._rung(mesh, rung), self._rung(mesh, rung + 1)])
-            if (off := self._error(rung, made)) < TOLERANCE:
+            energies = [self._energies[mesh.cells, r][0] for r in (rung, rung + 1)]
+            if (off := self._error(rung, made, energies)) < TOLERANCE:
                 return made
             if cells >= MOST_CELLS:
                 raise LossproofError(
@@ -105,15 +107,22 @@ class Grid:
         square = spots**2
         return Point(np.sign(spots) * (square + np.sqrt(square * (square + 4 * SOFT))) / 2, logits=True)
 
-    def probes(self, cells: int) -> tuple[npt.NDArray[np.int64], Array, Point]:
-        """Places to check at: cells, where in each, and the predictions there."""
-        cell = np.unique(np.linspace(0, cells - 1, _PROBES).astype(np.int64))
-        u = np.where(cell % 2 == 0, 0.25, 0.77)
+    def probes(self, cells: int, energies: Sequence[Array]) -> tuple[npt.NDArray[np.int64], Array, Point]:
+        """Places to check at: cells, where in each, and the predictions there.
+
+        Some everywhere; and both sides of the cells where the energies' third difference is largest, as the error of a
+        parabola goes with it: at low T, log Z bends within a small part of the range.
+        """
+        everywhere = np.unique(np.linspace(0, cells - 1, _PROBES).astype(np.int64))
+        bent = np.unique(np.concatenate([most_bent(energy) for energy in energies]))
+        cell = np.concatenate([everywhere, bent, bent])
+        low, high = np.full(bent.size, 0.25), np.full(bent.size, 0.77)
+        u = np.concatenate([np.where(everywhere % 2 == 0, 0.25, 0.77), low, high])
         return cell, u, self.point(self.low + (cell + u) * (self.high - self.low) / cells)
 
-    def _error(self, rung: int, made: Array) -> float:
+    def _error(self, rung: int, made: Array, energies: Sequence[Array]) -> float:
         """Largest error of log Z in nats: inside the cells at both rungs, and half-way between the rungs."""
-        cell, u, at = self.probes(made.shape[-1])
+        cell, u, at = self.probes(made.shape[-1], energies)
         rest = self.integrand.rest(at)
 
         def off(coefficients: Array, log_t: float) -> float:
@@ -169,6 +178,19 @@ class Mesh:
         return free - self.rest, free + np.concatenate(expected)
 
 
+def most_bent(values: Array, count: int = _BENT) -> npt.NDArray[np.int64]:
+    """The cells, of two steps each, in which parabolas through 2 cells + 1 values are likely to be furthest off.
+
+    >>> most_bent(np.abs(np.arange(101) - 40.5), 2).tolist()  # a kink in cell 20, seen from its neighbour too
+    [19, 20]
+    """
+    third = np.abs(np.diff(values, 3))
+    third = np.where(np.isfinite(third), third, 0.0)
+    ends = np.concatenate([[0.0], third, [0.0]])  # at 2 k + 1 starts the difference that a cell k begins
+    rough = np.maximum(ends[:-1:2], ends[1::2])
+    return np.sort(np.argsort(-rough, kind="stable")[:count])
+
+
 def quadratics(values: Array) -> Array:
     """Through the ends and the middle of each cell: coefficients in u, shape (3, cells), of 2 cells + 1 values."""
     low, middle, high = values[:-1:2], values[1::2], values[2::2]
@@ -195,4 +217,4 @@ def grid_for(loss: Loss, measure: Measure, of: Of) -> Grid:
     return Grid(loss, measure, of)
 
 
-__all__ = ["MOST_CELLS", "SOFT", "START", "Grid", "grid_for", "quadratics", "weights"]
+__all__ = ["MOST_CELLS", "SOFT", "START", "Grid", "grid_for", "most_bent", "quadratics", "weights"]

@@ -43,8 +43,8 @@ def sigmoid(z: Array) -> Array:
 class Integrand:
     """loss(y, p), or loss(y, p) - floor(y), for targets of shape (rows, n) and one prediction a row.
 
-    A part of the loss that does not depend on the target is left out where it can be told apart (``rest`` has it):
-    it cancels in the likelihood, and may be infinite at the corners. Raises ``LossproofError`` where the loss is not
+    Of a loss affine in the target, its value at the end where it is least is left out (``rest`` has it): it cancels in the
+    likelihood, in which y slope(p) and log Z alone may be huge. Raises ``LossproofError`` where the loss is not
     defined on the measure, or its excess does not exist.
     """
 
@@ -70,12 +70,10 @@ class Integrand:
         """Loss or excess, less ``rest``; y of shape (rows, n) or (1, n), one prediction a row."""
         x = at.x[:, None]
         if self.form.kind == "affine":
-            slope = self.slope(at)[:, None]
-            # at p = 0 and p = 1 the slope is infinite: all mass is at one end, counted from there
-            end = np.where(slope > 0, self.measure.domain.low, self.measure.domain.high)
-            from_end = y - np.where(np.isinf(slope), end, 0.0)
-            with np.errstate(invalid="ignore"):
-                return np.where(from_end == 0, 0.0, from_end * slope)
+            slope = self.slope(at)
+            away = y - self.top(slope)[:, None]
+            with np.errstate(invalid="ignore", over="ignore"):
+                return np.where(away == 0, 0.0, away * slope[:, None])
         value = self._raw("value", y, x, at.logits)
         # an excess is never negative; a floor rounded next to 0 or 1 may say so
         return np.maximum(value - self._floor(y), 0.0) if self.shifts else value
@@ -83,7 +81,7 @@ class Integrand:
     def gradient(self, y: Array, at: Point) -> Array:
         """Derivative of ``value`` with respect to the prediction, or the logit."""
         if self.form.kind == "affine":
-            return y * self._part("gradient", self.form.slope, at)[:, None]
+            return (y - self.top(self.slope(at))[:, None]) * self.turn(at)[:, None]
         return self._raw("gradient", y, at.x[:, None], at.logits)
 
     def slope(self, at: Point) -> Array:
@@ -94,15 +92,25 @@ class Integrand:
         """Of a loss quadratic in the target: the factor of y^2."""
         return self._part("value", self.form.square, at)
 
+    def turn(self, at: Point) -> Array:
+        """Derivative of ``slope``."""
+        return self._part("gradient", self.form.slope, at)
+
+    def top(self, slope: Array) -> Array:
+        """Of a loss affine in the target: the end of the targets at which it is least."""
+        return np.where(slope < 0, self.measure.domain.high, self.measure.domain.low)
+
     def rest(self, at: Point) -> Array:
-        """What ``value`` leaves out: it depends on the prediction alone. May be infinite at the corners."""
-        return self._part("value", self.form.rest, at) if self.form.kind == "affine" else np.zeros(at.x.shape)
+        """What ``value`` leaves out: of a loss affine in the target, the loss at its best end."""
+        if self.form.kind != "affine":
+            return np.zeros(at.x.shape)
+        return self._raw("value", self.top(self.slope(at)), at.x, at.logits)
 
     def rest_gradient(self, at: Point) -> Array:
         """Derivative of ``rest``."""
-        return (
-            self._part("gradient", self.form.rest, at) if self.form.kind == "affine" else np.zeros(at.x.shape)
-        )
+        if self.form.kind != "affine":
+            return np.zeros(at.x.shape)
+        return self._raw("gradient", self.top(self.slope(at)), at.x, at.logits)
 
     def kinks(self, at: Point) -> Array:
         """Targets where the loss may not be smooth, shape (rows, k)."""

@@ -27,24 +27,21 @@ class Mass:
         """log of the sum of exp(-value/T) over the levels."""
         if not self.geometric:
             return np.concatenate([_log_sum(v) for _, v in self._blocks(at)] or [np.empty(0)])
-        top, u, inner = self.anchored(at)
-        with np.errstate(invalid="ignore"):
-            start = np.where(top == 0, 0.0, top * u)
-        return np.where(np.isfinite(u), start + inner, 0.0)
+        return self.anchored(at)[2]
 
     def anchored(self, at: Point) -> tuple[Array, Array, Array]:
         """Of a loss affine in y: the end with most mass, u, and the log of the sum of exp((y - end) u), at most log n."""
-        with np.errstate(invalid="ignore", over="ignore"):
-            u = -self.integrand.slope(at) / self.temperature
-        first, last = self.levels.values[[0, -1]]
-        top = np.where(u > 0, last, first)
+        slope = self.integrand.slope(at)
+        top = self.integrand.top(slope)
+        with np.errstate(over="ignore"):
+            u = -slope / self.temperature
         down = np.abs(u)
         if not self.geometric:
             with np.errstate(invalid="ignore", over="ignore"):
                 away = np.abs(self.levels.values - top[:, None])
                 return top, u, np.log(np.where(away == 0, 1.0, np.exp(-away * down[:, None])).sum(axis=1))
         # sum of exp(-k s): (1 - exp(-n s))/(1 - exp(-s)); at an infinite s one level has all the mass
-        _, step, n = self._lattice()
+        step, n = self._lattice()
         with np.errstate(invalid="ignore", over="ignore"):
             inner = log_exprel(-n * step * down) - log_exprel(-step * down) + np.log(n)
         return top, u, np.where(n * step * down < LARGE, np.maximum(inner, 0.0), 0.0)
@@ -52,10 +49,11 @@ class Mass:
     def slope(self, at: Point) -> Array:
         """Derivative of ``log_total`` with respect to the prediction, or the logit."""
         if self.geometric:
-            first, step, n = self._lattice()
-            u = -self.integrand.slope(at) / self.temperature
-            du = -self.integrand._part("gradient", self.integrand.form.slope, at) / self.temperature
-            return (first + n * step * mean_exp(n * step * u) - step * mean_exp(step * u)) * du
+            step, n = self._lattice()
+            _, u, _ = self.anchored(at)
+            down = -step * np.abs(u)
+            away = step * (n * mean_exp(n * down) - mean_exp(down))  # of the mean from the end with most mass
+            return np.sign(u) * away * self.integrand.turn(at) / self.temperature
         return -self.expectations(at, ("gradient",))[0] / self.temperature
 
     def expectations(self, at: Point, of: tuple[str, ...]) -> list[Array]:
@@ -102,9 +100,9 @@ class Mass:
         found = [self.levels.values[v.argmax(axis=1)] for _, v in self._blocks(at)]
         return np.concatenate(found or [np.empty(0)])
 
-    def _lattice(self) -> tuple[float, float, int]:
+    def _lattice(self) -> tuple[float, int]:
         values = self.levels.values
-        return float(values[0]), float((values[-1] - values[0]) / (values.size - 1)), int(values.size)
+        return float((values[-1] - values[0]) / (values.size - 1)), int(values.size)
 
     def _starts(self, at: Point) -> range:
         return range(0, at.x.size, max(1, _BLOCK // self.levels.count))
@@ -113,7 +111,7 @@ class Mass:
         step = max(1, _BLOCK // self.levels.count)
         for start in self._starts(at):
             part = at.take(slice(start, start + step))
-            with np.errstate(invalid="ignore"):
+            with np.errstate(invalid="ignore", over="ignore"):
                 v = -self.integrand.value(self.levels.values[None, :], part) / self.temperature
             bad = np.isnan(v).any(axis=1) | np.isposinf(v).any(axis=1) | ~np.isfinite(v).any(axis=1)
             if bad.any():

@@ -180,7 +180,7 @@ def need_mass(measure: Measure, label: str) -> None:
 
 
 def positive_temperature(value: object, label: str = "likelihood") -> float:
-    """The temperature as a float, if it is finite and from 1e-12 to 1e12: beyond, loss/T or the law has no digits left.
+    """The temperature as a float, if it is finite and from 1e-10 to 1e12: beyond, loss/T or the law has no digits left.
 
     >>> positive_temperature(0)
     Traceback (most recent call last):
@@ -209,6 +209,6 @@ def positive_temperature(value: object, label: str = "likelihood") -> float:
     return number
 
 
-SMALLEST, LARGEST = 1e-12, 1e12
+SMALLEST, LARGEST = 1e-10, 1e12
 
 __all__ = ["Levels", "Measure", "RealLine", "UnitInterval", "measure_of", "need_mass", "positive_temperature"]

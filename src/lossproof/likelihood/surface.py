@@ -51,7 +51,7 @@ class Surface:
                 )
                 rise, bend = above - below, 2 * (above + below - 2 * centre)
                 made = np.stack([*quadratics(centre), rise[:-1:2], rise[2::2] - rise[:-1:2], bend[1::2]])
-                if (off := self._error(rung, made)) < TOLERANCE:
+                if (off := self._error(rung, made, [below, above])) < TOLERANCE:
                     break
                 if cells >= MOST_CELLS:
                     raise LossproofError(
@@ -75,9 +75,9 @@ class Surface:
             self._energies[half, cells] = found
         return self._energies[half, cells]
 
-    def _error(self, rung: int, made: Array) -> float:
+    def _error(self, rung: int, made: Array, energies: list[Array]) -> float:
         """Largest error of log Z in nats at places inside the cells: on the rung, and at the ends of its reach."""
-        cell, u, at = self.grid.probes(made.shape[-1])
+        cell, u, at = self.grid.probes(made.shape[-1], energies)
         rest = self.grid.integrand.rest(at)
         worst = 0.0
         for w in (-0.5, -0.25, 0.0, 0.5):

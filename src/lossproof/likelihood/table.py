@@ -16,6 +16,7 @@ from lossproof.likelihood.normaliser import Normaliser
 TOLERANCE = 1e-4  # nats, between the table and log Z itself
 FURTHEST = 700.0  # logits: beyond, sigmoid(-z) is no normal float64
 _MOST = 1 << 13  # cells
+_PROBES, _BENT = 150, 48  # cells that are checked: over the whole range, and where log Z bends most
 _POINTS = np.polynomial.legendre.leggauss(6)
 
 
@@ -85,14 +86,20 @@ class Table:
         return self._cubics[1]
 
     def worst(self, normaliser: Normaliser) -> float:
-        """Largest difference from log Z itself, in nats, at up to 200 places inside the cells."""
-        cell = np.unique(np.linspace(0, self.cells - 1, 200).astype(np.int64))
+        """Largest difference from log Z itself, in nats: at places in cells everywhere, and in those where it bends most."""
+        everywhere = np.unique(np.linspace(0, self.cells - 1, _PROBES).astype(np.int64))
         values, low, high = self.at(normaliser.temperature)
-        u = np.where(cell % 2 == 0, 0.5, 0.27)
-        got = hermite(u, values[cell], values[cell + 1], low[cell] * self.width, high[cell] * self.width)
-        return float(
-            np.abs(got - normaliser.engine.log_total(self.point(self.spots[cell] + u * self.width))).max()
+        m0, m1, d = low * self.width, high * self.width, np.diff(values)
+        bent = np.concatenate(
+            [np.argsort(-np.nan_to_num(np.abs(off)))[:_BENT] for off in (m1 - m0, d - (m0 + m1) / 2)]
         )
+        cell = np.concatenate([everywhere, bent, bent, bent])
+        u = np.concatenate(
+            [np.where(everywhere % 2 == 0, 0.5, 0.27), *(np.full(bent.size, u) for u in (0.2, 0.5, 0.8))]
+        )
+        got = hermite(u, values[cell], values[cell + 1], m0[cell], m1[cell])
+        at = self.point(self.spots[cell] + u * self.width)
+        return float(np.abs(got - normaliser.engine.log_total(at)).max())
 
 
 def mesh(normaliser: Normaliser, at: Point) -> tuple[Array, Array]:

@@ -20,11 +20,11 @@ from lossproof.likelihood.integrand import Of
 from lossproof.likelihood.law import targets_on
 from lossproof.likelihood.measures import measure_of, positive_temperature
 from lossproof.likelihood.surface import RUNGS, ladder, surface_for
-from lossproof.likelihood.table import FURTHEST
 from lossproof.likelihood.temperature import Per
+from lossproof.torch.affine import Exponential
 from lossproof.torch.criterion import Criterion, Graded, Sample
 from lossproof.torch.kernel import kernel
-from lossproof.torch.lookups import Floors, Found, Patches, Table, beyond, summed
+from lossproof.torch.lookups import Floors, Found, Patches, Table, summed, within
 
 How = Literal["learned", "solved"]
 LOW, HIGH = 1e-4, 1e3  # bounds of T
@@ -48,8 +48,9 @@ class CalibratedCriterion(Criterion):
     image's mean loss.
 
     T is kept in [``low``, ``high``]: as predictions get perfect the likelihood grows without bound while T falls. ``of``:
-    "loss" or "excess", two different laws. log Z is looked up, within 1e-4 nats. Raises ``LossproofError`` for what
-    cannot be normalised, an image's T that is to be learned, and targets off the measure (in training: the first ones).
+    "loss" or "excess", two different laws. log Z is a closed form for a loss that is affine in the target, as BCE is, on
+    equal steps; else it is looked up, within 1e-4 nats. Raises ``LossproofError`` for what cannot be normalised, an image's
+    T that is to be learned, and targets off the measure (in training: the first ones).
 
     >>> made = CalibratedCriterion("mse", measure=256, temperature=0.02)
     >>> y, z = torch.tensor([[[[0.0, 1.0]]]]), torch.tensor([[[[-1.0, 2.0]]]])
@@ -93,7 +94,9 @@ class CalibratedCriterion(Criterion):
         self.unit = self.measure.unit
         self.kernel = kernel(self.loss)
         self.grid = grid_for(self.loss, self.measure, of)
-        self.grid.pair(start)  # refuse at once what cannot be normalised
+        self.exponential = Exponential.of(self.grid.integrand)
+        if self.exponential is None:
+            self.grid.pair(start)  # refuse at once what cannot be normalised
         self.shape = _shape_of(per, image_shape, self.label)
         log_t = torch.full(self.shape, math.log(start))
         if per == "image":
@@ -234,35 +237,45 @@ class CalibratedCriterion(Criterion):
 
     def _many(self, target: Tensor, raw: Tensor, slopes: bool) -> tuple[Tensor, ...]:
         """The same at temperatures that differ from value to value."""
-        loss, slope = self._both(target, raw, 1.0) if slopes else (self.kernel.value_logits(target, raw), raw)
-        loss = self._less_floor(loss, target)
-        table, share = self._patches_like(raw), 0.0
-        far, outside = beyond(raw, self.grid), raw
-        if far is not None:
-            raw = raw.clamp(-FURTHEST, FURTHEST)
-        at = table.place(raw, slopes)
-        if self.per == "image":
+        share = 0.0
+        if self.exponential is None or (self.per == "image" and self._given is None):
+            loss, slope = (
+                self._both(target, raw, 1.0) if slopes else (self.kernel.value_logits(target, raw), raw)
+            )
+            loss = self._less_floor(loss, target)
+        table = self._patches_like(raw)
+        inside, far = within(raw, self.grid)
+        at = table.place(inside, slopes)
+        if self.per == "image" and self._given is None:
             share = self._choose(at[0], loss, table, training=slopes) / raw[0].numel()
+        elif self._given is not None:
+            self._seen = self._given.to(at[0])
         log_t = self._spread(self.log_temperature.detach())
         if not bool(log_t.isfinite().all()):  # a lost T loses all: the loop will say so
             lost = torch.full_like(raw, math.nan)
             return lost, lost, *(torch.full_like(part, math.nan) for part in self.parameters.values())
-        found = self._looked_up(table, raw, at, slopes)
-        if far is not None:
-            right = summed(self.grid, outside[far], log_t.expand_as(raw)[far])
-            for looked_up, one in list(zip(found, right, strict=True))[
-                : 2 + bool(self.parameters) if slopes else 1
-            ]:
-                looked_up[far] = one
-        inverse = (-self._spread(self.log_temperature.detach())).exp().to(raw)
-        values = found.energy.add_(loss).mul_(inverse)
+        inverse = (-log_t.to(torch.promote_types(log_t.dtype, raw.dtype))).exp().to(raw)
+        if self.exponential is not None:
+            values, *rest = self.exponential.grade(target, raw, inverse, slopes)
+        else:
+            found = self._looked_up(table, inside, at, slopes)
+            log_t = self._spread(self.log_temperature.detach())  # it may have been raised
+            inverse = (-log_t.to(torch.promote_types(log_t.dtype, raw.dtype))).exp().to(raw)
+            values = found.energy.add_(loss).mul_(inverse)
+            rest = []
+            if slopes:
+                by_log_t = found.by_log_t.mul_(inverse).sub_(values) if self.parameters else values
+                rest = [slope.add_(found.by_logit).mul_(inverse), by_log_t]
+            if far is not None:
+                right = summed(self.grid, target[far], raw[far], log_t.double().expand_as(raw)[far])
+                for got, one in zip((values, *rest), right, strict=False):
+                    got[far] = one
+        values = values.add_(share) if share else values
         if not slopes:
-            return (values.add_(share),)
-        slope = slope.add_(found.by_logit).mul_(inverse)
+            return (values,)
         if not self.parameters:
-            return values.add_(share), slope
-        by_t = found.by_log_t.mul_(inverse).sub_(values)
-        return values, slope, by_t.sum(0) if self.per == "pixel" else by_t.sum((0, 2, 3))
+            return values, rest[0]
+        return values, rest[0], rest[1].sum(0) if self.per == "pixel" else rest[1].sum((0, 2, 3))
 
     def _spread(self, log_t: Tensor) -> Tensor:
         """log T in a shape that broadcasts to (n, c, h, w)."""
@@ -276,13 +289,12 @@ class CalibratedCriterion(Criterion):
         In training T stays below what it started with, or twice the image's mean loss: else the model, while it is worse
         than a flat law, would have a flat law, and no reason to learn.
         """
-        if self._given is not None:
-            self._seen = self._given.to(at)
-            return 0.0
         most = torch.maximum(2 * loss.flatten(1).mean(1), self.buffers["start"].to(at)) if training else None
         while True:
             rungs = self.ladder
             self._seen = table.best(at, loss, rungs, most).to(at)
+            if self.exponential is not None:
+                return math.log(len(rungs))
             try:
                 table.need((self._seen * RUNGS).round().long().unique().tolist())
                 return math.log(len(rungs))
@@ -317,36 +329,38 @@ class CalibratedCriterion(Criterion):
         if not math.isfinite(log_t):  # a lost T loses all: the loop will say so
             lost = torch.full_like(raw, math.nan)
             return lost, lost, *(lost.sum() for _ in self.parameters)
+        if self.exponential is not None:
+            values, *rest = self.exponential.grade(target, raw, math.exp(-log_t), slopes)
+            if not slopes:
+                return (values,)
+            return values, rest[0], *(rest[1].sum() for _ in self.parameters)
         table = self._table(log_t, raw)
         scale = 1 / table.temperature
-        far, inside = beyond(raw, self.grid), raw
-        if far is not None:
-            inside = raw.clamp(-FURTHEST, FURTHEST)
+        inside, far = within(raw, self.grid)
         cell, u, chain = table.place(inside, slopes)
         t = table.bend.index_select(0, cell)
         bend = t.clone() if slopes else t
         t = t.mul_(u).add_(table.rise.index_select(0, cell))
         values = table.energy.index_select(0, cell).addcmul_(u, t).view_as(raw)
-        exact = None
+        right = None
         if far is not None:
-            t_log = torch.full_like(raw[far], math.log(table.temperature), dtype=torch.float64)
-            exact = summed(self.grid, raw[far], t_log)
-            values[far] = exact.energy * scale
-            chain[far] = 0.0
+            at = torch.full_like(raw[far], math.log(table.temperature), dtype=torch.float64)
+            right = summed(self.grid, target[far], raw[far], at)
         if not slopes:
             values.add_(self._less_floor(self.kernel.value_logits(target, raw), target), alpha=scale)
+            if right is not None:
+                values[far] = right[0]
             return (values,)
         loss, slope = self._both(target, raw, scale)
         values.add_(self._less_floor(loss, target), alpha=scale)
         slope.addcmul_(t.addcmul_(u, bend).view_as(raw), chain)
-        own = table.moment.index_select(0, cell) if self.how == "learned" else u
-        drift = table.drift.index_select(0, cell) if self.how == "learned" else u
-        if exact is not None and far is not None:
-            slope[far] += exact.by_logit * scale
-            own.view_as(raw)[far] = exact.by_log_t * scale
-            drift.view_as(raw)[far] = 0.0
+        if right is not None:
+            values[far], slope[far] = right[:2]
         if self.how != "learned":
             return values, slope
+        own, drift = table.moment.index_select(0, cell), table.drift.index_select(0, cell)
+        if right is not None:
+            own.view_as(raw)[far], drift.view_as(raw)[far] = right[0] + right[2], 0.0
         return values, slope, own.sum() + torch.dot(drift, u) - values.sum()
 
     def _both(self, target: Tensor, raw: Tensor, scale: float) -> tuple[Tensor, Tensor]:

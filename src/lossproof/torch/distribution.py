@@ -1,6 +1,7 @@
 """LossDistribution: the law that a loss gives the target, as a torch distribution."""
 
 import math
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -9,15 +10,15 @@ from torch import Tensor
 from torch.distributions import Distribution, constraints
 
 from lossproof.catalogue import resolve
-from lossproof.formula import LossproofError
+from lossproof.formula import Loss, LossproofError
 from lossproof.likelihood import Levels, Likelihood, Normaliser, RealLine
 from lossproof.likelihood.density import Density
 from lossproof.likelihood.integrand import Of, Point
-from lossproof.likelihood.mass import LARGE
-from lossproof.likelihood.measures import SMALLEST, need_mass, positive_temperature
+from lossproof.likelihood.law import targets_on
+from lossproof.likelihood.measures import SMALLEST, Measure, need_mass, positive_temperature
 from lossproof.likelihood.table import FURTHEST, Table, table_for
 from lossproof.torch.kernel import apply, kernel
-from lossproof.torch.log_z import Constant, GeometricSum, Interpolated, LogExprel, Summed
+from lossproof.torch.log_z import Constant, GeometricSum, Interpolated, LevelSum, LogExprel, Summed
 
 
 class _OnLevels(constraints.Constraint):
@@ -42,15 +43,25 @@ class _OnLevels(constraints.Constraint):
         return f"on {self.levels}"
 
 
+@lru_cache(maxsize=64)
+def _table(loss: Loss, temperature: float, measure: Measure, of: Of) -> Table | None:
+    """A table of log Z; None where T is so low that none serves."""
+    try:
+        return table_for(loss, temperature, measure, of)
+    except LossproofError:
+        return None
+
+
 class LossDistribution(Distribution):
     """q(y | p) = exp(-loss(y, p)/T)/Z(p, T), element-wise: ``log_prob`` in nats, differentiable in p (or logits) and T.
 
     ``loss`` is what ``lossproof.loss`` takes; give ``p``, or ``logits`` for p = sigmoid(logits), which keeps digits at
     black and white. ``temperature`` is a number or a scalar tensor. ``measure``: "levels" (256, a log-mass),
     "interval" or "line" (log-densities); ``of``: "loss" or "excess" - two different laws. log Z is a closed form, or a
-    table over p within 1e-4 nats of it, checked when it is made. Each value is one event: wrap it in
-    ``torch.distributions.Independent`` for images. ``sample``, ``mean``, ``mode``, ``variance``, ``cdf`` and ``entropy``
-    carry no gradient. Raises ``LossproofError`` for T <= 0, a tensor T that is no scalar, and what cannot be normalised.
+    table over p within 1e-4 nats of it, checked when it is made; where T is too low for one it is summed, slowly. Each
+    value is one event: wrap it in ``torch.distributions.Independent`` for images. ``sample``, ``mean``, ``mode``,
+    ``variance``, ``cdf`` and ``entropy`` carry no gradient. Raises ``LossproofError`` for T <= 0, a tensor T that is no
+    scalar, targets off the measure, and what cannot be normalised.
 
     >>> import torch
     >>> law = LossDistribution("mse", p=torch.tensor([0.2, 0.5]), temperature=0.02, measure="line")
@@ -84,7 +95,7 @@ class LossDistribution(Distribution):
         number = positive_temperature(
             temperature.item() if isinstance(temperature, Tensor) else temperature, definition.label
         )
-        self.law = Likelihood(Normaliser(definition, number, measure, of))
+        self._law = Likelihood(Normaliser(definition, number, measure, of))
         self.temperature = temperature
         self.from_logits = logits is not None
         self.parameter: Tensor = given
@@ -99,34 +110,43 @@ class LossDistribution(Distribution):
             )
 
     def _ready(self) -> None:
-        form, engine = self.law.normaliser.integrand.form, self.law.normaliser.engine
-        self._on_levels = isinstance(self.law.measure, Levels)
-        regular = not isinstance(self.law.measure, Levels) or self.law.measure.regular
+        form, engine = self._law.normaliser.integrand.form, self._law.normaliser.engine
+        self._on_levels = isinstance(self._law.measure, Levels)
         self._log_z_kind = "table"
         self._table: Table | None = None
         if isinstance(engine, Density) and engine.centred:
             self._log_z_kind = "constant"
-        elif form.kind == "affine" and regular:
+        elif form.kind == "affine":
             self._log_z_kind = "affine"
-        elif isinstance(self.law.measure, RealLine):
+        elif isinstance(self._law.measure, RealLine):
             raise LossproofError(
-                f"{self.law.loss.label}: expected a loss of y - p on the real line, got one whose log Z changes with p. "
+                f"{self._law.loss.label}: expected a loss of y - p on the real line, got one whose log Z changes with p. "
                 "Use measure='levels' or 'interval'."
             )
         else:
-            t = self.law.temperature
+            t = self._law.temperature
             if isinstance(
                 self.temperature, Tensor
-            ):  # a learned T moves: the table is checked at steps of sqrt(2) below it
+            ):  # a learned T moves: tables are checked at steps of sqrt(2) below it
                 t = max(2.0 ** (np.floor(2 * np.log2(t)) / 2), SMALLEST)
-            self._table = table_for(self.law.loss, float(t), self.law.measure, self.law.of)
+            self._table = _table(self._law.loss, float(t), self._law.measure, self._law.of)
+
+    @property
+    def law(self) -> Likelihood:
+        """The same law in NumPy, at the temperature as it is now."""
+        if isinstance(self.temperature, Tensor):
+            now = float(self.temperature.detach())
+            if now != self._law.temperature:
+                self._law = self._law.at(now)
+                self._ready()
+        return self._law
 
     @property
     def arg_constraints(self) -> dict[str, constraints.Constraint]:
         """What the prediction may be: any real logit; p in [0, 1], or where the loss takes it."""
         if self.from_logits:
             return {"logits": constraints.real}
-        domain = self.law.loss.prediction
+        domain = self._law.loss.prediction
         if np.isinf(domain.low):
             return {"p": constraints.real}
         return {"p": constraints.nonnegative if np.isinf(domain.high) else constraints.unit_interval}
@@ -134,15 +154,15 @@ class LossDistribution(Distribution):
     @property
     def support(self) -> constraints.Constraint:
         """The levels, [0, 1] or the real line."""
-        if isinstance(self.law.measure, Levels):
-            return _OnLevels(self.law.measure)
+        if isinstance(self._law.measure, Levels):
+            return _OnLevels(self._law.measure)
         line: constraints.Constraint = constraints.real
-        return line if isinstance(self.law.measure, RealLine) else constraints.unit_interval
+        return line if isinstance(self._law.measure, RealLine) else constraints.unit_interval
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> "LossDistribution":
         """The same law with its predictions expanded to a larger batch shape."""
         new = self._get_checked_instance(LossDistribution, _instance)
-        for name in ("law", "temperature", "from_logits", "_on_levels", "_log_z_kind", "_table"):
+        for name in ("_law", "temperature", "from_logits", "_on_levels", "_log_z_kind", "_table"):
             setattr(new, name, getattr(self, name))
         new.parameter = self.parameter.expand(batch_shape)
         setattr(new, "logits" if self.from_logits else "p", new.parameter)
@@ -156,22 +176,17 @@ class LossDistribution(Distribution):
         """log q(value | p): shapes broadcast as in torch.distributions; at least float32, computed in float64."""
         if self._validate_args:
             self._validate_sample(value)
-        x, y = torch.broadcast_tensors(self._wide(self.parameter), self._wide(value))
+        x, y = torch.broadcast_tensors(self._wide(self.parameter), self._on_measure(self._wide(value)))
         return self._log_prob(x, y, self._t(x.dtype)).to(self._out)
 
     def _log_prob(self, x: Tensor, y: Tensor, t: Tensor) -> Tensor:
-        if self.law.normaliser.integrand.form.kind == "affine":  # what is free of y cancels, and is left out
+        if self._law.normaliser.integrand.form.kind == "affine":  # what is free of y cancels, and is left out
             slope = self._slope(x)
             u = self._exponent(slope, t)
-            if self._log_z_kind == "affine":
-                anchor, rest = self._affine_parts(u)
-            else:
-                anchor = self._anchor(u)
-                beside = u.abs() > LARGE  # there one level has all the mass
-                rest = torch.where(beside, 0.0, self._log_z(x, t) - torch.where(beside, 0.0, anchor * u))
+            anchor, rest = self._affine_parts(u)
             return (y - anchor) * u - rest  # y u and log Z alone may be huge, and cancel
-        loss = apply(kernel(self.law.loss), x, y, from_logits=self.from_logits)
-        if self.law.normaliser.integrand.shifts:
+        loss = apply(kernel(self._law.loss), x, y, from_logits=self.from_logits)
+        if self._law.normaliser.integrand.shifts:
             loss = loss - self._floor(y.detach())
         return -loss / t - self._log_z(x, t)
 
@@ -191,21 +206,36 @@ class LossDistribution(Distribution):
         >>> round(law.bits_per_pixel(torch.tensor([0.0, 1.0])).item(), 6)
         8.0
         """
-        need_mass(self.law.measure, self.law.loss.label)
+        need_mass(self._law.measure, self._law.loss.label)
         return -self.log_prob(value).mean() / math.log(2)
 
+    def _validate_sample(self, value: Tensor) -> None:
+        if self._on_levels and isinstance(value, Tensor):
+            targets_on(
+                self._law.measure, value.detach().cpu().numpy(), self._law.loss.label
+            )  # its message says what to do
+        super()._validate_sample(value)
+
     def _floor(self, y: Tensor) -> Tensor:
-        known = kernel(self.law.loss).floor
+        known = kernel(self._law.loss).floor
         if known is not None:
             return torch.as_tensor(known(y))
         levels, back = torch.unique(y, return_inverse=True)  # a search is dear
-        found = self.law.normaliser.integrand.functions.floor(levels.double().cpu().numpy())
+        found = self._law.normaliser.integrand.functions.floor(levels.double().cpu().numpy())
         return torch.as_tensor(found).to(y)[back]
 
     def log_z(self) -> Tensor:
         """log Z of each prediction, less what of the loss is free of the target; differentiable in p (or logits) and T."""
         x = self._wide(self.parameter)
         return self._log_z(x, self._t(x.dtype)).to(self._out)
+
+    def _on_measure(self, y: Tensor) -> Tensor:
+        """Targets as their levels are in float64: at a low T their rounding to float32 counts."""
+        measure = self._law.measure
+        if not isinstance(measure, Levels):
+            return y
+        levels = torch.from_numpy(measure.values).to(y)
+        return levels[torch.bucketize(y.detach().contiguous(), (levels[1:] + levels[:-1]) / 2)]
 
     def _log_z(self, x: Tensor, t: Tensor) -> Tensor:
         if self._log_z_kind == "affine":
@@ -214,7 +244,7 @@ class LossDistribution(Distribution):
             return anchor * u + rest
         if self._log_z_kind == "constant":
             return Constant.apply(t, self.law).expand(x.shape)
-        return self._interpolated(x, t)
+        return self._looked_up(x, t)
 
     def _t(self, dtype: torch.dtype) -> Tensor:
         if isinstance(self.temperature, Tensor):
@@ -222,7 +252,7 @@ class LossDistribution(Distribution):
         return torch.tensor(self.law.temperature, dtype=dtype, device=self.parameter.device)
 
     def _slope(self, x: Tensor) -> Tensor:
-        part = self.law.normaliser.integrand.form.slope
+        part = self._law.normaliser.integrand.form.slope
         assert part is not None
         found = apply(kernel(part), x, torch.ones_like(x), from_logits=self.from_logits)
         return found.clamp(-1e30, 1e30)  # infinite at p = 0 and 1: 0 times it must stay 0
@@ -233,25 +263,28 @@ class LossDistribution(Distribution):
 
     def _affine_parts(self, u: Tensor) -> tuple[Tensor, Tensor]:
         """log Z = anchor u + rest: the anchor is the end at which exp(y u) is largest, the rest at most log n."""
-        measure, up = self.law.measure, u > 0
+        measure, up = self._law.measure, u > 0
         downhill = torch.where(up, -u, u)  # not -|u|, whose derivative at 0 torch takes for 0
         if not isinstance(measure, Levels):
             return self._anchor(u), LogExprel.apply(downhill)
+        if not measure.regular:
+            return self._anchor(u), LevelSum.apply(u, torch.from_numpy(measure.values).to(u))
         first, last, n = float(measure.values[0]), float(measure.values[-1]), measure.count
         return self._anchor(u), GeometricSum.apply((last - first) / (n - 1) * downhill, n)
 
     def _anchor(self, u: Tensor) -> Tensor:
-        domain = self.law.measure.domain
+        domain = self._law.measure.domain
         return torch.where(u > 0, u.new_tensor(domain.high), u.new_tensor(domain.low))
 
-    def _interpolated(self, x: Tensor, t: Tensor) -> Tensor:
-        table = self._table
-        assert table is not None
+    def _looked_up(self, x: Tensor, t: Tensor) -> Tensor:
+        law, table = self.law, self._table
+        if table is None:  # T is so low that no table serves: slow, and right
+            return Summed.apply(x, t, law, self.from_logits)
         found = Interpolated.apply(x, t, table, self.from_logits)
         if table.behind:  # the table ends where sigmoid(-z) is no normal float64: what lies beyond is summed
             far = (x.abs() > FURTHEST) & x.isfinite() if self.from_logits else (x <= 0) | (x >= 1)
             if bool(far.any()):
-                found = found.masked_scatter(far, Summed.apply(x[far], t, self.law, self.from_logits))
+                found = found.masked_scatter(far, Summed.apply(x[far], t, law, self.from_logits))
             return found
         beyond = (x < 0) | (x > 1)
         if not self.from_logits and bool(beyond.any()):  # few predictions leave the targets' range
@@ -259,7 +292,7 @@ class LossDistribution(Distribution):
         return found
 
     def _directly(self, x: Tensor, t: Tensor) -> Tensor:
-        measure, k = self.law.measure, kernel(self.law.loss)
+        measure, k = self._law.measure, kernel(self._law.loss)
         if isinstance(measure, Levels):
             nodes, weights = measure.values, np.zeros(measure.count)
         else:
@@ -268,8 +301,8 @@ class LossDistribution(Distribution):
             nodes = ((edges[1:] + edges[:-1])[:, None] / 2 + x16 / 128).ravel()
             weights = np.log(np.tile(w16 / 128, 64))
         y, w = (torch.as_tensor(a).to(x) for a in (nodes, weights))
-        if self.law.normaliser.integrand.shifts:
-            w = w + torch.as_tensor(self.law.normaliser.integrand.functions.floor(nodes)).to(x) / t
+        if self._law.normaliser.integrand.shifts:
+            w = w + torch.as_tensor(self._law.normaliser.integrand.functions.floor(nodes)).to(x) / t
         parts = [
             torch.logsumexp(
                 w - apply(k, *torch.broadcast_tensors(part[:, None], y), from_logits=False) / t, dim=1
@@ -284,7 +317,7 @@ class LossDistribution(Distribution):
         x = self.parameter.detach().double().cpu().numpy()
         called = getattr(self.law, name)
         found = called(*before, logits=x) if self.from_logits else called(*before, x)
-        return torch.as_tensor(np.asarray(found)).to(self.parameter)
+        return torch.as_tensor(np.asarray(found)).to(self.parameter.device, self._out)
 
     @property
     def mean(self) -> Tensor:
@@ -310,7 +343,9 @@ class LossDistribution(Distribution):
             )
             value = law.normaliser.engine.expectations(at, ("value",))[0] / law.temperature
             found = value + law.normaliser.engine.log_total(at)
-            return torch.as_tensor(found.reshape(tuple(self.batch_shape))).to(self.parameter)
+            return torch.as_tensor(found.reshape(tuple(self.batch_shape))).to(
+                self.parameter.device, self._out
+            )
 
     def cdf(self, value: Tensor) -> Tensor:
         """Mass at or below the value; no gradient."""

@@ -12,6 +12,8 @@ from lossproof.likelihood.integrand import Point
 from lossproof.likelihood.normaliser import unique
 from lossproof.likelihood.table import FURTHEST, Table
 
+_BLOCK = 1 << 20  # numbers held at a time
+
 
 class LogExprel(torch.autograd.Function):
     """log((exp(x) - 1)/x) with its own derivative, 1/(1 - exp(-x)) - 1/x; both keep their digits near 0."""
@@ -61,6 +63,28 @@ class GeometricSum(torch.autograd.Function):
         return grad * torch.where(u > 0, (n - 1) - low, low), None
 
 
+class LevelSum(torch.autograd.Function):
+    """log of the sum of exp((y - end) u) over levels y, at that end which has most mass; its slope, the mean of y - end."""
+
+    @staticmethod
+    def forward(ctx: Any, u: Tensor, levels: Tensor) -> Tensor:
+        rest, mean = torch.empty_like(u).flatten(), torch.empty_like(u).flatten()
+        flat, step = u.detach().flatten(), max(1, _BLOCK // len(levels))
+        for start in range(0, len(flat), step):
+            part = flat[start : start + step, None]
+            away = torch.where(part > 0, levels - levels[-1], levels - levels[0])
+            exponents = torch.where(away == 0, 0.0, away * part)
+            rest[start : start + step] = exponents.logsumexp(1)
+            mean[start : start + step] = (exponents.softmax(1) * away).sum(1)
+        ctx.save_for_backward(mean.view_as(u))
+        return rest.view_as(u)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        return grad * ctx.saved_tensors[0], None
+
+
 class Interpolated(torch.autograd.Function):
     """log Z from its table: value and slope in one pass, and the derivative in T beside them."""
 
@@ -97,14 +121,16 @@ class Interpolated(torch.autograd.Function):
 
 
 class Summed(torch.autograd.Function):
-    """log Z of few predictions, and its derivatives, as NumPy sums or integrates it; p = 0 and 1 have no slope."""
+    """log Z and its derivatives as NumPy sums or integrates it, equal predictions once; p = 0 and 1 have no slope."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, t: Tensor, law: Likelihood, logits: bool) -> Tensor:
         point, back = unique(Point(x.detach().double().cpu().numpy().ravel(), logits))
         engine = law.normaliser.engine
         total, value = engine.log_total(point), engine.expectations(point, ("value",))[0]
-        slope = engine.slope(point) if logits else np.zeros_like(total)
+        ends = np.zeros(total.shape, dtype=bool) if logits else np.isin(point.x, (0.0, 1.0))
+        slope = np.zeros_like(total)
+        slope[~ends] = engine.slope(point.take(~ends))
         made = np.stack([total, slope, value / law.temperature**2])[:, back]
         found, *kept = torch.from_numpy(made).to(x).unbind(0)
         ctx.learned = t.requires_grad
@@ -136,4 +162,4 @@ class Constant(torch.autograd.Function):
         return grad * expected / law.temperature**2, None
 
 
-__all__ = ["Constant", "GeometricSum", "Interpolated", "LogExprel", "Summed"]
+__all__ = ["Constant", "GeometricSum", "Interpolated", "LevelSum", "LogExprel", "Summed"]

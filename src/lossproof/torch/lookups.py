@@ -174,29 +174,31 @@ class Table:
         return cell.view(-1), spot.sub_(cell).view(-1), chain
 
 
-def beyond(raw: Tensor, grid: Grid) -> Tensor | None:
-    """Which logits lie beyond the grid, as a mask; None for none, as always where it is over p. Off the CPU it waits."""
+def within(raw: Tensor, grid: Grid) -> tuple[Tensor, Tensor | None]:
+    """Logits kept inside the grid, and a mask of those that were not; None where all were. Off the CPU it waits."""
     if not grid.behind or not raw.numel():
-        return None
+        return raw, None
     low, high = raw.aminmax()
     if not max(-float(low), float(high)) > FURTHEST:
-        return None
-    return (raw.abs() > FURTHEST) & raw.isfinite()
+        return raw, None
+    return raw.clamp(-FURTHEST, FURTHEST), (raw.abs() > FURTHEST) & raw.isfinite()
 
 
-def summed(grid: Grid, raw: Tensor, log_t: Tensor) -> Found:
-    """T log Z and its derivatives, computed as such: of few logits (n,) at their log T, equal ones once."""
-    z, t = raw.double().cpu().numpy(), log_t.double().exp().cpu().numpy()
+def summed(grid: Grid, target: Tensor, raw: Tensor, log_t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Nats of few values (n,) and their derivatives in the logit and in log T, summed as such, in float64."""
+    y, z, t = (a.double().cpu().numpy() for a in (target, raw, log_t.exp()))
     found = np.empty((3, z.size))
     for one in np.unique(t):
         normaliser, at = Normaliser(grid.loss, one, grid.measure, grid.of), t == one
-        point, back = unique(Point(z[at], logits=True))
-        total = one * normaliser.engine.log_total(point)
-        energy = total - normaliser.integrand.rest(point)
-        slope = one * normaliser.engine.slope(point) - normaliser.integrand.rest_gradient(point)
-        moment = total + normaliser.engine.expectations(point, ("value",))[0]
-        found[:, at] = np.stack([energy, slope, moment])[:, back]
-    return Found(*torch.from_numpy(found).to(raw))
+        point = Point(z[at], logits=True)
+        first, back = unique(point)
+        engine, integrand = normaliser.engine, normaliser.integrand
+        value, turn = integrand.value(y[at, None], point)[:, 0], integrand.gradient(y[at, None], point)[:, 0]
+        expected = engine.expectations(first, ("value",))[0][back]
+        nats = value / one + engine.log_total(first)[back]
+        found[:, at] = np.stack([nats, turn / one + engine.slope(first)[back], (expected - value) / one])
+    values, slopes, by_log_t = torch.from_numpy(found).to(raw).unbind(0)
+    return values, slopes, by_log_t
 
 
 class Floors:
@@ -234,4 +236,4 @@ class Floors:
         return values.index_select(0, level.view(-1)).view_as(target)
 
 
-__all__ = ["Floors", "Found", "Patches", "Table", "beyond", "summed"]
+__all__ = ["Floors", "Found", "Patches", "Table", "summed", "within"]
