@@ -115,7 +115,8 @@ def rates(table: pd.DataFrame, epoch: int, config: Mapping[str, Any]) -> list[st
     for label, rate in shown.items():
         own, flat = excess.get(label, float("nan")), mean_image.get(label, float("nan"))
         if rate < COLLAPSED:
-            close = f"; its excess, {number(own)}, is hardly below the mean image's, {number(flat)}"
+            place = "above" if own > flat else "hardly below"
+            close = f"; its excess, {number(own)}, is {place} the mean image's, {number(flat)}"
             lines.append(
                 f"{label} has collapsed: its code carries {number(rate)} nats per image, so it draws nearly the "
                 f"same picture for every input{close if own > 0.95 * flat else ''}."
