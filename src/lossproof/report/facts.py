@@ -7,13 +7,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from lossproof.report import paired
+from lossproof.report import paired, trained
 from lossproof.report.readable import listing, number
 from lossproof.report.run import Run
 from lossproof.report.standing import least_at
 from lossproof.train.table import base_beta
 
 LONG_TITLE = 60
+#: of the configuration, what `compare` takes under the same name
+SETTINGS = (
+    *("model", "latent", "hidden", "epochs", "batch_size", "lr", "beta", "seeds", "device", "precision"),
+    *("calibrate", "measure", "of", "per", "samples", "load_options"),
+)
 
 
 @dataclass(frozen=True)
@@ -56,7 +61,7 @@ def headline(run: Run, epoch: int) -> list[Fact]:
         Fact("Model", _model(config)),
         Fact("Training", _training(config, epoch)),
         Fact("Seeds", _seeds(run)),
-        Fact("Objective", f"loss + beta × rate, {_beta(run)}" if _variational(config) else "loss"),
+        Fact("Objective", _objective(run)),
         Fact("Device", str(config.get("device") or "")),
     ]
     return [fact for fact in facts if fact.text]
@@ -64,6 +69,12 @@ def headline(run: Run, epoch: int) -> list[Fact]:
 
 def _variational(config: Mapping[str, Any]) -> bool:
     return "vae" in str(config.get("model", "")) and isinstance(config.get("beta"), int | float)
+
+
+def _objective(run: Run) -> str:
+    weighed = f" + beta × rate, {_beta(run)}" if _variational(run.config) else ""
+    parts = [trained.term(run.config) + weighed, trained.temperatures(run.config)]
+    return "; ".join(part for part in parts if part)
 
 
 def _beta(run: Run) -> str:

@@ -20,8 +20,8 @@ from lossproof.train.table import at_base
 class Run:
     """One run directory: its configuration, results table, events, latent codes (or None) and pictures.
 
-    `table` and `latent` are those of the base beta alone, `sweep` that of all betas; `exchange` is what the data say of the losses'
-    weights, empty in older runs.
+    `table` and `latent` are those of the base beta alone, `sweep` is the table of all betas; `exchange` is what the data
+    say of the losses' weights, empty in older runs.
     """
 
     directory: Path
