@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 from collections.abc import Callable, Mapping
@@ -14,9 +15,13 @@ import pandas as pd
 import pytest
 
 from lossproof import report
+from lossproof.cli.compare import run as run_command
+from lossproof.cli.compare import with_parameters
 from lossproof.likelihood.exchange import record
 from lossproof.report import exchange, facts, tables, words
+from lossproof.report.facts import python_call
 from lossproof.report.run import EXCHANGE, Run, read
+from lossproof.train import compare
 
 MakeRun = Callable[..., Path]
 UNIT = "nats of density on [0, 1]"
@@ -203,3 +208,45 @@ def test_nats_of_a_density_are_called_so(make_run: MakeRun, labels: tuple[str, .
         assert f"{kind}{between} {value} {UNIT} per image" in lines
     named = lines.count(f"{UNIT} per image")
     assert named == 4 if len(labels) > 1 else 2  # the differences too
+
+
+def arguments(call: str) -> dict[str, Any]:
+    """The arguments of the printed call, evaluated; the first stands under "data"."""
+    tree = ast.parse(call).body[-1]
+    assert isinstance(tree, ast.Expr)
+    assert isinstance(tree.value, ast.Call)
+    found = {str(word.arg): ast.literal_eval(word.value) for word in tree.value.keywords}
+    return {"data": ast.literal_eval(tree.value.args[0])} | found
+
+
+def test_the_printed_call_repeats_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # a file is printed by its name
+    np.save("tiny.npy", np.random.default_rng(0).integers(0, 256, (20, 3, 3), dtype=np.uint8))
+    given: dict[str, Any] = {
+        "model": "vae", "hidden": (3,), "latent": 2, "epochs": 1, "batch_size": 8, "lr": 2e-3, "seeds": (3, 5),
+        "beta": (0.5, 1.0, 2.0), "calibrate": "learned", "measure": "interval", "of": "excess", "per": "channel",
+        "likelihood": True, "samples": 2, "stack": "off", "precision": "bfloat16", "device": "cpu",
+    }  # fmt: skip
+    options = {"size": None, "grey": True, "key": None, "stream": "on"}
+    losses = with_parameters(["mse", "huber"], ["delta=0.1"])
+    run_command("tiny.npy", losses, out=tmp_path / "a", load_options=options, **given)
+    config = json.loads((tmp_path / "a" / "config.json").read_text())
+    found = arguments(python_call(config))
+    wanted = {name: list(value) if isinstance(value, tuple) else value for name, value in given.items()}
+    assert found == wanted | {
+        "data": "tiny.npy",
+        "losses": ["mse", "huber(delta=0.1)"],
+        "load_options": {"grey": True, "stream": "on"},
+    }
+    compare(found.pop("data"), out=tmp_path / "b", progress=False, **found)
+    again = json.loads((tmp_path / "b" / "config.json").read_text())
+    for name in ("created", "command"):
+        del config[name], again[name]
+    assert again == config
+
+
+def test_the_printed_call_names_engine_and_stack() -> None:
+    config = {"engine": {"name": "local", "workers": 2}, "stack": {"asked": "auto", "used": "on"}}
+    found = arguments(python_call(config))
+    assert (found["engine"], found["workers"], found["stack"]) == ("local", 2, "on")
+    assert "likelihood" not in found

@@ -219,7 +219,7 @@ def reproduce(run: Run) -> dict[str, Any]:
 
 
 def python_call(config: Mapping[str, Any]) -> str:
-    """The comparison as a call of the library, with every setting written out.
+    """The comparison as a call of the library, with every setting that decides its numbers and is not at its default.
 
     >>> config = {"data": {"name": "digits"}, "losses": [{"label": "bce"}], "epochs": 5, "hidden": [32]}
     >>> print(python_call(config))
@@ -232,11 +232,33 @@ def python_call(config: Mapping[str, Any]) -> str:
     )
     """
     settings: dict[str, Any] = {"losses": [str(entry.get("label")) for entry in config.get("losses", [])]}
-    names = ("model", "latent", "hidden", "epochs", "batch_size", "lr", "beta", "seeds", "device")
-    settings |= {name: config[name] for name in names if name in config}
-    lines = [f"    {name}={json.dumps(value, ensure_ascii=False)}," for name, value in settings.items()]
-    data = json.dumps(str(data_of(config).get("name", "")), ensure_ascii=False)
+    settings |= {name: config[name] for name in SETTINGS if name in config}
+    if config.get("betas"):
+        settings["beta"] = config["betas"]
+    if config.get("samples"):  # stands in the configuration where likelihoods were measured
+        settings["likelihood"] = True
+    if engine := config.get("engine"):
+        settings |= {"engine": engine["name"], "workers": engine["workers"]}
+    if stack := config.get("stack"):
+        settings["stack"] = stack["used"]
+    lines = [f"    {name}={literal(value)}," for name, value in settings.items()]
+    data = literal(str(data_of(config).get("name", "")))
     return "\n".join(["import lossproof", "lossproof.compare(", f"    {data},", *lines, ")"])
+
+
+def literal(value: Any) -> str:
+    """A setting as Python writes it, strings in double quotes.
+
+    >>> print(literal({"grey": True, "losses": ['a "b"'], "size": None}))
+    {"grey": True, "losses": ["a \\"b\\""], "size": None}
+    """
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False)
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{literal(k)}: {literal(v)}" for k, v in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(literal(part) for part in value) + "]"
+    return repr(value)
 
 
 def strip_width(run: Run) -> int:
