@@ -51,10 +51,10 @@ def objective(run: Run) -> str:
 @pytest.mark.parametrize(
     ("more", "text"),
     [
-        ({}, "loss/T + log Z + beta × rate, beta = 1; T learned beside the weights"),
+        ({}, "loss/T + log Z + beta × rate; T learned beside the weights; beta = 1"),
         ({"of": "excess", "calibrate": "solved", "per": "pixel"},
-         "excess/T + log Z + beta × rate, beta = 1; T one for each pixel, solved before each epoch"),
-        ({"per": "image"}, "loss/T + log Z + beta × rate, beta = 1; T one for each image, solved as it comes and paid for"),
+         "excess/T + log Z + beta × rate; T one for each pixel, solved before each epoch; beta = 1"),
+        ({"per": "image"}, "loss/T + log Z + beta × rate; T one for each image, solved as it comes and paid for; beta = 1"),
         ({"model": "ae"}, "loss/T + log Z; T learned beside the weights"),
         ({"calibrate": None}, "loss + beta × rate, beta = 1"),
     ],
@@ -65,7 +65,7 @@ def test_the_head_states_what_was_trained_under(make_run: MakeRun, more: dict[st
 
 def test_a_decoder_is_trained_under_its_likelihood(make_run: MakeRun) -> None:
     run = read(calibrated(make_run(labels=("bce", "mae")), decoders=("mae",)))
-    assert objective(run).startswith("loss/T + log Z (of a decoder: −log likelihood) + beta × rate, beta = 1")
+    assert objective(run).startswith("loss/T + log Z (of a decoder: −log likelihood) + beta × rate; T")
     mixed = replace(run, config={**run.config, "calibrate": None})
     assert objective(mixed) == "loss (of a decoder: −log likelihood) + beta × rate, beta = 1"
     titles = [m.title for m in tables.measured(mixed) if m.name in ("objective", "loss")]
@@ -112,7 +112,7 @@ def test_the_summary_says_in_what_all_were_trained(make_run: MakeRun) -> None:
     lines = words.summary(run.table, run.config)
     nats = run.table[(run.table["measure"] == "nats")].groupby("loss")["value"].mean()
     assert (
-        "These are the losses as they are; each was trained under loss/T + log Z, its −log likelihood, which ends at, in "
+        "Those are values of the losses themselves; each was trained under loss/T + log Z, its −log likelihood, which ends at, in "
         f"nats per image: bce {nats['bce']:.0f} (T = 0.200) and mse {nats['mse']:.0f} (T = 0.200)." in lines
     )
     assert not any("scale" in line for line in lines)
@@ -249,4 +249,4 @@ def test_the_printed_call_names_engine_and_stack() -> None:
     config = {"engine": {"name": "local", "workers": 2}, "stack": {"asked": "auto", "used": "on"}}
     found = arguments(python_call(config))
     assert (found["engine"], found["workers"], found["stack"]) == ("local", 2, "on")
-    assert "likelihood" not in found
+    assert (found["likelihood"], found["calibrate"], found["precision"]) == (False, None, "float32")

@@ -16,8 +16,20 @@ from lossproof.train.table import base_beta
 LONG_TITLE = 60
 #: of the configuration, what `compare` takes under the same name
 SETTINGS = (
-    *("model", "latent", "hidden", "epochs", "batch_size", "lr", "beta", "seeds", "device", "precision"),
-    *("calibrate", "measure", "of", "per", "samples", "load_options"),
+    *(
+        "losses",
+        "model",
+        "latent",
+        "hidden",
+        "epochs",
+        "batch_size",
+        "lr",
+        "beta",
+        "seeds",
+        "device",
+        "precision",
+    ),
+    *("calibrate", "measure", "of", "per", "likelihood", "samples", "load_options"),
 )
 
 
@@ -72,9 +84,10 @@ def _variational(config: Mapping[str, Any]) -> bool:
 
 
 def _objective(run: Run) -> str:
-    weighed = f" + beta × rate, {_beta(run)}" if _variational(run.config) else ""
-    parts = [trained.term(run.config) + weighed, trained.temperatures(run.config)]
-    return "; ".join(part for part in parts if part)
+    term, temperatures = trained.term(run.config), trained.temperatures(run.config)
+    if not _variational(run.config):
+        return "; ".join(part for part in (term, temperatures) if part)
+    return f"{term} + beta × rate{f'; {temperatures}; ' if temperatures else ', '}{_beta(run)}"
 
 
 def _beta(run: Run) -> str:
@@ -219,7 +232,7 @@ def reproduce(run: Run) -> dict[str, Any]:
 
 
 def python_call(config: Mapping[str, Any]) -> str:
-    """The comparison as a call of the library, with every setting that decides its numbers and is not at its default.
+    """The comparison as a call of the library, with every setting that decides its numbers written out.
 
     >>> config = {"data": {"name": "digits"}, "losses": [{"label": "bce"}], "epochs": 5, "hidden": [32]}
     >>> print(python_call(config))
@@ -229,14 +242,17 @@ def python_call(config: Mapping[str, Any]) -> str:
         losses=["bce"],
         hidden=[32],
         epochs=5,
+        precision="float32",
+        calibrate=None,
+        likelihood=False,
     )
     """
-    settings: dict[str, Any] = {"losses": [str(entry.get("label")) for entry in config.get("losses", [])]}
-    settings |= {name: config[name] for name in SETTINGS if name in config}
+    # what the configuration leaves out is at its default
+    every = {"precision": "float32", "calibrate": None, **config, "likelihood": bool(config.get("samples"))}
+    every["losses"] = [str(entry.get("label")) for entry in config.get("losses", [])]
     if config.get("betas"):
-        settings["beta"] = config["betas"]
-    if config.get("samples"):  # stands in the configuration where likelihoods were measured
-        settings["likelihood"] = True
+        every["beta"] = config["betas"]
+    settings: dict[str, Any] = {name: every[name] for name in SETTINGS if name in every}
     if engine := config.get("engine"):
         settings |= {"engine": engine["name"], "workers": engine["workers"]}
     if stack := config.get("stack"):

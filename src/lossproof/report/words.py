@@ -116,8 +116,8 @@ def laws(table: pd.DataFrame, epoch: int, config: Mapping[str, Any]) -> list[str
         return []
     what = "excess" if config.get("of") == "excess" else "loss"
     return [
-        f"These are the losses as they are; each was trained under {what}/T + log Z, its −log likelihood, which ends "
-        f"at, in nats per image: {listing(shown)}."
+        f"Those are values of the losses themselves; each was trained under {what}/T + log Z, its −log likelihood, which "
+        f"ends at, in nats per image: {listing(shown)}."
     ]
 
 
