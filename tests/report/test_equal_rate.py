@@ -15,7 +15,9 @@ from scipy import stats
 from lossproof import report
 from lossproof.formula.errors import LossproofError
 from lossproof.report import equal_rate, paired
+from lossproof.report.codes import latent_maps
 from lossproof.report.equal_rate import at_equal_rate, curves, points, words
+from lossproof.report.run import read
 
 MakeRun = Callable[..., Path]
 COLUMNS = ["member", "loss", "seed", "epoch", "split", "measure", "value", "reason", "beta"]
@@ -214,6 +216,17 @@ def test_the_page_has_the_section_and_the_other_tables_keep_to_the_base_beta(mak
     assert np.all(np.diff(curve["x"]) > 0)
     assert len(next(t for t in drawn["equal-mse"]["data"] if t["mode"] == "markers")["x"]) == 9
     assert "against mse: " in part(after, 'id="equal-rate"')
+
+
+def test_the_latent_map_is_that_of_the_base_beta(make_run: MakeRun) -> None:
+    run = make_run(labels=("bce", "mse"), epochs=3)
+    codes = pd.read_parquet(run / "latent.parquet")
+    with_betas(run, {1.0: 1.0, 0.5: 0.6, 4.0: 2.5})
+    others = [codes.assign(member=codes["member"] + f"-b{beta:g}", x=codes["x"] + 9) for beta in (0.5, 4.0)]
+    pd.concat([others[0], codes, others[1]]).to_parquet(run / "latent.parquet")
+    for figure in latent_maps(read(run)):
+        assert figure.note == "360 test images"
+        assert max(x for trace in figure.data for x in trace["x"]) < 5
 
 
 def test_mixing_betas_in_a_paired_difference_is_refused_and_the_summary_keeps_to_the_base(

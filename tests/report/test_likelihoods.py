@@ -52,7 +52,7 @@ def measured(
         config["likelihood"]["yardsticks"] = {"everywhere": 1.966, "each_pixel": 1.689}
     for entry in config["losses"]:
         if entry["label"] == density:
-            entry["unit"] = DENSITY
+            entry |= {"unit": DENSITY, "decoder": True}
     (run / "config.json").write_text(json.dumps(config))
     return run
 

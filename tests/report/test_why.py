@@ -108,8 +108,10 @@ def test_words_follow_the_numbers() -> None:
     assert "mse carries as much as bce when it counts 4.00-fold" in lines[2]
     assert "equal mean excess at an error of 0.11, says 5.20" in lines[2]
     assert lines[3].startswith(
-        "Starting the output biases at logit ±6, the wrong end for every pixel, leaves bce's mean squared error where it was (0.00003"
+        "Starting the output biases at logit ±6, the wrong end for every pixel, shows no change of bce's mean "
+        "squared error beyond the seeds' spread (0.00003"
     )
+    assert not any("where it was" in line for line in lines)  # not separated is not equal
     assert "raises mse × 4's by 0.01697" in lines[3]
 
 

@@ -166,6 +166,25 @@ def test_rate_and_collapse_are_told_for_a_vae() -> None:
     assert any(line.startswith("All losses share beta = 2") for line in lines)
 
 
+@pytest.mark.parametrize(
+    ("excess", "ending"),
+    [
+        (5.56, "every input; its excess, 5.56, is above the mean image's, 4.75."),
+        (4.70, "every input; its excess, 4.70, is hardly below the mean image's, 4.75."),
+        (4.00, "every input."),
+    ],
+)
+def test_a_collapsed_code_is_put_on_the_right_side_of_the_mean_image(excess: float, ending: str) -> None:
+    table = small(
+        loss={"a": [excess] * 2},
+        excess={"a": [excess] * 2},
+        mean_image_excess={"a": [4.75] * 2},
+        rate={"a": [0.004, 0.006]},
+    )
+    (line,) = [line for line in report.summary(table, {"beta": 1.0}) if "collapsed" in line]
+    assert line.endswith(ending)
+
+
 def test_a_plain_autoencoder_has_no_rate_to_tell() -> None:
     table = small(loss={"a": [3.0] * 2, "b": [2.0] * 2}, rate={"a": [0.0, 0.0], "b": [0.0, 0.0]})
     assert not any("Rate" in line or "beta" in line for line in report.summary(table, {"beta": 1.0}))

@@ -250,6 +250,21 @@ def test_images_without_levels(tiny, small, tmp_path):
         compare(
             free, ("mse",), out=tmp_path / f"{len(options)}{options}", measure="interval", **small | options
         )
+    pixels = np.round(tiny.train)
+    pixels[2, 0, 3, 1] = 0.3
+    nearly = replace(tiny, levels=None, train=pixels, test=np.round(tiny.test))
+    with pytest.raises(
+        LossproofError,
+        match=r"\(3 distinct ones in training\), the first off the 2 levels k/1 being 0\.3 at \[2, 0, 3, 1\] \(train\)\. Use",
+    ):
+        compare(nearly, ("mse",), out=tmp_path / "run", calibrate="learned", **small)
+    test = tiny.test.copy()
+    test[1, 0, 0, 4] = 0.71
+    nearly = replace(tiny, levels=None, test=test)
+    with pytest.raises(
+        LossproofError, match=r"off the 17 levels k/16 being 0\.71 at \[1, 0, 0, 4\] \(test\)\. Use"
+    ):
+        compare(nearly, ("mse",), out=tmp_path / "run", likelihood=True, **small)
     wrong = replace(tiny, levels=2)
     with pytest.raises(LossproofError, match=r"tiny \(train\): expected targets on 2 grey levels"):
         compare(wrong, ("mse",), out=tmp_path / "run", calibrate="learned", **small)

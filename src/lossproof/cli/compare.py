@@ -190,7 +190,9 @@ def run(data: str, losses: list[Loss | Decoder], *, load_options: dict[str, Any]
         typer.echo(f"note: nothing to resume in {out}: this is a new run")
     command_line = shlex.join(["lossproof", *sys.argv[1:]])
     try:
-        result = compare(images, losses, report=write, command=command_line, **options)
+        result = compare(
+            images, losses, report=write, command=command_line, load_options=load_options, **options
+        )
     except KeyboardInterrupt:
         typer.echo("stopped at once; --resume goes on from the last checkpoints.", err=True)
         raise typer.Exit(INTERRUPTED) from None

@@ -14,6 +14,7 @@ from lossproof.report.measures import Measure
 from lossproof.report.readable import MINUS, number, span, with_margin
 from lossproof.report.run import Run
 from lossproof.report.tables import BEST, Cell, Row
+from lossproof.report.trained import as_likelihood
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class Section:
 
     words: list[str]
     betas: str
+    alike: bool  # one beta weighs all losses alike: all were trained in nats
     figures: list[Figure]
     tables: list[Table]
 
@@ -50,6 +52,7 @@ def section(run: Run, epoch: int) -> Section | None:
     return Section(
         words=equal_rate.words(frame) if len(run.labels) > 1 else [],
         betas=", ".join(f"{beta:g}" for beta in betas),
+        alike=all(as_likelihood(run.config, label) for label in run.labels),
         figures=[
             figure(run, measure, equal_rate.points(table, measure.name, epoch), made[measure.name])
             for measure in names

@@ -18,6 +18,12 @@ if TYPE_CHECKING:
     from lossproof.likelihood.exchange import Effective, Exchange, Spectrum, Weight
 
 
+AS_THEY_ARE = (
+    "This run trained each loss over a temperature of its own plus log Z, in nats. What follows is of the losses as they "
+    "are, without T and log Z: how beta would weigh them uncalibrated."
+)
+
+
 @dataclass(frozen=True)
 class Section:
     """Words, the losses' weights with what they amount to, and the matrix of rates."""
@@ -29,6 +35,7 @@ class Section:
     weights: list[Row]
     rates: list[Row]
     excess_used: bool
+    trained: bool  # under the losses as they are; a calibrated run has other weights than these
 
 
 def section(run: Run) -> Section | None:
@@ -42,15 +49,22 @@ def section(run: Run) -> Section | None:
     kept = [weight for weight in rates.weights if weight.label in run.labels]
     if not kept or not beta > 0:
         return None
-    found = {weight.label: amounts(weight, data, beta) for weight in kept}
+    calibrated = bool(run.config.get("calibrate"))
+    # log Z(p) curves too, so under loss/T + log Z no sigma follows from the loss's curvature alone
+    found = {weight.label: None if calibrated else amounts(weight, data, beta) for weight in kept}
+    words = sentences(kept, found, data, beta)
     return Section(
-        words=sentences(kept, found, data, beta),
+        words=[AS_THEY_ARE, *words] if calibrated else words,
         warnings=warnings([pair for pair in found.values() if pair], data),
         error=f"{rates.error:g}",
         labels=[weight.label for weight in kept],
-        weights=[Row(weight.label, cells(weight, found[weight.label], data)) for weight in kept],
+        weights=[
+            Row(weight.label, cells(weight, found[weight.label], data)[: 2 if calibrated else None])
+            for weight in kept
+        ],
         rates=matrix(rates, kept),
         excess_used=any(by == "excess" for row in rates.by for by in row),
+        trained=not calibrated,
     )
 
 

@@ -7,13 +7,30 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from lossproof.report import paired
+from lossproof.report import paired, trained
 from lossproof.report.readable import listing, number
 from lossproof.report.run import Run
 from lossproof.report.standing import least_at
 from lossproof.train.table import base_beta
 
 LONG_TITLE = 60
+#: of the configuration, what `compare` takes under the same name
+SETTINGS = (
+    *(
+        "losses",
+        "model",
+        "latent",
+        "hidden",
+        "epochs",
+        "batch_size",
+        "lr",
+        "beta",
+        "seeds",
+        "device",
+        "precision",
+    ),
+    *("calibrate", "measure", "of", "per", "likelihood", "samples", "load_options"),
+)
 
 
 @dataclass(frozen=True)
@@ -56,7 +73,7 @@ def headline(run: Run, epoch: int) -> list[Fact]:
         Fact("Model", _model(config)),
         Fact("Training", _training(config, epoch)),
         Fact("Seeds", _seeds(run)),
-        Fact("Objective", f"loss + beta × rate, {_beta(run)}" if _variational(config) else "loss"),
+        Fact("Objective", _objective(run)),
         Fact("Device", str(config.get("device") or "")),
     ]
     return [fact for fact in facts if fact.text]
@@ -64,6 +81,13 @@ def headline(run: Run, epoch: int) -> list[Fact]:
 
 def _variational(config: Mapping[str, Any]) -> bool:
     return "vae" in str(config.get("model", "")) and isinstance(config.get("beta"), int | float)
+
+
+def _objective(run: Run) -> str:
+    term, temperatures = trained.term(run.config), trained.temperatures(run.config)
+    if not _variational(run.config):
+        return "; ".join(part for part in (term, temperatures) if part)
+    return f"{term} + beta × rate{f'; {temperatures}; ' if temperatures else ', '}{_beta(run)}"
 
 
 def _beta(run: Run) -> str:
@@ -208,7 +232,7 @@ def reproduce(run: Run) -> dict[str, Any]:
 
 
 def python_call(config: Mapping[str, Any]) -> str:
-    """The comparison as a call of the library, with every setting written out.
+    """The comparison as a call of the library, with every setting that decides its numbers written out.
 
     >>> config = {"data": {"name": "digits"}, "losses": [{"label": "bce"}], "epochs": 5, "hidden": [32]}
     >>> print(python_call(config))
@@ -218,14 +242,39 @@ def python_call(config: Mapping[str, Any]) -> str:
         losses=["bce"],
         hidden=[32],
         epochs=5,
+        precision="float32",
+        calibrate=None,
+        likelihood=False,
     )
     """
-    settings: dict[str, Any] = {"losses": [str(entry.get("label")) for entry in config.get("losses", [])]}
-    names = ("model", "latent", "hidden", "epochs", "batch_size", "lr", "beta", "seeds", "device")
-    settings |= {name: config[name] for name in names if name in config}
-    lines = [f"    {name}={json.dumps(value, ensure_ascii=False)}," for name, value in settings.items()]
-    data = json.dumps(str(data_of(config).get("name", "")), ensure_ascii=False)
+    # what the configuration leaves out is at its default
+    every = {"precision": "float32", "calibrate": None, **config, "likelihood": bool(config.get("samples"))}
+    every["losses"] = [str(entry.get("label")) for entry in config.get("losses", [])]
+    if config.get("betas"):
+        every["beta"] = config["betas"]
+    settings: dict[str, Any] = {name: every[name] for name in SETTINGS if name in every}
+    if engine := config.get("engine"):
+        settings |= {"engine": engine["name"], "workers": engine["workers"]}
+    if stack := config.get("stack"):
+        settings["stack"] = stack["used"]
+    lines = [f"    {name}={literal(value)}," for name, value in settings.items()]
+    data = literal(str(data_of(config).get("name", "")))
     return "\n".join(["import lossproof", "lossproof.compare(", f"    {data},", *lines, ")"])
+
+
+def literal(value: Any) -> str:
+    """A setting as Python writes it, strings in double quotes.
+
+    >>> print(literal({"grey": True, "losses": ['a "b"'], "size": None}))
+    {"grey": True, "losses": ["a \\"b\\""], "size": None}
+    """
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False)
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{literal(k)}: {literal(v)}" for k, v in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(literal(part) for part in value) + "]"
+    return repr(value)
 
 
 def strip_width(run: Run) -> int:

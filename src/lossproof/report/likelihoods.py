@@ -16,6 +16,7 @@ from lossproof.report.measures import Measure, describe
 from lossproof.report.readable import fixed, listing, number, span
 from lossproof.report.run import Run
 from lossproof.report.tables import BEST, NEAR, Cell, Row, cells
+from lossproof.report.trained import HOW, MASS, unit_of
 from lossproof.report.words import rivals
 from lossproof.train.table import OF_LAW, TRANSFORM
 
@@ -28,7 +29,6 @@ CALIBRATION = (
 )
 NATS = ("nll_expected", "nll_observed")  # of a density in another unit than the run's
 BESIDE = "density_"  # before the name of a measure: in another unit than the run's likelihoods
-MASS = "nats of mass"
 NO_BITS = "no bits: a density"
 YARDSTICKS = (
     ("everywhere", "histogram of all values"),
@@ -69,13 +69,6 @@ def section(run: Run, epoch: int) -> Section | None:
     groups = [group(run, unit, by_unit[unit], epoch) for unit in order]
     plain = [e for e in run.config.get("losses", []) if not e.get("decoder")]
     return Section([stated(run)] * bool(plain) + sentences(run, by_unit, epoch), groups)
-
-
-def unit_of(config: Mapping[str, Any], label: str) -> str:
-    """The unit of a loss's or decoder's log-likelihood: stated with it, else that of the run's likelihoods."""
-    entries: list[dict[str, Any]] = [e for e in config.get("losses", []) if e.get("label") == label]
-    stated = entries[0].get("unit") if entries else None
-    return str(stated or config["likelihood"].get("unit", ""))
 
 
 def yardsticks(config: Mapping[str, Any]) -> dict[str, float]:
@@ -172,9 +165,7 @@ def stated(run: Run) -> str:
         if laws.get("of") == "excess"
         else "the loss itself, not its excess over its floor"
     )
-    how = {"learned": "learned beside the weights", "solved": "solved before each epoch"}.get(
-        str(config.get("calibrate")), "fitted on the training images after training"
-    )
+    how = HOW.get(str(config.get("calibrate")), "fitted on the training images after training")
     per = str(config.get("per", "all"))
     if per == "image":
         rungs = int(laws.get("rungs", 0))

@@ -9,8 +9,8 @@ from lossproof.train.table import EXCESS_UNDER, MEASURES, OF_LAW
 from lossproof.train.table import describe as describe_measure
 
 ORDER = (
-    "loss", "floor", "excess", "mean_image_loss", "mean_image_excess", "rate", "objective",
-    "nats", "temperature", "mse", "mae", "psnr", "ssim", "dead_pixels", "gradient_norm", "active_units", "seconds",
+    "loss", "floor", "excess", "mean_image_loss", "mean_image_excess", "nats", "temperature", "rate",
+    "objective", "mse", "mae", "psnr", "ssim", "dead_pixels", "gradient_norm", "active_units", "seconds",
     "nll", "likelihood_rate", "elbo", "iw_bound", "bits_per_pixel", "pit_deviation", "zeros_expected", "zeros_observed",
     "ones_expected", "ones_observed", "nll_expected", "nll_observed",
     "density_nll", "density_likelihood_rate", "density_elbo", "density_iw_bound",
@@ -35,7 +35,7 @@ class Measure:
     @property
     def suffix(self) -> str:
         """Unit as it follows a number in a sentence; a scale without a unit gives nothing."""
-        unit = self.unit.split(",")[0].strip()
+        unit = self.unit.split(", mean")[0].strip()
         return "" if not unit or unit.startswith("mean over") else f" {unit}"
 
 

@@ -20,8 +20,8 @@ from lossproof.train.table import at_base
 class Run:
     """One run directory: its configuration, results table, events, latent codes (or None) and pictures.
 
-    `table` is that of the base beta alone, `sweep` that of all betas; `exchange` is what the data say of the losses'
-    weights, empty in older runs.
+    `table` and `latent` are those of the base beta alone, `sweep` is the table of all betas; `exchange` is what the data
+    say of the losses' weights, empty in older runs.
     """
 
     directory: Path
@@ -82,7 +82,10 @@ def read(directory: str | Path) -> Run:
     events = _json(root / "events.json", list, needed=False)
     pictures = _json(root / "images" / "index.json", dict, needed=False)
     exchange = _json(root / EXCHANGE, dict, needed=False)
-    return Run(root, config, at_base(table, config), events, latent, pictures, table, exchange)
+    base = at_base(table, config)
+    if latent is not None:  # members of other betas are other models: their codes are no one cloud
+        latent = latent[latent["member"].isin(base["member"].unique())]
+    return Run(root, config, base, events, latent, pictures, table, exchange)
 
 
 def brief(run: Run, reason: str) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from lossproof.report import paired
+from lossproof.report import paired, trained
 from lossproof.report.measures import Measure, ordered, split_of
 from lossproof.report.readable import MINUS, number, span, with_margin
 from lossproof.report.run import Run, brief
@@ -49,7 +49,8 @@ def measured(run: Run) -> list[Measure]:
     rated = bool((finite.loc[finite["measure"] == "rate", "value"] != 0).any())
     names = finite["measure"].drop_duplicates()
     names = names[~names.map(kind_of).isin(APART)]
-    return ordered(names if rated else names[~names.isin(["rate", "objective"])])
+    found = ordered(names if rated else names[~names.isin(["rate", "objective"])])
+    return [trained.named(measure, run.config, run.labels) for measure in found]
 
 
 def kind_of(name: str) -> str:
@@ -78,13 +79,12 @@ def noted(run: Run, measure: Measure, cell: Cell, place: int) -> Cell:
     """A value of a loss's own scale, marked where it is a density: it stands beside masses and losses here."""
     if kind_of(measure.name) != "own loss" or measure.name not in IN_ITS_UNIT or not cell.text:
         return cell
-    entries = [e for e in run.config.get("losses", []) if e.get("label") == run.labels[place]]
-    unit = str(entries[0].get("unit") or "") if entries else ""
-    return (
-        Cell(f"{cell.text} (density)", cell.mark, cell.reason, cell.own)
-        if unit.startswith("nats of density")
-        else cell
-    )
+    entry = trained.entry_of(run.config, run.labels[place])
+    if measure.name == "loss" and not entry.get("decoder"):
+        return cell  # of a calibrated loss too it is the loss itself
+    if not trained.dense(str(entry.get("unit") or "")):
+        return cell
+    return Cell(f"{cell.text} (density)", cell.mark, cell.reason, cell.own)
 
 
 def cross(run: Run, epoch: int) -> tuple[list[Measure], list[Row]]:

@@ -224,7 +224,8 @@ def side(rows: pd.DataFrame, measure: Measure, opening: str) -> str:
             low, high = sorted((abs(row["low"]), abs(row["high"])))
             texts.append(f"{verb} {whose} by {span(abs(row['effect']), low, high)}{measure.suffix}")
         else:
-            texts.append(f"leaves {whose} where it was ({span(row['effect'], row['low'], row['high'])})")
+            text = span(row["effect"], row["low"], row["high"])
+            texts.append(f"shows no change of {whose} beyond the seeds' spread ({text})")
     return f"{opening} {listing(texts)}." if texts else ""
 
 

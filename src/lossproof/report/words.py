@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from lossproof.report import paired
+from lossproof.report import paired, trained
 from lossproof.report.measures import Measure, ordered, split_of
 from lossproof.report.readable import fixed, listing, number, parts, span
 from lossproof.train.table import MEASURES, at_base
@@ -43,10 +44,20 @@ def sections(table: pd.DataFrame, config: Mapping[str, Any] | None = None) -> di
     paired.check_table(table)
     table = at_base(table, config or {})
     table = table.assign(reason=table["reason"].fillna(""))
-    epoch = paired.last_epoch(table)
+    epoch, config = paired.last_epoch(table), config or {}
     return {
-        "losses": [*floors(table, epoch), *elsewhere(config or {}), *rates(table, epoch, config or {})],
-        "measures": [*wins(table, epoch), *single(table, epoch), *lowest(table, epoch), *dead(table, epoch)],
+        "losses": [
+            *floors(table, epoch, config),
+            *laws(table, epoch, config),
+            *elsewhere(config),
+            *rates(table, epoch, config),
+        ],
+        "measures": [
+            *wins(table, epoch, config),
+            *single(table, epoch, config),
+            *lowest(table, epoch, config),
+            *dead(table, epoch),
+        ],
     }
 
 
@@ -58,7 +69,7 @@ def finals(table: pd.DataFrame, measure: str, epoch: int) -> dict[str, float]:
     return {str(row.loss): float(row.mean) for row in rows.itertuples(index=False, name="Row")}  # type: ignore[arg-type]
 
 
-def floors(table: pd.DataFrame, epoch: int) -> list[str]:
+def floors(table: pd.DataFrame, epoch: int, config: Mapping[str, Any]) -> list[str]:
     """One sentence a loss: where it ends, what of that is the floor, and what the mean image costs."""
     values = {name: finals(table, name, epoch) for name in ("loss", "floor", "excess", "mean_image_loss")}
     lines = []
@@ -69,24 +80,45 @@ def floors(table: pd.DataFrame, epoch: int) -> list[str]:
             lines.append(f"{label}: no result at epoch {epoch}: {why}.")
             continue
         total, low, over = parts(loss, floor, excess)
+        entry = trained.entry_of(config, label)
+        unit = str(entry.get("unit") or "") if entry.get("decoder") else ""
+        total += f" {unit if trained.dense(unit) else 'nats'} per image"
         if np.isneginf(floor):
-            text = (
-                f"{label} ends at {total} nats per image; it has no floor on these images (unbounded below)"
-            )
+            text = f"{label} ends at {total}; it has no floor on these images (unbounded below)"
         elif not np.isfinite(floor) or not np.isfinite(excess):
             why = paired.why_empty(table, label, "floor").rstrip(".")
-            text = f"{label} ends at {total} nats per image; no excess: {why}"
+            text = f"{label} ends at {total}; no excess: {why}"
         elif abs(floor) < 1e-9:
-            text = f"{label} ends at {total} nats per image; its floor is 0, so all of it is excess"
+            text = f"{label} ends at {total}; its floor is 0, so all of it is excess"
         else:
             text = (
-                f"{label} ends at {total} nats per image, of which {low} are the floor and cannot be trained "
+                f"{label} ends at {total}, of which {low} are the floor and cannot be trained "
                 f"away: excess {over}"
             )
         if np.isfinite(mean_image):
             text += f"; always predicting the mean image costs {number(mean_image)}"
         lines.append(text + ".")
     return lines
+
+
+def laws(table: pd.DataFrame, epoch: int, config: Mapping[str, Any]) -> list[str]:
+    """Of a calibrated run: what the losses were trained under, which is not what the sentences before state."""
+    if not config.get("calibrate"):
+        return []
+    nats, heat = finals(table, "nats", epoch), finals(table, "temperature", epoch)
+    shown = []
+    for label, value in nats.items():
+        if np.isfinite(value) and np.isfinite(heat.get(label, float("nan"))):
+            unit = trained.unit_of(config, label)
+            unit = f" {unit}" if trained.dense(unit) else ""
+            shown.append(f"{label} {number(value)}{unit} (T = {number(heat[label])})")
+    if not shown:
+        return []
+    what = "excess" if config.get("of") == "excess" else "loss"
+    return [
+        f"Those are values of the losses themselves; each was trained under {what}/T + log Z, its −log likelihood, which "
+        f"ends at, in nats per image: {listing(shown)}."
+    ]
 
 
 def elsewhere(config: Mapping[str, Any]) -> list[str]:
@@ -115,21 +147,40 @@ def rates(table: pd.DataFrame, epoch: int, config: Mapping[str, Any]) -> list[st
     for label, rate in shown.items():
         own, flat = excess.get(label, float("nan")), mean_image.get(label, float("nan"))
         if rate < COLLAPSED:
-            close = f"; its excess, {number(own)}, is hardly below the mean image's, {number(flat)}"
+            place = "above" if own > flat else "hardly below"
+            close = f"; its excess, {number(own)}, is {place} the mean image's, {number(flat)}"
             lines.append(
                 f"{label} has collapsed: its code carries {number(rate)} nats per image, so it draws nearly the "
                 f"same picture for every input{close if own > 0.95 * flat else ''}."
             )
     if len(shown) > 1 and isinstance(config.get("beta"), int | float):
-        lines.append(
-            f"All losses share beta = {config['beta']:g} but not their scale: the smaller the numbers of a "
-            "loss, the more the rate rules its objective. Differences between losses hold for that beta; "
-            "they are not differences of the losses' shapes alone."
-        )
+        lines.append(shared_beta([*shown], config))
     return lines
 
 
-def single(table: pd.DataFrame, epoch: int) -> list[str]:
+def shared_beta(labels: Sequence[str], config: Mapping[str, Any]) -> str:
+    """What one beta means for many losses, by what each was trained under."""
+    beta = f"beta = {config['beta']:g}"
+    nats = [label for label in labels if trained.as_likelihood(config, label)]
+    if len(nats) == len(labels):
+        return (
+            f"All were trained as likelihoods, so {beta} weighs a nat of rate against a nat of −log likelihood for each. "
+            "Differences between losses hold for that beta."
+        )
+    raw = [label for label in labels if label not in nats]
+    if nats:
+        kept, whose = ("it is", "its") if len(raw) == 1 else ("they are", "their")
+        scale = f" ({listing(nats)} in nats of −log likelihood, {listing(raw)} as {kept})"
+        ruled = f"the smaller the numbers of {listing(raw)}, the more the rate rules {whose} objective"
+    else:
+        scale, ruled = "", "the smaller the numbers of a loss, the more the rate rules its objective"
+    return (
+        f"All losses share {beta} but not their scale{scale}: {ruled}. Differences between losses hold for that beta; they "
+        "are not differences of the losses' shapes alone."
+    )
+
+
+def single(table: pd.DataFrame, epoch: int, config: Mapping[str, Any]) -> list[str]:
     """With one loss there is nothing to rank: its values under the picture measures, in one sentence."""
     labels = paired.losses(table)
     if len(labels) != 1:
@@ -143,27 +194,58 @@ def single(table: pd.DataFrame, epoch: int) -> list[str]:
             and measure.name != "dead_pixels"
             and np.isfinite(value)
         ):
-            shown.append(f"{measure.title} {number(value)}{measure.suffix}")
+            unit = trained.in_unit(measure, trained.unit_of(config, labels[0])).suffix
+            shown.append(f"{measure.title} {number(value)}{unit}")
     return [f"{labels[0]} reaches {listing(shown)} on the test images."] if shown else []
 
 
-def lowest(table: pd.DataFrame, epoch: int) -> list[str]:
+def contests(
+    table: pd.DataFrame, measure: Measure, config: Mapping[str, Any]
+) -> list[tuple[pd.DataFrame, Measure]]:
+    """The rows that a measure ranks with one another: all losses; as likelihoods, those of one unit at a time."""
+    labels = paired.losses(table)
+    units = list(dict.fromkeys(trained.unit_of(config, label) for label in labels))
+    if not of_law(measure) or not any(units):
+        return [(table, measure)]
+    found = []
+    for unit in units:
+        mine = [label for label in labels if trained.unit_of(config, label) == unit]
+        shown = trained.in_unit(measure, unit)
+        if len(units) > 1:
+            shown = replace(shown, title=f"{shown.title}, of the laws in {unit}")
+        if len(mine) > 1:
+            found.append((table[table["loss"].isin(mine)], shown))
+    return found
+
+
+def of_law(measure: Measure) -> bool:
+    """Whether it measures a loss as a likelihood."""
+    return measure.name in MEASURES and MEASURES[measure.name].kind == "likelihood"
+
+
+def lowest(table: pd.DataFrame, epoch: int, config: Mapping[str, Any]) -> list[str]:
     """For every common measure: the best loss, and whether the interval separates it from the next."""
     present = ordered(table.loc[table["split"] == "test", "measure"].drop_duplicates())
     lines = []
     for measure in present:
         if measure.common and measure.name != "dead_pixels":
-            line = _best(table, measure, epoch)
-            if line:
-                lines.append(line)
-    return lines
+            lines += [_best(part, shown, epoch) for part, shown in contests(table, measure, config)]
+    return [line for line in lines if line]
 
 
-def wins(table: pd.DataFrame, epoch: int) -> list[str]:
-    """Which losses are best, or not separated from the best, under how many of the common measures."""
+def wins(table: pd.DataFrame, epoch: int, config: Mapping[str, Any]) -> list[str]:
+    """Which losses are best, or not separated from the best, under how many of the common measures.
+
+    Likelihoods count where all losses have one unit; else not every loss could win.
+    """
+    several = len({trained.unit_of(config, label) for label in paired.losses(table)}) > 1
     measures = [
         m for m in ordered(table["measure"].drop_duplicates()) if m.common and m.name != "dead_pixels"
     ]
+    apart = ""
+    if several and any(of_law(m) for m in measures):
+        measures = [m for m in measures if not of_law(m)]
+        apart = " (likelihoods are not counted: they have several units)"
     counted = [rivals(table, measure, epoch) for measure in measures]
     counted = [(best, near) for best, near in counted if best]
     labels = paired.losses(table)
@@ -173,7 +255,9 @@ def wins(table: pd.DataFrame, epoch: int) -> list[str]:
     order = sorted((label for label in labels if tally[label]), key=lambda label: -tally[label])
     shown = [f"{label} under {tally[label]}" for label in order]
     never = [label for label in labels if not tally[label]]
-    text = f"Of {len(counted)} measures, best or not measurably different from the best: {listing(shown)}"
+    text = (
+        f"Of {len(counted)} measures{apart}, best or not measurably different from the best: {listing(shown)}"
+    )
     return [text + (f"; {listing(never)} under none." if never else ".")]
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from lossproof.catalogue.decoder import Decoder
 from lossproof.catalogue.decoders import find
+from lossproof.data.scan import STEPS, blocks, on_lattice
 from lossproof.formula.errors import LossproofError
 from lossproof.likelihood import Levels, UnitInterval
 from lossproof.torch.criterion import Criterion, criterion
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 
 Distinct = dict[str, NDArray[np.float32]]
+FEW = 1024  # distinct values: of more, none is looked for that alone is off the levels
 
 
 @dataclass(frozen=True)
@@ -121,6 +123,22 @@ def arm_of(spec: object, images: Images, settings: Settings | None, distinct: Di
     return calibrated(found, images, settings, distinct)
 
 
+def off_lattice(images: Images, distinct: Distinct) -> str:
+    """Where images leave the smallest lattice that holds at least half of their distinct values; "" if none does."""
+    values = np.unique(np.concatenate([*distinct.values(), np.empty(0, np.float32)]))
+    for steps in STEPS if values.size <= FEW else ():
+        strays = values[[not on_lattice(value, (steps,)) for value in values]]
+        if not 0 < len(strays) <= values.size / 2:
+            continue
+        for split, part in (("train", images.train), ("test", images.test)):
+            for block, numbers in blocks(part):
+                if (found := np.argwhere(np.isin(block, strays))).size:
+                    first = tuple(int(i) for i in found[0])
+                    at = [int(numbers[first[0]]), *first[1:]]
+                    return f", the first off the {steps + 1} levels k/{steps} being {block[first]:g} at {at} ({split})"
+    return ""
+
+
 def reference(images: Images, measure: str, distinct: Distinct | None = None) -> Levels | UnitInterval:
     """What likelihoods of these images are spread over: their grey levels, or the interval [0, 1].
 
@@ -132,7 +150,7 @@ def reference(images: Images, measure: str, distinct: Distinct | None = None) ->
         count = f" ({len(distinct['train'])} distinct ones in training)" if distinct else ""
         raise LossproofError(
             f"measure: expected images on grey levels, got {images.name}, whose values lie on no lattice "
-            f"k/(L - 1){count}. Use --measure interval: densities, in nats."
+            f"k/(L - 1){count}{off_lattice(images, distinct or {})}. Use --measure interval: densities, in nats."
         )
     levels = Levels(images.levels)
     for split, values in (distinct or {}).items():

@@ -118,7 +118,8 @@ def compare(
     code (no such term in an autoencoder), both averaged over the batch: nats per image. Adam, learning rate
     `lr`. Several betas train each loss once with each of them, for its rate-distortion curve.
 
-    `data` is a name or path for `lossproof.data.load` (with `load_options`), or `Images`. `losses` holds
+    `data` is a name or path for `lossproof.data.load` (with `load_options`), or `Images` (`load_options` then says in
+    `config.json` how they were loaded). `losses` holds
     catalogue ids, `id(param=...)`, formulas, `module:function`, `Loss` records or `Arm`s. `latent`, `hidden`,
     `epochs` and `batch_size` follow from the size of the data when left out. `seeds` is a count or the seeds
     themselves. `out` defaults to a new folder below ./lossproof-runs. `resume` goes on with the run in `out`;
@@ -180,7 +181,7 @@ def compare(
     arms = resolve_all(losses, images, settings)
     members = make_members(arms, images, settings)
     directory = Path(out) if out is not None else fresh_directory(images.name)
-    config = describe(images, arms, settings, members[0], command) | chosen.describe()
+    config = describe(images, arms, settings, members[0], command) | chosen.describe() | loaded(load_options)
     if open_directory(directory, resume=resume):
         earlier = read_config(directory)
         if differing := differences(earlier, config):
@@ -416,6 +417,16 @@ def describe(
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": command or "",  # a caller of the library has none
     }
+
+
+def loaded(options: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What config.json says of how the data were loaded: options that are not left at their defaults.
+
+    >>> loaded({"size": 28, "grey": None, "stream": "auto"}), loaded(None)
+    ({'load_options': {'size': 28}}, {})
+    """
+    given = {k: v for k, v in (options or {}).items() if v is not None and (k, v) != ("stream", "auto")}
+    return {"load_options": given} if given else {}
 
 
 def exchange_rates(losses: Sequence[Loss], images: Images) -> dict[str, Any]:
