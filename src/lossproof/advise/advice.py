@@ -160,7 +160,7 @@ def advise_facts(
     pilot = None
     if (budget > 0 or laps is not None) and len(candidates) > 1 and len(facts.sample) >= 8:
         say("pilot", 0.0)
-        tried = distinct(ranked, 5, prove=prove)
+        tried = distinct(ranked, 5, means=not wanted.law_first, prove=prove)  # laws are judged as they are
         pilot = run_pilot(
             tried, facts, wanted, heavy=heavy, budget=budget, laps=laps, seeds=seeds,
             preference=[entry.candidate.label for entry in sorted(ranked, key=lambda entry: entry.preference)],

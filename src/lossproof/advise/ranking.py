@@ -120,11 +120,13 @@ def same(a: npt.NDArray[np.float64], b: npt.NDArray[np.float64]) -> bool:
     return bool(mean < 1.96 * float(gap.std(ddof=1)) / np.sqrt(a.size))
 
 
-def distinct(ranked: Sequence[Ranked], most: int, *, prove: bool = False) -> list[Candidate]:
+def distinct(
+    ranked: Sequence[Ranked], most: int, *, means: bool = True, prove: bool = False
+) -> list[Candidate]:
     """The first candidates that differ; of those that are another times a constant, the simplest.
 
-    Always among them: the best law, even if its certificate speaks against it; and where fewer than two for the mean are,
-    the two simplest of those, as losses for the median may not have learnt much by the end of a pilot.
+    Always among them: the best law, even if its certificate speaks against it; and with ``means``, where fewer than two for
+    the mean are, the two simplest of those, as losses for the median may not have learnt much by the end of a pilot.
     """
     chosen: list[Candidate] = []
     for entry in ranked:
@@ -135,7 +137,7 @@ def distinct(ranked: Sequence[Ranked], most: int, *, prove: bool = False) -> lis
             chosen[chosen.index(twin)] = entry.candidate
     always = [min(chosen, key=lambda c: c.law.nats)]
     mean = [c for c in chosen if Traits(c.loss, prove=prove).of("mean").answer == "holds"]
-    if sum(c.label == one.label for c in mean for one in chosen[:most]) < 2:
+    if means and sum(c.label == one.label for c in mean for one in chosen[:most]) < 2:
         always += sorted(mean, key=lambda c: c.simplicity)[:2]
     labels = list(dict.fromkeys(c.label for c in (*always, *chosen)))[:most]
     return [c for c in chosen if c.label in labels]
