@@ -67,3 +67,12 @@ def test_an_exponential_of_a_huge_multiple_is_not_written_out_as_a_power():
     well = "(p - y)**2/(p*(1 - p)) - 1/1000000*exp(-((p - 1/2)/(3/100000))**2)"
     lines = certify(well, only=("minimum",), budget=60.0).lines
     assert isinstance(lines["minimum"].verdict, Refuted)
+
+
+def test_a_root_of_a_divisor_without_its_absolute_values_is_no_root_of_it():
+    divided = "(y - p)**2/(abs(y - p) + p**2 - y + 1)"
+    assert isinstance(certify(divided, only=("minimum",), budget=60.0).lines["minimum"].verdict, Proved)
+    cancels = "(y - p)**2*(p**2 - 1/2)/(p**2 - 1/2)"
+    verdict = certify(cancels, only=("minimum",), budget=60.0).lines["minimum"].verdict
+    assert isinstance(verdict, Unknown)
+    assert "no real value at y = 0, p = sqrt(2)/2" in verdict.reason

@@ -21,6 +21,7 @@ _POINTS = 60
 _TARGETS = 4  # at which the zeros of divisors are looked for
 _DEGREE = 6  # of a divisor whose zeros are looked for
 _LARGE = 200  # operations in an expression that is cancelled to see what is left
+_ZERO = 1e-20  # of thirty digits
 _LONGEST = 2000  # characters of a formula whose divisors are looked at
 
 
@@ -108,7 +109,7 @@ def _zeros(problem: Problem, at: Mapping[str, Fraction], rng: random.Random) -> 
         except (LossproofError, TypeError, ValueError):
             continue
         part = part.xreplace({sympy.Symbol(n): v for n, v in values.items()})
-        part = part.replace(sympy.Abs, lambda u: u)
+        written, part = part, part.replace(sympy.Abs, lambda u: u)
         if not part.has(P):
             low, high = problem.target.low, problem.target.high
             found = ((y, _draw(problem.prediction, rng)) for y in _roots(part, Y) if low <= y <= high)
@@ -116,8 +117,16 @@ def _zeros(problem: Problem, at: Mapping[str, Fraction], rng: random.Random) -> 
             continue
         for y in targets:
             fixed = part.xreplace({Y: sympy.Rational(y.numerator, y.denominator)})
-            inside = [p for p in _roots(fixed, P) if problem.prediction.low < p < problem.prediction.high]
+            inside = [
+                p for p in _roots(fixed, P)
+                if problem.prediction.low < p < problem.prediction.high and _is_zero(written, y, p)
+            ]  # fmt: skip
             yield from ((y, p) for p in inside if divides or _rational(p))
+
+
+def _is_zero(written: Expr, y: Fraction, p: Any) -> bool:
+    """Whether a root of the part without its absolute values is one of the part itself."""
+    return bool(abs(sympy.N(written.xreplace({Y: _exact(y), P: _exact(p)}), 30)) < _ZERO)
 
 
 def _divisors(formula: str) -> Iterator[tuple[str, bool]]:
