@@ -103,10 +103,10 @@ def test_curves_that_share_no_rate_say_so() -> None:
     frame = at_equal_rate(swept(TWO, {"a": 10.0, "b": 1000.0}))
     assert len(frame) == 1
     assert frame["reason"].item() == (
-        "the curves do not overlap in rate (a 2.50 to 40.8 and b 250 to 4,080 nats)"
+        "no rate is reached by all seeds of both (those of a share 2.55 to 40.0 nats and those of b share 255 to 4,000 nats)"
     )
     assert words(frame) == [
-        "a and b: the curves do not overlap in rate (a 2.50 to 40.8 and b 250 to 4,080 nats); nothing is said about "
+        "a and b: no rate is reached by all seeds of both (those of a share 2.55 to 40.0 nats and those of b share 255 to 4,000 nats); nothing is said about "
         "equal rate."
     ]
 

@@ -259,3 +259,62 @@ def test_a_narrow_charbonnier_law_on_the_line():
     # next to p = y it is r^2/2: a Gaussian of variance T
     law = likelihood("charbonnier(delta=0.5)", 3e-10, "line")
     assert law.log_prob(0.3, 0.3) == pytest.approx(-0.5 * math.log(2 * math.pi * 3e-10), abs=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(3, 2), (3, 1), (2, 2, 2)])
+def test_what_is_summed_keeps_its_shape(shape):
+    p = torch.rand(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    law = LossDistribution("mae", p=p, temperature=1e-5, measure=16)
+    assert law._table is None
+    assert law.log_z().shape == shape
+    nats = law.log_prob(torch.zeros(shape))
+    exact = likelihood("mae", 1e-5, 16).log_prob(np.zeros(shape), p.detach().numpy())
+    assert nats.detach().numpy() == pytest.approx(exact, rel=1e-6)
+    assert torch.autograd.grad(nats.sum(), p)[0].shape == shape
+    assert law.log_prob(law.sample((4,))).shape == (4, *shape)
+
+
+@pytest.mark.parametrize("loss", ["bce", "focal", "weighted_bce"])
+@pytest.mark.parametrize(("count", "temperature"), [(2, 1e-3), (17, 1e-6), (16, 0.01), (256, 1e-4)])
+def test_white_is_most_likely_under_white(loss, count, temperature):
+    assert likelihood(loss, temperature, count).most_likely_p([0.0, 1.0]).tolist() == [0, 1]
+
+
+@pytest.mark.parametrize(("temperature", "logit"), [(1e-10, 800.0), (1e-8, 1e5), (1e-8, -1e5)])
+def test_a_steep_density_is_no_pole(temperature, logit):
+    with pytest.raises(LossproofError, match="The density is too narrow or jumps: raise T"):
+        likelihood("bce", temperature, "interval", "excess").log_prob(0.5, logits=logit)
+    with pytest.raises(LossproofError, match=r"grows like \|y - 0\|\^-1.5"):
+        likelihood("1.5*log(y) + (y - p)**2", 1.0, "interval").log_prob(0.5, 0.5)
+
+
+@pytest.mark.parametrize("logit", [0.3, 3.0, 1e3])
+@pytest.mark.parametrize("temperature", [1e-6, 1e-3, 1.0])
+def test_variances_keep_their_digits_at_both_ends(logit, temperature):
+    law = likelihood("bce", temperature, "interval")
+    u = logit / temperature
+    exact = 1 / u**2 - math.exp(-u) / math.expm1(-u) ** 2
+    for z in (logit, -logit):
+        assert law.variance(logits=z) == pytest.approx(exact, rel=1e-9 if u > 1 else 1e-7)
+    q = math.exp(-37.0)
+    assert likelihood("bce", 1.0, 2).variance(logits=37.0) == pytest.approx(q * (1 - q), rel=1e-9)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize(("loss", "per"), [("bce", "all"), ("focal", "pixel"), ("mse", "all")])
+def test_logits_of_half_precision_are_graded_in_float32(dtype, loss, per):
+    made = CalibratedCriterion(loss, measure=17, temperature=0.1, per=per, image_shape=(1, 1, 2))
+    y, z = torch.tensor([[[[0.25, 1.0]]]]), torch.tensor([[[[0.5, -2.0]]]])
+    graded, same = made.grade(y.to(dtype), z.to(dtype)), made.grade(y, z)
+    assert graded.values.dtype == torch.float32
+    for got, wanted in zip(
+        (graded.values, graded.slopes, *graded.own), (same.values, same.slopes, *same.own), strict=True
+    ):
+        assert torch.allclose(got, wanted)
+
+
+def test_what_is_not_finite_comes_back_as_nan():
+    y, z = torch.tensor([[[[1.0, 0.0, 1.0]]]]), torch.tensor([[[[math.inf, -math.inf, math.nan]]]])
+    assert CalibratedCriterion("bce", measure=2, temperature=0.1).values(y, z).isnan().all()
+    law = LossDistribution("mse", p=torch.tensor([math.nan, 0.5]), temperature=0.1, validate_args=False)
+    assert law.log_prob(torch.tensor([0.0, 0.0])).isnan().tolist() == [True, False]

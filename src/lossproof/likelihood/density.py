@@ -183,6 +183,13 @@ class Density:
         }
         return [found[name] for name in of]
 
+    def variance(self, at: Point) -> Array:
+        """Variance of the target."""
+        if self.form == "affine":
+            return spread_exp(self.anchored(at)[1])
+        mean, square = self.expectations(at, ("target", "target2"))
+        return np.maximum(square - mean**2, 0.0)
+
     def cdf(self, y: Array, at: Point) -> Array:
         """Mass at or below y."""
         if self.centred:
@@ -366,9 +373,9 @@ class Density:
             y = end + inward * np.array([[2.0**-25, 2.0**-38, 2.0**-50]])
             with np.errstate(invalid="ignore"):
                 v = -self.integrand.value(np.repeat(y, at.x.size, axis=0), at) / self.temperature
-                # a steep slope rises once, a pole by the same power on both stretches
                 rise = np.diff(v, axis=1) / (np.array([13, 12]) * math.log(2))
-                power = rise.min(axis=1)
+                # a pole rises by the same power on both stretches, a steep slope by 8192 times as much on the first
+                power = np.where(rise[:, 1] > rise[:, 0] / 2, rise[:, 1], 0.0)
             if (power > 0.95).any():
                 row = int(np.nanargmax(power))
                 raise LossproofError(

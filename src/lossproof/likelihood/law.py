@@ -80,8 +80,7 @@ class Likelihood:
         """Variance of the target, shape as the predictions'."""
         at, shape = self.normaliser.point(p, logits)
         first, back = unique(at)
-        mean, square = self.normaliser.engine.expectations(first, ("target", "target2"))
-        return np.asarray(np.maximum(square - mean**2, 0.0)[back].reshape(shape))[()]
+        return np.asarray(self.normaliser.engine.variance(first)[back].reshape(shape))[()]
 
     def mode(self, p: npt.ArrayLike | None = None, *, logits: npt.ArrayLike | None = None) -> Array:
         """The most likely target, shape as the predictions'; the lowest where several tie."""
@@ -189,7 +188,7 @@ class Likelihood:
         z = (low + high) / 2
         log_z = self.normaliser.engine.log_total(Point(z, logits=True))
         least = cost(z, log_z, y[:, None])[:, 0]
-        least = least + 1e-14 * np.abs(least)  # far out the likelihood is flat to the last digit
+        least = least + 1e-13 + 1e-14 * np.abs(least)  # far out the likelihood is flat to the last digit
         return np.where(table[0] <= least, 0.0, np.where(table[-1] <= least, 1.0, sigmoid(z)))
 
     def _expected(self, name: str, p: npt.ArrayLike | None, logits: npt.ArrayLike | None) -> Array:

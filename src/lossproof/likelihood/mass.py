@@ -71,6 +71,15 @@ class Mass:
                 found.append((q * np.where(q > 0, values, 0.0)).sum(axis=1))
         return [np.concatenate(found or [np.empty(0)]) for found in out]
 
+    def variance(self, at: Point) -> Array:
+        """Variance of the target, around its mean: no difference of squares."""
+        found = []
+        for _, v in self._blocks(at):
+            q = np.exp(v - _log_sum(v)[:, None])
+            away = self.levels.values - (q @ self.levels.values)[:, None]
+            found.append((q * away**2).sum(axis=1))
+        return np.concatenate(found or [np.empty(0)])
+
     def cdf(self, y: Array, at: Point) -> Array:
         """Mass at or below y."""
         below = np.searchsorted(self.levels.values, y * (1 + 1e-12) + 1e-15, side="right")

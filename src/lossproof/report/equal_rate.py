@@ -234,12 +234,13 @@ def _pair(
 
 
 def apart(made: dict[str, dict[int, Curve]], first: str, second: str) -> str:
-    """That two curves share no rate, with the rates of each."""
+    """That no rate lies on all curves of two losses, with the rates that the seeds of each share."""
     parts = []
     for label in (first, second):
-        every = np.concatenate([c.rates for c in made[label].values()])
-        parts.append(f"{label} {number(float(every.min()))} to {number(float(every.max()))}")
-    return f"the curves do not overlap in rate ({listing(parts)} nats)"
+        low, high = reach(made[label])
+        shared = f"{number(low)} to {number(high)} nats" if low < high else "no rate"
+        parts.append(f"those of {label} share {shared}")
+    return f"no rate is reached by all seeds of both ({listing(parts)})"
 
 
 def band(of_loss: dict[int, Curve], level: float = 0.95) -> pd.DataFrame:

@@ -9,7 +9,6 @@ from lossproof.likelihood import Levels
 from lossproof.likelihood.integrand import Integrand
 from lossproof.torch.kernel import kernel
 
-_MOST = 1e30  # of the exponent's factor: 0 times it must stay 0
 _NEAR = 0.1  # below this differences cancel, and three terms of a series do
 
 
@@ -38,10 +37,10 @@ class Exponential:
     def grade(self, target: Tensor, raw: Tensor, inverse: Tensor | float, slopes: bool) -> tuple[Tensor, ...]:
         """Nats; and if asked for, their derivatives in the logit and in log T, (n, c, h, w) each. ``inverse``: 1/T."""
         ones = torch.ones_like(raw)
-        u = (self.kernel.value_logits(ones, raw) * inverse).neg_().clamp_(-_MOST, _MOST)
+        u = (self.kernel.value_logits(ones, raw) * inverse).neg_()
         up, size = u > 0, u.abs()
         away = torch.where(up, self.high - target, target - self.low)
-        a = (size * self.step).clamp_(1e-30, _MOST)
+        a = (size * self.step).clamp_(min=1e-30)
         rest, mean = self._sums(a, slopes)
         values = rest.addcmul_(away, size)
         if not slopes:

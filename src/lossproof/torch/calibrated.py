@@ -223,6 +223,10 @@ class CalibratedCriterion(Criterion):
 
     def _found(self, target: Tensor, raw: Tensor, slopes: bool) -> tuple[Tensor, ...]:
         """Values, and if asked for slopes and the derivative of their sum in log T."""
+        wide = torch.promote_types(
+            raw.dtype, torch.float32
+        )  # of half precision, a law has too few digits left
+        target, raw = target.to(wide), raw.to(wide)
         if self._unchecked:
             targets_on(self.measure, target.detach().cpu().numpy(), self.label)
             self._unchecked = False

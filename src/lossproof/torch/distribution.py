@@ -173,7 +173,10 @@ class LossDistribution(Distribution):
     # log-probability
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """log q(value | p): shapes broadcast as in torch.distributions; at least float32, computed in float64."""
+        """log q(value | p): shapes broadcast as in torch.distributions; at least float32, computed in float64.
+
+        On levels a value counts as the nearest level; one that is none is refused, unless ``validate_args`` is False.
+        """
         if self._validate_args:
             self._validate_sample(value)
         x, y = torch.broadcast_tensors(self._wide(self.parameter), self._on_measure(self._wide(value)))

@@ -102,7 +102,9 @@ class Interpolated(torch.autograd.Function):
             spot = torch.sigmoid(x) if logits else x.clamp(0, 1)
             slope = spot * (1 - spot) if logits else torch.ones_like(x)
         place = (spot - table.low).mul_(1 / table.width)
-        cell = place.floor().clamp_(0, table.cells - 1)
+        cell = (
+            place.floor().clamp_(0, table.cells - 1).nan_to_num_(0.0)
+        )  # NaN stays NaN, and is looked up nowhere
         u = place.sub_(cell)
         rows = torch.as_tensor(table.cubics(float(t))).to(x)[cell.long().flatten()]
         c0, c1, c2, c3, low, step = (c.reshape(x.shape) for c in rows.unbind(-1))
@@ -132,7 +134,7 @@ class Summed(torch.autograd.Function):
         slope = np.zeros_like(total)
         slope[~ends] = engine.slope(point.take(~ends))
         made = np.stack([total, slope, value / law.temperature**2])[:, back]
-        found, *kept = torch.from_numpy(made).to(x).unbind(0)
+        found, *kept = torch.from_numpy(made).to(x).view(3, *x.shape).unbind(0)
         ctx.learned = t.requires_grad
         ctx.save_for_backward(*kept)
         return found
