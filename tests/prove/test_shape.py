@@ -99,3 +99,14 @@ def test_what_is_straight_somewhere_is_not_strongly_convex():
     lines = certify("poisson", only=("convex", "strongly_convex"), budget=30.0).lines
     assert isinstance(lines["strictly_convex"].verdict, Refuted)
     assert lines["strongly_convex"].verdict.witness == lines["strictly_convex"].verdict.witness
+
+
+@pytest.mark.parametrize("spec", [
+    "log1p(((p - y)/(29/3))**2) - 1/100000000*sqrt(log1p(((p - y)/(29/3))**2))", "(p - y)**2 - sqrt(log1p((p - y)**2))/10**9",
+    "(p - y)**2 - sqrt(1 - exp(-(p - y)**2))/10000000",
+])  # fmt: skip
+def test_a_kink_at_p_y_without_a_branch_is_not_overlooked(spec):
+    """Found by the fuzz: sqrt(log1p(r**2)) is |r| next to p = y, where its slope is 0/0."""
+    lines = found(spec)
+    for key in ("convex", "strictly_convex"):
+        assert not isinstance(lines[key], Proved | Certified), key

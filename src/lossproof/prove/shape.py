@@ -16,8 +16,9 @@ from lossproof.formula.trace_check import evaluate
 from lossproof.prove.ball import ball, sign_at
 from lossproof.prove.boxes import sign_cover
 from lossproof.prove.clock import Clock
-from lossproof.prove.collapse import collapse, sign_on
+from lossproof.prove.collapse import branches_of, collapse, sign_on
 from lossproof.prove.continuity import Stuck, as_pieces, claim, gate, slope_of, switches
+from lossproof.prove.defined import defined
 from lossproof.prove.identity import vanishes
 from lossproof.prove.logits import convex_by_composition
 from lossproof.prove.minimum import ends_follow, nowhere_finite, pin, without_ends
@@ -124,6 +125,12 @@ def _shown(problem: Problem, scale: Scale, clock: Clock) -> Iterator[Step]:
             slopes.setdefault(region.parameters, {})[region.side] = (region, slope)
     for pair in slopes.values():
         (region, above), (_, below) = pair[">"], pair["<"]
+        # where the slope is 0/0 at p = y there may be a kink without a branch, as that of sqrt(log1p((p - y)**2))
+        for slope in (above, below):
+            at = collapse(slope.xreplace({P: Y}), region, clock)
+            branches = branches_of(at)  # none where there are too many
+            if not branches or any(defined(region.put(b), clock=clock) is None for b in branches):
+                raise Stuck("the slope is not shown to have a value at p = y")
         jump = collapse((above - below).xreplace({P: Y}), region, clock)
         if vanishes(jump, clock):
             continue
