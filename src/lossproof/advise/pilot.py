@@ -28,12 +28,8 @@ Floats = npt.NDArray[np.float64]
 SEEDS = 4
 FEWEST = 15  # epochs that the budget should allow, else fewer losses are tried
 LEARNT = 0.5  # of the mean image's squared error: a pilot whose best loss stays above it says nothing
-PICTURES = (
-    "squared",
-    "absolute",
-    "hidden_squared",
-    "hidden_absolute",
-)  # measures that the mean image stands beside
+#: measures that the mean image stands beside
+PICTURES = ("squared", "absolute", "hidden_squared", "hidden_absolute")
 TRAIN, TEST = 2000, 400  # images at most: many epochs of few say more than few of many
 VALUES = 1 << 22  # of the training images
 T975 = {
@@ -147,9 +143,8 @@ def run_pilot(
         rows = _rows(arena, found, measure)
     simplest = [c.label for c in sorted(candidates, key=lambda c: c.simplicity)]
     chosen, words = decide(rows, preference or simplest)
-    of_noise = (
-        noise_variance(facts) if goal.decides == "hidden" else 0.0
-    )  # no model can learn it, nor the mean image
+    # what no model can learn, nor the mean image
+    of_noise = noise_variance(facts) if goal.decides == "hidden" else 0.0
     mean_image = max(0.0, judge.mean_image - of_noise)
     reached = {row.label: max(0.0, judge.squared(row, measure) - of_noise) for row in rows}
     best, asked = rows[0].label, candidates[0].label

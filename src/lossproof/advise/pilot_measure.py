@@ -55,6 +55,8 @@ class Judge:
         size = self.targets.numel()
         self.places = rng.permutation(size)[: 2 * VALUES]
         self.odd = torch.from_numpy(patched(images.test, rng)) if "anomaly" in wanted else None
+        hides = any(name.startswith("hidden") for name in wanted)
+        self.masks = [hidden(self.targets, corner) for corner in CORNERS] if hides else []
 
         mean = images.train.mean(axis=0, dtype=np.float64)
         #: squared error a value of always predicting the mean training image
@@ -92,7 +94,7 @@ class Judge:
             out["bound"] = out["law"] + rate
         if self.odd is not None:
             out["anomaly"] = 1 - self._auroc(member, raw)
-        if any(name.startswith("hidden") for name in self.wanted):
+        if self.masks:
             out["hidden_squared"], out["hidden_absolute"] = self._hidden(member)
         if "neighbours" in self.wanted:
             out["neighbours"] = self._neighbours(member, mean)
@@ -160,13 +162,12 @@ class Judge:
         Noise2Self, arXiv 1901.11365).
         """
         squared = absolute = 0.0
-        masks = [hidden(self.targets, corner) for corner in CORNERS]
-        for shown, places in masks:
+        for shown, places in self.masks:
             with torch.inference_mode():
                 raw, _, _ = member.model(shown, torch.zeros(len(shown), member.model.latent))
                 gap = (member.criterion.picture(raw) - self.targets)[..., places].double()
-            squared += float(gap.square().mean()) / len(masks)
-            absolute += float(gap.abs().mean()) / len(masks)
+            squared += float(gap.square().mean()) / len(self.masks)
+            absolute += float(gap.abs().mean()) / len(self.masks)
         return squared, absolute
 
     def _moved(self, member: Member, codes: torch.Tensor) -> float:

@@ -136,9 +136,10 @@ def distinct(
         elif entry.candidate.simplicity < twin.simplicity:
             chosen[chosen.index(twin)] = entry.candidate
     always = [min(chosen, key=lambda c: c.law.nats)]
-    mean = [c for c in chosen if Traits(c.loss, prove=prove).of("mean").answer == "holds"]
-    if means and sum(c.label == one.label for c in mean for one in chosen[:most]) < 2:
-        always += sorted(mean, key=lambda c: c.simplicity)[:2]
+    if means:
+        mean = {c.label for c in chosen if Traits(c.loss, prove=prove).of("mean").answer == "holds"}
+        if sum(c.label in mean for c in chosen[:most]) < 2:
+            always += sorted((c for c in chosen if c.label in mean), key=lambda c: c.simplicity)[:2]
     labels = list(dict.fromkeys(c.label for c in (*always, *chosen)))[:most]
     return [c for c in chosen if c.label in labels]
 

@@ -16,21 +16,9 @@ from lossproof.train.table import base_beta
 LONG_TITLE = 60
 #: of the configuration, what `compare` takes under the same name
 SETTINGS = (
-    *(
-        "losses",
-        "model",
-        "latent",
-        "hidden",
-        "epochs",
-        "batch_size",
-        "lr",
-        "beta",
-        "seeds",
-        "device",
-        "precision",
-    ),
-    *("calibrate", "measure", "of", "per", "likelihood", "samples", "load_options"),
-)
+    "losses", "model", "latent", "hidden", "epochs", "batch_size", "lr", "beta", "seeds", "device", "precision",
+    "calibrate", "measure", "of", "per", "likelihood", "samples", "load_options",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -241,30 +241,30 @@ class CalibratedCriterion(Criterion):
 
     def _many(self, target: Tensor, raw: Tensor, slopes: bool) -> tuple[Tensor, ...]:
         """The same at temperatures that differ from value to value."""
-        share = 0.0
-        if self.exponential is None or (self.per == "image" and self._given is None):
+        share, far = 0.0, None
+        choose = self.per == "image" and self._given is None
+        if self.exponential is None or choose:
             loss, slope = (
                 self._both(target, raw, 1.0) if slopes else (self.kernel.value_logits(target, raw), raw)
             )
             loss = self._less_floor(loss, target)
-        table = self._patches_like(raw)
-        inside, far = within(raw, self.grid)
-        at = table.place(inside, slopes)
-        if self.per == "image" and self._given is None:
+            table = self._patches_like(raw)
+            inside, far = within(raw, self.grid)
+            at = table.place(inside, slopes)
+        if choose:
             share = self._choose(at[0], loss, table, training=slopes) / raw[0].numel()
         elif self._given is not None:
-            self._seen = self._given.to(at[0])
+            self._seen = self._given.to(raw)
         log_t = self._spread(self.log_temperature.detach())
         if not bool(log_t.isfinite().all()):  # a lost T loses all: the loop will say so
             lost = torch.full_like(raw, math.nan)
             return lost, lost, *(torch.full_like(part, math.nan) for part in self.parameters.values())
-        inverse = (-log_t.to(torch.promote_types(log_t.dtype, raw.dtype))).exp().to(raw)
         if self.exponential is not None:
-            values, *rest = self.exponential.grade(target, raw, inverse, slopes)
+            values, *rest = self.exponential.grade(target, raw, _inverse(log_t, raw), slopes)
         else:
             found = self._looked_up(table, inside, at, slopes)
             log_t = self._spread(self.log_temperature.detach())  # it may have been raised
-            inverse = (-log_t.to(torch.promote_types(log_t.dtype, raw.dtype))).exp().to(raw)
+            inverse = _inverse(log_t, raw)
             values = found.energy.add_(loss).mul_(inverse)
             rest = []
             if slopes:
@@ -394,6 +394,11 @@ class CalibratedCriterion(Criterion):
         self._tables = {k: v for k, v in self._tables.items() if len(self._tables) < 2}
         self._tables[log_t] = made
         return made
+
+
+def _inverse(log_t: Tensor, raw: Tensor) -> Tensor:
+    """1/T in the dtype of the logits."""
+    return (-log_t.to(torch.promote_types(log_t.dtype, raw.dtype))).exp().to(raw)
 
 
 def _shape_of(per: Per, image_shape: tuple[int, int, int] | None, label: str) -> tuple[int, ...]:

@@ -85,7 +85,17 @@ class LevelSum(torch.autograd.Function):
         return grad * ctx.saved_tensors[0], None
 
 
-class Interpolated(torch.autograd.Function):
+class _InBoth(torch.autograd.Function):
+    """What was saved are the derivatives in the prediction and in T, of which T's is asked for where it is learned."""
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor | None, None, None]:
+        by_x, by_t = ctx.saved_tensors
+        return grad * by_x, (grad * by_t).sum() if ctx.learned else None, None, None
+
+
+class Interpolated(_InBoth):
     """log Z from its table: value and slope in one pass, and the derivative in T beside them."""
 
     @staticmethod
@@ -102,9 +112,8 @@ class Interpolated(torch.autograd.Function):
             spot = torch.sigmoid(x) if logits else x.clamp(0, 1)
             slope = spot * (1 - spot) if logits else torch.ones_like(x)
         place = (spot - table.low).mul_(1 / table.width)
-        cell = (
-            place.floor().clamp_(0, table.cells - 1).nan_to_num_(0.0)
-        )  # NaN stays NaN, and is looked up nowhere
+        # a NaN stays one by u; its cell is any
+        cell = place.floor().clamp_(0, table.cells - 1).nan_to_num_(0.0)
         u = place.sub_(cell)
         rows = torch.as_tensor(table.cubics(float(t))).to(x)[cell.long().flatten()]
         c0, c1, c2, c3, low, step = (c.reshape(x.shape) for c in rows.unbind(-1))
@@ -115,14 +124,8 @@ class Interpolated(torch.autograd.Function):
         )
         return c0 + u * (c1 + u * (c2 + u * c3))
 
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor | None, None, None]:
-        by_x, by_t = ctx.saved_tensors
-        return grad * by_x, (grad * by_t).sum() if ctx.learned else None, None, None
 
-
-class Summed(torch.autograd.Function):
+class Summed(_InBoth):
     """log Z and its derivatives as NumPy sums or integrates it, equal predictions once; p = 0 and 1 have no slope."""
 
     @staticmethod
@@ -138,12 +141,6 @@ class Summed(torch.autograd.Function):
         ctx.learned = t.requires_grad
         ctx.save_for_backward(*kept)
         return found
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor | None, None, None]:
-        by_x, by_t = ctx.saved_tensors
-        return grad * by_x, (grad * by_t).sum() if ctx.learned else None, None, None
 
 
 class Constant(torch.autograd.Function):
