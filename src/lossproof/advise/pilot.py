@@ -144,7 +144,7 @@ def run_pilot(
     simplest = [c.label for c in sorted(candidates, key=lambda c: c.simplicity)]
     chosen, words = decide(rows, preference or simplest)
     # what no model can learn, nor the mean image
-    of_noise = noise_variance(facts) if goal.decides == "hidden" else 0.0
+    of_noise = facts.noise.sigma**2 if goal.decides == "hidden" else 0.0
     mean_image = max(0.0, judge.mean_image - of_noise)
     reached = {row.label: max(0.0, judge.squared(row, measure) - of_noise) for row in rows}
     best, asked = rows[0].label, candidates[0].label
@@ -180,13 +180,6 @@ def measure_of(goal: Goal, *, heavy: bool, bounded: bool, labels: bool) -> str:
     if goal.decides == "neighbours" and not labels:
         return "moved"
     return goal.decides
-
-
-def noise_variance(facts: Facts) -> float:
-    """Mean square of the noise found, a value: of every pixel's, and of those that are black or white by chance."""
-    values, noise = facts.levels.values, facts.noise
-    far = facts.levels.mean((values**2 + (1 - values) ** 2) / 2)
-    return noise.sigma**2 + (0.0 if np.isnan(noise.impulses) else noise.impulses * far)
 
 
 def images_of(facts: Facts) -> Images:

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch.nn.functional import conv2d
 
 from lossproof.advise.candidates import COLDEST, measure_of, normalised
+from lossproof.data.facts_noise import impulse_rates
 from lossproof.formula import LossproofError
 from lossproof.likelihood import fit_temperature, likelihood
 from lossproof.train.loop import rate_per_image
@@ -33,7 +35,8 @@ class Judge:
     """Measures members of a pilot; the images, the values and the anomalies are the same for all of them.
 
     ``wanted``: of "anomaly", "neighbours" and "moved" those to measure, besides errors, laws and rates, which always are.
-    ``clean``: the test images without their noise, where that is known: then "clean" is the squared error to them.
+    ``clean``: the test images without their noise, where that is known: then "clean" is the squared error to them. Where
+    pixels are black or white by chance, what errors at hidden pixels have of that is taken off.
     ``laws``: fit temperatures and measure nats; without them errors alone are left.
     """
 
@@ -57,10 +60,26 @@ class Judge:
         self.odd = torch.from_numpy(patched(images.test, rng)) if "anomaly" in wanted else None
         hides = any(name.startswith("hidden") for name in wanted)
         self.masks = [hidden(self.targets, corner) for corner in CORNERS] if hides else []
+        self.black, self.white = 0.0, 0.0
+        if hides and facts.unit and facts.noise.impulsive:
+            self.black, self.white = impulse_rates(images.train)
 
-        mean = images.train.mean(axis=0, dtype=np.float64)
+        mean = torch.from_numpy(images.train.mean(axis=0, dtype=np.float64))
         #: squared error a value of always predicting the mean training image
-        self.mean_image = float(((images.test - mean) ** 2).mean())
+        self.mean_image = self.errors(mean.expand(self.targets.shape), self.targets)[0]
+
+    def errors(self, picture: torch.Tensor, targets: torch.Tensor) -> tuple[float, float]:
+        """Squared and absolute error a value, less what targets that are black or white by chance add to them.
+
+        With b of them black and w white, E (Y - p)^2 = (1 - b - w) (y - p)^2 + b p^2 + w (1 - p)^2, and so for |Y - p|.
+        """
+        p, y = picture.double(), targets.double()
+        out = []
+        for power in (2, 1):
+            by_chance = self.black * p.abs() ** power + self.white * (1 - p).abs() ** power
+            told = (y - p).abs() ** power - by_chance
+            out.append(float(told.mean()) / (1 - self.black - self.white))
+        return out[0], out[1]
 
     def squared(self, row: Row, measure: str) -> float:
         """The squared error a value of a row, whatever decided; where pixels are hidden, at those."""
@@ -158,16 +177,17 @@ class Judge:
     def _hidden(self, member: Member) -> tuple[float, float]:
         """Squared and absolute error at pixels that the model is not shown: noise cannot be copied there.
 
-        Where noise has no direction these are the errors to the clean picture, plus a constant (Batson and Royer,
-        Noise2Self, arXiv 1901.11365).
+        Where noise has no direction, or is black and white by chance and taken off, these are the errors to the clean
+        picture, plus a constant (Batson and Royer, Noise2Self, arXiv 1901.11365).
         """
         squared = absolute = 0.0
         for shown, places in self.masks:
             with torch.inference_mode():
                 raw, _, _ = member.model(shown, torch.zeros(len(shown), member.model.latent))
-                gap = (member.criterion.picture(raw) - self.targets)[..., places].double()
-            squared += float(gap.square().mean()) / len(self.masks)
-            absolute += float(gap.abs().mean()) / len(self.masks)
+                picture = member.criterion.picture(raw)[..., places]
+            of_squares, of_distances = self.errors(picture, self.targets[..., places])
+            squared += of_squares / len(self.masks)
+            absolute += of_distances / len(self.masks)
         return squared, absolute
 
     def _moved(self, member: Member, codes: torch.Tensor) -> float:
@@ -185,15 +205,14 @@ def moved_by_a_pixel(images: torch.Tensor) -> torch.Tensor:
 
 
 def hidden(images: torch.Tensor, corner: tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor]:
-    """The images with every fourth pixel of every fourth row replaced by the mean of its neighbours; and which (h, w)."""
+    """The images with every fourth pixel of every fourth row replaced by the mean of those beside it; and which (h, w)."""
     h, w = images.shape[-2:]
     places = torch.zeros(h, w, dtype=torch.bool)
     places[corner[0] % h :: 4, corner[1] % w :: 4] = True
-    around = torch.nn.functional.pad(images, (1, 1, 1, 1), mode="replicate")
-    neighbours = (
-        around[..., :-2, 1:-1] + around[..., 2:, 1:-1] + around[..., 1:-1, :-2] + around[..., 1:-1, 2:]
-    )
-    return torch.where(places, neighbours / 4, images), places
+    beside = torch.tensor([[0.0, 1.0, 0.0], [1.0, 0.0, 1.0], [0.0, 1.0, 0.0]], dtype=images.dtype)
+    totals = conv2d(images.reshape(-1, 1, h, w), beside[None, None], padding=1)
+    count = conv2d(torch.ones(1, 1, h, w, dtype=images.dtype), beside[None, None], padding=1).clamp(min=1)
+    return torch.where(places, (totals / count).view_as(images), images), places
 
 
 def energy_distance(a: torch.Tensor, b: torch.Tensor) -> float:

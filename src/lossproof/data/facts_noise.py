@@ -51,15 +51,44 @@ def noise_of(images: Floats) -> Noise:
     both = sum(mask[k] * rows[..., k : w - 2 + k] for k in range(3))
     sigma = float(np.median(np.abs(both))) / _HALF / 6
     centre = images[:, :, 1:-1, 1:-1]
-    around = [
-        images[:, :, i : h - 2 + i, j : w - 2 + j] for i in range(3) for j in range(3) if (i, j) != (1, 1)
-    ]
+    lowest, highest = _around(images)
     low, high = np.quantile(images, (0.01, 0.99))
     # in images of little contrast Gaussian noise itself stands out by a quarter of the range
     reach = max(IMPULSE * (float(high - low) or 1.0), 3 * sigma)
-    highest, lowest = np.maximum.reduce(around), np.minimum.reduce(around)
     stands = (centre > highest + reach) | (centre < lowest - reach)
     return Noise(sigma, float(stands.mean()), n)
+
+
+def impulse_rates(images: npt.NDArray[np.floating]) -> tuple[float, float]:
+    """Shares of pixels (n, c, h, w) in [0, 1] that are black and white by chance: salt-and-pepper noise.
+
+    Each is the share of black (white) pixels among those whose eight neighbours are all lighter (darker) by ``IMPULSE``:
+    counted only where one would be seen. What no place shows counts as 0.
+
+    >>> rng = np.random.default_rng(0)
+    >>> u = rng.random((40, 1, 32, 32))
+    >>> salted = np.where(u < 0.02, 0.0, np.where(u > 0.9, 1.0, 0.4))
+    >>> [round(share, 2) for share in impulse_rates(salted)]
+    [0.02, 0.1]
+    """
+    if min(images.shape[2:]) < 3:
+        return 0.0, 0.0
+    centre, (lowest, highest) = images[:, :, 1:-1, 1:-1], _around(images)
+    bright, dark = lowest >= IMPULSE, highest <= 1 - IMPULSE
+    black, white = (
+        float(shown[asked].mean()) if asked.any() else 0.0
+        for shown, asked in ((centre <= 0, bright), (centre >= 1, dark))
+    )
+    return black, white
+
+
+def _around(images: npt.NDArray[np.floating]) -> tuple[Floats, Floats]:
+    """The least and the largest of the eight neighbours of each inner pixel."""
+    h, w = images.shape[2:]
+    around = [
+        images[:, :, i : h - 2 + i, j : w - 2 + j] for i in range(3) for j in range(3) if (i, j) != (1, 1)
+    ]
+    return np.minimum.reduce(around), np.maximum.reduce(around)
 
 
 @dataclass(frozen=True, slots=True)
