@@ -295,7 +295,7 @@ class Case:
     def candidates(self) -> list[Any]:
         """Candidates whose laws differ: of those that are another times a constant, the simplest."""
         ranked = rank(self.judged[0], self.facts, GOALS["sample"])[1]
-        return distinct(ranked, len(ranked))
+        return distinct(ranked)
 
     def truth_file(self, out: Path, label: str) -> Path:
         return out / f"truth-{slug(f'{self.name} {self.kind} {label}')}.json"

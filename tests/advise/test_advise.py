@@ -209,9 +209,7 @@ def test_laws_that_fit_alike():
 def test_a_loss_that_is_another_times_a_constant_is_tried_once(digits):
     found, _ = gather_candidates(digits, ["mae", "pinball", "mse"])
     _, ranked = rank(found, digits, GOALS["denoise"])
-    assert {c.label for c in distinct(ranked, 5)} == {"mae", "mse"}
-    best = min(ranked, key=lambda entry: entry.candidate.law.nats)
-    assert best.candidate.law.nats in [c.law.nats for c in distinct(ranked, 1)]
+    assert {c.label for c in distinct(ranked)} == {"mae", "mse"}
 
 
 def test_the_simpler_has_fewer_parameters_then_a_shorter_formula():

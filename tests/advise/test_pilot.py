@@ -1,5 +1,7 @@
 """The pilot: paired, repeatable, halving, and honest about what the seeds do not separate."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -20,7 +22,7 @@ from lossproof.advise.pilot import (
 )
 from lossproof.advise.pilot_measure import CORNERS, Judge, energy_distance, hidden, moved_by_a_pixel, patched
 from lossproof.advise.ranking import distinct, rank
-from lossproof.advise.traits import Traits
+from lossproof.advise.tried import likeness, tried
 from lossproof.data.facts_noise import impulse_rates
 from lossproof.data.facts_stream import gather
 from lossproof.data.stream import open_stream
@@ -215,19 +217,49 @@ def test_nothing_is_taken_off_where_pixels_do_not_stand_out_or_values_leave_0_to
     assert impulse_rates(np.ones((9, 1, 2, 2))) == (0.0, 0.0)
 
 
-def test_a_loss_for_the_mean_is_tried_even_where_the_facts_speak_for_others():
+NAMES = ["bce", "mse", "mae", "logcosh", "hellinger", "huber", "charbonnier", "barron(alpha=0, c=0.02)"]
+
+
+@pytest.fixture(scope="module")
+def salted():
     facts = gather(open_stream(noisy(0.1)))
-    names = ["bce", "mse", "mae", "logcosh", "hellinger", "huber", "charbonnier", "barron(alpha=0, c=0.02)"]
-    candidates, _ = gather_candidates(facts, names)
-    _, ranked = rank(candidates, facts, GOALS["denoise"])
-    assert not {"bce", "mse"} <= {e.candidate.label for e in ranked[:5]}
-    tried = distinct(ranked, 5)
-    assert len(tried) == 5
-    assert sum(Traits(c.loss).of("mean").answer == "holds" for c in tried) == 2
-    assert ranked[0].candidate.label in {c.label for c in tried}, "the best law is tried"
-    assert [c.label for c in distinct(ranked, 1)] == [
-        min(ranked, key=lambda e: e.candidate.law.nats).candidate.label
-    ]
+    candidates, _ = gather_candidates(facts, NAMES)
+    return facts, rank(candidates, facts, GOALS["denoise"])[1]
+
+
+def test_a_loss_for_the_mean_is_tried_even_where_the_facts_speak_for_others(salted):
+    facts, ranked = salted
+    assert not {"bce", "mse"} <= {e.candidate.label for e in ranked[:4]}
+    taken = [c.label for c in tried(ranked, facts, 4)]
+    assert len(taken) == 4
+    assert taken[0] == ranked[0].candidate.label, "what the facts ask for leads"
+    best = min(ranked, key=lambda e: e.candidate.law.nats).candidate.label
+    assert best in taken[:2], "the best law is tried"
+    assert {"bce", "mse"} <= set(taken)
+    assert not {"bce", "mse"} <= {c.label for c in tried(ranked, facts, 3, means=False)}
+    assert tried([], facts) == []
+
+
+def test_losses_that_train_alike_are_not_tried_side_by_side(salted):
+    """Log-cosh and Charbonnier of scale 1 are all but MSE where residuals are below 1."""
+    facts, ranked = salted
+    every = distinct(ranked)
+    alike = likeness(every, facts)
+    at = [c.label for c in every].index
+    assert alike[at("mse"), at("logcosh")] > 0.99
+    assert alike[at("mse"), at("charbonnier")] > 0.99
+    assert alike[at("mse"), at("mae")] < 0.9
+    assert np.allclose(np.diag(alike), 1)
+    assert np.array_equal(alike, alike.T)
+    taken = {c.label for c in tried(ranked, facts, 5)}
+    assert {"bce", "mse", "mae", "barron(alpha=0, c=0.02)"} <= taken
+    assert not taken & {"logcosh", "charbonnier"}
+
+
+def test_a_decoder_is_alike_to_itself_alone():
+    facts = gather(open_stream(noisy(0.1)))
+    candidates, _ = gather_candidates(facts, ["mse", "discretised_logistic", "beta_binomial"])
+    assert np.array_equal(likeness(candidates, facts), np.eye(3))
 
 
 def test_a_loss_that_had_learnt_nothing_does_not_stand_for_a_short_pilot():
@@ -251,6 +283,18 @@ def member_of(candidates, facts, model):
     settings = settle(images, model=model, latent=4, hidden=None, epochs=1, batch_size=None, lr=1e-3, beta=1.0,
                       seeds=1, device="cpu", threads=1)  # fmt: skip
     return images, make_members(resolve_all([candidates[0].loss], images), images, settings)[0]
+
+
+@pytest.mark.parametrize(("lap_takes", "kept"), [(1 / 16, 5), (1 / 10, 3), (1 / 4, 3)])
+def test_fewer_losses_are_tried_where_the_budget_is_short(facts, monkeypatch, lap_takes, kept):
+    """Of five, as many as are trained for 15 epochs, but never fewer than three."""
+    candidates, _ = gather_candidates(facts, ["bce", "mse", "mae", "logcosh", "hellinger"])
+    now = iter(np.arange(1000) * lap_takes)
+    clock = SimpleNamespace(monotonic=lambda: next(now))
+    monkeypatch.setattr("lossproof.advise.pilot.time", clock)
+    pilot = run_pilot(candidates, facts, GOALS["reconstruct"], budget=1.0, seeds=2)
+    assert sum(row.epochs > 1 for row in pilot.rows) == kept
+    assert {row.label for row in pilot.rows if row.epochs > 1} >= {c.label for c in candidates[:3]}
 
 
 def test_measures_against_sklearn(facts, candidates):

@@ -13,10 +13,11 @@ from lossproof.advise.criteria import COLUMNS, Cell, criteria
 from lossproof.advise.decoders import not_for
 from lossproof.advise.goals import Goal, goal_of
 from lossproof.advise.pilot import Pilot, run_pilot
-from lossproof.advise.ranking import Need, Ranked, distinct, rank
+from lossproof.advise.ranking import Need, Ranked, rank
 from lossproof.advise.snippets import Law, Recipe, snippets
 from lossproof.advise.traits import Traits
 from lossproof.advise.traits import prove as make_certificates
+from lossproof.advise.tried import tried
 from lossproof.catalogue.decoder import Decoder
 from lossproof.data.facts_stream import Facts, describe, gather
 from lossproof.data.stream import open_stream
@@ -160,9 +161,9 @@ def advise_facts(
     pilot = None
     if (budget > 0 or laps is not None) and len(candidates) > 1 and len(facts.sample) >= 8:
         say("pilot", 0.0)
-        tried = distinct(ranked, 5, means=not wanted.law_first, prove=prove)  # laws are judged as they are
+        chosen = tried(ranked, facts, means=not wanted.law_first, prove=prove)  # laws are judged as they are
         pilot = run_pilot(
-            tried, facts, wanted, heavy=heavy, budget=budget, laps=laps, seeds=seeds,
+            chosen, facts, wanted, heavy=heavy, budget=budget, laps=laps, seeds=seeds,
             preference=[entry.candidate.label for entry in sorted(ranked, key=lambda entry: entry.preference)],
             progress=lambda share: say("pilot", share),
         )  # fmt: skip

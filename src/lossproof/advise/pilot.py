@@ -127,9 +127,8 @@ def run_pilot(
             if progress is not None:
                 progress(min(1.0, share))
             if halve and lap == 1 and share * FEWEST > 1 and laps is None:
-                arena.alive = arena.alive[
-                    :3
-                ]  # better three losses that learn something than five that do not
+                # better a few losses that learn something than many that do not
+                arena.alive = arena.alive[: max(3, int(len(arena.alive) / (share * FEWEST)))]
             over = share >= 1 if laps is not None else share * (lap + 1) / lap > 1
             if over or (halve and share >= (cuts + 1) / 3):
                 for label in arena.alive:

@@ -120,14 +120,8 @@ def same(a: npt.NDArray[np.float64], b: npt.NDArray[np.float64]) -> bool:
     return bool(mean < 1.96 * float(gap.std(ddof=1)) / np.sqrt(a.size))
 
 
-def distinct(
-    ranked: Sequence[Ranked], most: int, *, means: bool = True, prove: bool = False
-) -> list[Candidate]:
-    """The first candidates that differ; of those that are another times a constant, the simplest.
-
-    Always among them: the best law, even if its certificate speaks against it; and with ``means``, where fewer than two for
-    the mean are, the two simplest of those, as losses for the median may not have learnt much by the end of a pilot.
-    """
+def distinct(ranked: Sequence[Ranked]) -> list[Candidate]:
+    """The candidates in order; of those that are another times a constant, the simplest in the place of the first."""
     chosen: list[Candidate] = []
     for entry in ranked:
         twin = next((c for c in chosen if proportional(c.loss, entry.candidate.loss)), None)
@@ -135,13 +129,7 @@ def distinct(
             chosen.append(entry.candidate)
         elif entry.candidate.simplicity < twin.simplicity:
             chosen[chosen.index(twin)] = entry.candidate
-    always = [min(chosen, key=lambda c: c.law.nats)]
-    if means:
-        mean = {c.label for c in chosen if Traits(c.loss, prove=prove).of("mean").answer == "holds"}
-        if sum(c.label in mean for c in chosen[:most]) < 2:
-            always += sorted((c for c in chosen if c.label in mean), key=lambda c: c.simplicity)[:2]
-    labels = list(dict.fromkeys(c.label for c in (*always, *chosen)))[:most]
-    return [c for c in chosen if c.label in labels]
+    return chosen
 
 
 def proportional(a: Loss | Decoder, b: Loss | Decoder) -> bool:
