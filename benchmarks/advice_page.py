@@ -15,7 +15,7 @@ from lossproof.catalogue.decoders import find
 
 KINDS = ("Bernoulli pixels", "Gaussian noise", "salt and pepper", "Laplace noise", "heavy tails")
 LAW_GOALS = ("reconstruct", "denoise", "sample")
-FULL_STEPS, PILOT_STEPS = 600, 300  # of training
+FULL_STEPS, PILOT_STEPS = 1200, 600  # of training
 REAL_SEEDS, FIRST_SEED = 5, 200  # of the whole run; the pilot's are others
 MEASURED = {
     "reconstruct": "squared",

@@ -1,6 +1,6 @@
 """A pilot: the candidates trained side by side on a sample, from the same weights, batches and noise, in a time budget.
 
-Successive halving (Jamieson and Talwalkar, arXiv 1502.07943): at a third and at two thirds of the budget the half that
+Successive halving (Jamieson and Talwalkar, arXiv 1502.07943): at a half and at three quarters of the budget the half that
 does worse ends, unless the seeds do not tell it from the best.
 """
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 Floats = npt.NDArray[np.float64]
 SEEDS = 4
 FEWEST = 15  # epochs that the budget should allow, else fewer losses are tried
+CUTS = (0.5, 0.75)  # shares of the budget; sooner, losses that begin slowly and end ahead are lost
 LEARNT = 0.5  # of the mean image's squared error: a pilot whose best loss stays above it says nothing
 #: measures that the mean image stands beside
 PICTURES = ("squared", "absolute", "hidden_squared", "hidden_absolute")
@@ -130,7 +131,7 @@ def run_pilot(
                 # better a few losses that learn something than many that do not
                 arena.alive = arena.alive[: max(3, int(len(arena.alive) / (share * FEWEST)))]
             over = share >= 1 if laps is not None else share * (lap + 1) / lap > 1
-            if over or (halve and share >= (cuts + 1) / 3):
+            if over or (halve and cuts < len(CUTS) and share >= CUTS[cuts]):
                 for label in arena.alive:
                     found[label] = judge.measures(arena.members[label])
                 if over:
