@@ -200,7 +200,7 @@ def measured(path: Path, laps: int) -> dict[str, Any] | None:
 
 def truth(case: Case, labels: Sequence[str], out: Path) -> None:
     """Train losses for the whole run, no one ends early, and measure them on what was kept back; a file a loss."""
-    laps = settings_of(FULL_STEPS, len(case.facts.sample))
+    laps, early = (settings_of(steps, len(case.facts.sample)) for steps in (FULL_STEPS, PILOT_STEPS))
     todo = [label for label in labels if measured(case.truth_file(out, label), laps) is None]
     if not todo:
         return
@@ -214,12 +214,15 @@ def truth(case: Case, labels: Sequence[str], out: Path) -> None:
         for label in todo:
             started = time.process_time()
             arena = Arena([by_label[label]], images, case.model, range(FIRST_SEED, FIRST_SEED + REAL_SEEDS))
-            for _ in range(laps):
+            found = {}
+            for lap in range(1, laps + 1):
                 arena.lap()
-            found = judge.measures(arena.members[label])
+                if lap in (early, laps):
+                    values = judge.measures(arena.members[label])
+                    found[lap] = {name: [float(v) for v in seeds] for name, seeds in values.items()}
             row = {
                 "set": case.name, "kind": case.kind, "label": label, "decoder": by_label[label].decoder,
-                "measures": {name: [float(v) for v in values] for name, values in found.items()},
+                "measures": found[laps], "early": found[early],
                 "train": len(images.train), "test": len(images.test), "laps": laps, "seeds": REAL_SEEDS,
                 "mean_image": judge.mean_image, "seconds": time.process_time() - started,
             }  # fmt: skip

@@ -57,12 +57,12 @@ def results(out: Path) -> list[dict[str, Any]]:
         measure = MEASURED[goal.name]
         if measure not in next(iter(rows.values()))["measures"]:
             measure = "moved"
-        values = {label: row["measures"][measure] for label, row in rows.items()}
+        values, early = ({label: row[k][measure] for label, row in rows.items()} for k in ("measures", "early"))
         allowed = [label for label, row in rows.items() if goal.decoders or not row["decoder"]]
         made.append({
             "set": said["set"], "goal": goal.name, "noise": noise, "measure": measure, "tried": len(allowed),
             "conclusive": said["conclusive"], **{key: next(iter(rows.values()))[key] for key in ("train", "test", "laps")},
-            "advised": outcome(values, labels[0], allowed), "without": outcome(values, labels[1], allowed),
+            "early": outcome(early, labels[0], allowed), "advised": outcome(values, labels[0], allowed), "without": outcome(values, labels[1], allowed),
             "fixed": {label: outcome(values, label, allowed)["within"] for label in FIXED if label in values},
         })  # fmt: skip
     place = {name: at for at, name in enumerate(SETS)}
@@ -119,7 +119,7 @@ def _real_lines(rows: Sequence[dict[str, Any]], minutes: float) -> list[str]:
         lines += [
             "",
             f"Within the seeds' interval: advised {_of(mine, 'advised')}, from facts alone {_of(mine, 'without')} (goal: "
-            "5 of 6). Always the same loss: "
+            f"5 of 6); advised, and trained as long as the pilot, {_of(mine, 'early')}. Always the same loss: "
             + ", ".join(f"{label} {n}" for label, n in fixed.items())
             + "."
             + (f" Not measured yet: {', '.join(missing)}." if missing else ""),

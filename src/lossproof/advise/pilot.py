@@ -1,7 +1,7 @@
 """A pilot: the candidates trained side by side on a sample, from the same weights, batches and noise, in a time budget.
 
 Successive halving (Jamieson and Talwalkar, arXiv 1502.07943): at a half and at three quarters of the budget the half that
-does worse ends, unless the seeds do not tell it from the best.
+is on the way to do worse ends, unless the seeds do not tell it from the best.
 """
 
 from __future__ import annotations
@@ -22,12 +22,14 @@ from lossproof.data.split import split_indices
 from lossproof.formula import LossproofError
 
 if TYPE_CHECKING:
+    from lossproof.advise.pilot_measure import Judge
     from lossproof.advise.pilot_train import Arena
 
 Floats = npt.NDArray[np.float64]
 SEEDS = 4
 FEWEST = 15  # epochs that the budget should allow, else fewer losses are tried
-CUTS = (0.5, 0.75)  # shares of the budget; sooner, losses that begin slowly and end ahead are lost
+#: shares of the budget at which is measured, and at which the worse half ends: losses that begin slowly may end ahead
+LOOKS, CUTS = (0.25, 0.5, 0.75), (0.5, 0.75)
 LEARNT = 0.5  # of the mean image's squared error: a pilot whose best loss stays above it says nothing
 #: measures that the mean image stands beside
 PICTURES = ("squared", "absolute", "hidden_squared", "hidden_absolute")
@@ -116,7 +118,8 @@ def run_pilot(
     images = images_of(facts)
     measure = measure_of(goal, heavy=heavy, bounded=facts.unit, labels=images.test_labels is not None)
     by_label = {candidate.label: candidate for candidate in candidates}
-    started, cuts = time.monotonic(), 0
+    started, looks = time.monotonic(), 0
+    seen: dict[str, list[tuple[float, Floats]]] = {label: [] for label in by_label}
     found: dict[str, dict[str, Floats]] = {}
     with intra_op_threads(1):
         arena = Arena(candidates, images, goal.model, range(seeds))
@@ -131,23 +134,46 @@ def run_pilot(
                 # better a few losses that learn something than many that do not
                 arena.alive = arena.alive[: max(3, int(len(arena.alive) / (share * FEWEST)))]
             over = share >= 1 if laps is not None else share * (lap + 1) / lap > 1
-            if over or (halve and cuts < len(CUTS) and share >= CUTS[cuts]):
+            if over or (halve and looks < len(LOOKS) and share >= LOOKS[looks]):
                 for label in arena.alive:
                     found[label] = judge.measures(arena.members[label])
+                    seen[label].append((lap, found[label][measure]))
                 if over:
                     break
-                cuts += 1
-                arena.alive = survivors(arena.alive, {label: found[label][measure] for label in arena.alive})
+                if LOOKS[looks] in CUTS:
+                    far = {label: projected(seen[label], lap / share) for label in arena.alive}
+                    arena.alive = survivors(arena.alive, far)
+                looks += 1
         for label in by_label.keys() - found.keys():
             found[label] = judge.measures(arena.members[label])
         rows = _rows(arena, found, measure)
     simplest = [c.label for c in sorted(candidates, key=lambda c: c.simplicity)]
     chosen, words = decide(rows, preference or simplest)
+    chosen, words, conclusive = _settled(
+        rows, judge, measure, facts, goal, candidates[0].label, chosen, words
+    )
+    return Pilot(
+        measure, MEASURES[measure], tuple(rows), chosen, words, conclusive, goal.model, len(images.train), len(images.test),
+        seeds, time.monotonic() - started,
+    )  # fmt: skip
+
+
+def _settled(
+    rows: Sequence[Row],
+    judge: Judge,
+    measure: str,
+    facts: Facts,
+    goal: Goal,
+    asked: str,
+    chosen: str,
+    words: str,
+) -> tuple[str, str, bool]:
+    """What is chosen in the end, in words, and whether the pilot was long enough to tell; ``asked`` by the facts."""
     # what no model can learn, nor the mean image
     of_noise = facts.noise.sigma**2 if goal.decides == "hidden" else 0.0
     mean_image = max(0.0, judge.mean_image - of_noise)
     reached = {row.label: max(0.0, judge.squared(row, measure) - of_noise) for row in rows}
-    best, asked = rows[0].label, candidates[0].label
+    best = rows[0].label
     # a bound below that of a histogram for each pixel has learnt more than no model can, whatever its pictures
     counted = facts.histogram_bits if facts.unit else None
     yardstick = counted[1] * float(np.log(2)) if counted else float("-inf")
@@ -164,10 +190,7 @@ def run_pilot(
             )
         else:
             chosen, words = asked, words + "the facts decide"
-    return Pilot(
-        measure, MEASURES[measure], tuple(rows), chosen, words, conclusive, goal.model, len(images.train), len(images.test),
-        seeds, time.monotonic() - started,
-    )  # fmt: skip
+    return chosen, words, conclusive
 
 
 def measure_of(goal: Goal, *, heavy: bool, bounded: bool, labels: bool) -> str:
@@ -211,6 +234,23 @@ def gap(values: Floats, best: Floats) -> tuple[float, float, float, bool]:
     mean = float(difference.mean())
     half = T975[len(difference)] * float(difference.std(ddof=1)) / np.sqrt(len(difference))
     return mean, mean - half, mean + half, bool(mean - half > 0)
+
+
+def projected(seen: Sequence[tuple[float, Floats]], end: float) -> Floats:
+    """Where values are at the end if they go on as between the last two looks: by a power of the number of epochs.
+
+    >>> values = [(10.0, np.array([0.4])), (20.0, np.array([0.2]))]
+    >>> projected(values, 40.0)
+    array([0.1])
+    """
+    (_, last) = seen[-1]
+    if len(seen) < 2:
+        return last
+    (before, earlier), (now, _) = seen[-2:]
+    with np.errstate(all="ignore"):
+        power = np.log(last / earlier) / np.log(now / before)
+        ahead = last * (end / now) ** np.minimum(power, 0.0)  # what gets worse is not expected to
+    return np.where(np.isfinite(ahead) & (last > 0) & (earlier > 0), ahead, last)
 
 
 def survivors(alive: Sequence[str], values: dict[str, Floats]) -> list[str]:

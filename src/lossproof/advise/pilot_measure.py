@@ -11,7 +11,7 @@ import torch
 from torch.nn.functional import conv2d
 
 from lossproof.advise.candidates import COLDEST, measure_of, normalised
-from lossproof.data.facts_noise import impulse_rates
+from lossproof.data.facts_noise import cut_off, impulse_rates
 from lossproof.formula import LossproofError
 from lossproof.likelihood import fit_temperature, likelihood
 from lossproof.train.loop import rate_per_image
@@ -36,7 +36,8 @@ class Judge:
 
     ``wanted``: of "anomaly", "neighbours" and "moved" those to measure, besides errors, laws and rates, which always are.
     ``clean``: the test images without their noise, where that is known: then "clean" is the squared error to them. Where
-    pixels are black or white by chance, what errors at hidden pixels have of that is taken off.
+    pixels are black or white by chance, or noise was cut off at black and white, what errors at hidden pixels have of that
+    is taken off.
     ``laws``: fit temperatures and measure nats; without them errors alone are left.
     """
 
@@ -61,12 +62,16 @@ class Judge:
         hides = any(name.startswith("hidden") for name in wanted)
         self.masks = [hidden(self.targets, corner) for corner in CORNERS] if hides else []
         self.black, self.white = 0.0, 0.0
-        if hides and facts.unit and facts.noise.impulsive:
-            self.black, self.white = impulse_rates(images.train)
+        #: what pictures are held against at hidden pixels
+        self.asked = self.targets
+        if hides and facts.unit:
+            self.asked = torch.from_numpy(cut_off(images.test)[0])
+            if facts.noise.impulsive:
+                self.black, self.white = impulse_rates(images.train)
 
         mean = torch.from_numpy(images.train.mean(axis=0, dtype=np.float64))
         #: squared error a value of always predicting the mean training image
-        self.mean_image = self.errors(mean.expand(self.targets.shape), self.targets)[0]
+        self.mean_image = self.errors(mean.expand(self.targets.shape), self.asked)[0]
 
     def errors(self, picture: torch.Tensor, targets: torch.Tensor) -> tuple[float, float]:
         """Squared and absolute error a value, less what targets that are black or white by chance add to them.
@@ -185,7 +190,7 @@ class Judge:
             with torch.inference_mode():
                 raw, _, _ = member.model(shown, torch.zeros(len(shown), member.model.latent))
                 picture = member.criterion.picture(raw)[..., places]
-            of_squares, of_distances = self.errors(picture, self.targets[..., places])
+            of_squares, of_distances = self.errors(picture, self.asked[..., places])
             squared += of_squares / len(self.masks)
             absolute += of_distances / len(self.masks)
         return squared, absolute

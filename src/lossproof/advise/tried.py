@@ -19,7 +19,7 @@ from lossproof.formula import Loss
 from lossproof.lower import function
 
 Floats = npt.NDArray[np.float64]
-MOST = 8  # that a pilot begins with
+MOST = 12  # that a pilot begins with
 VALUES = 20_000  # on which slopes are compared
 
 
