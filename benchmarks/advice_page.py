@@ -57,12 +57,15 @@ def results(out: Path) -> list[dict[str, Any]]:
         measure = MEASURED[goal.name]
         if measure not in next(iter(rows.values()))["measures"]:
             measure = "moved"
-        values, early = ({label: row[k][measure] for label, row in rows.items()} for k in ("measures", "early"))
+        values, early = (
+            {label: row[k][measure] for label, row in rows.items()} for k in ("measures", "early")
+        )
         allowed = [label for label, row in rows.items() if goal.decoders or not row["decoder"]]
         made.append({
             "set": said["set"], "goal": goal.name, "noise": noise, "measure": measure, "tried": len(allowed),
             "conclusive": said["conclusive"], **{key: next(iter(rows.values()))[key] for key in ("train", "test", "laps")},
-            "early": outcome(early, labels[0], allowed), "advised": outcome(values, labels[0], allowed), "without": outcome(values, labels[1], allowed),
+            "early": outcome(early, labels[0], allowed),
+            "advised": outcome(values, labels[0], allowed), "without": outcome(values, labels[1], allowed),
             "fixed": {label: outcome(values, label, allowed)["within"] for label in FIXED if label in values},
         })  # fmt: skip
     place = {name: at for at, name in enumerate(SETS)}

@@ -18,13 +18,14 @@ from lossproof.formula import LossproofError
 from lossproof.rechecking.claims import Said, check_claim, read_claim
 from lossproof.rechecking.cover import Box, Boxes, gap, holds_on, read_pieces
 from lossproof.rechecking.derivatives import KINDS, is_bend_above, is_kind, need_derivative
+from lossproof.rechecking.details import DETAILS
 from lossproof.rechecking.domain import narrowed
 from lossproof.rechecking.figures import FIGURES
 from lossproof.rechecking.points import read_range
 from lossproof.rechecking.sentences import check_sentence
 from lossproof.rechecking.statements import STATEMENTS, Stated
 from lossproof.rechecking.values import Broken, Formula, Undecided, names
-from lossproof.rechecking.witness import check_contradiction, read_witness
+from lossproof.rechecking.witness import check_contradiction, check_gap, read_witness
 
 SCHEMA = "lossproof certificate 1"
 #: lines whose sentence is always the same
@@ -212,7 +213,10 @@ class _Checker:
             return
         claims = [c for step in verdict["steps"] for c in self._step(step)]
         if kind == "Refuted":
-            self._refuted(key, verdict, replace(self.base, details=line["details"]))
+            stated = replace(self.base, details=line["details"])
+            self._refuted(key, verdict, stated)
+            if key in ("minimum", "floor"):
+                DETAILS[key](stated)
             check_sentence(key, kind, line["statement"], line["details"])
             return
         stated = narrowed(key, self.base, verdict["domain"], line["details"])
@@ -224,7 +228,7 @@ class _Checker:
             key in ("minimum", "unique") or _BY_DERIVATIVE.fullmatch(verdict["method"])
         ):
             need_derivative(stated, claims, verdict["domain"], key)
-        for check in (STATEMENTS.get(key), FIGURES.get(key)):
+        for check in (STATEMENTS.get(key), FIGURES.get(key), DETAILS.get(key)):
             if check is not None:
                 check(stated)
         check_sentence(key, kind, line["statement"], line["details"])
@@ -261,6 +265,7 @@ class _Checker:
         self.counts["witnesses"] += 1
         if not check_contradiction(key, stated, witness, said):
             self.counts[UNTIED] += 1
+        check_gap(verdict["gap"], stated, witness, said)
 
     def _pieces(self, key: str, verdict: Mapping[str, Any], stated: Stated, claims: list[Said]) -> None:
         groups = read_pieces(verdict["pieces"])

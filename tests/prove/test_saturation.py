@@ -1,5 +1,7 @@
 """Saturation behind links: the limits of certify.md, and weak sets against a scan in floats."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -8,10 +10,12 @@ from lossproof.formula import Proved, Unknown
 from lossproof.formula.interval import REALS
 from lossproof.formula.symbols import P, Y
 from lossproof.formula.trace_check import evaluate
+from lossproof.prove import certify
 from lossproof.prove.clock import Clock
 from lossproof.prove.limits import HIGH, LOW
 from lossproof.prove.problem import Line, Problem
 from lossproof.prove.saturation import lines
+from lossproof.recheck import recheck
 
 KL = "xlogy(y, y) - xlogy(y, p) + xlogy(1 - y, 1 - y) - xlogy(1 - y, 1 - p)"
 # (y = 1, z -> -oo), (y = 0, z -> oo)
@@ -127,8 +131,41 @@ def test_nan_at_an_end_is_no_plateau():
 
 def test_what_is_not_looked_at():
     assert isinstance(saturation("mse", target=REALS, prediction=REALS).verdict, Unknown)
-    assert "symbolic" in saturation("huber", free=resolve("huber").params).verdict.reason
+    free = resolve("huber").params  # whose branch at p = 0 hangs on delta
+    assert "no limit is shown" in saturation("huber", free=free).verdict.reason
     reverse = saturation("xlogy(p, p/y) + xlogy(1 - p, (1 - p)/(1 - y))")
     assert "neither" in reverse.verdict.reason
     odd = saturation("(y - p)**2/p*(2 + sin(1/p))")
     assert "no limit is shown for y = 1, z -> -oo" in odd.verdict.reason
+
+
+@pytest.mark.parametrize(
+    ("formula", "ranges", "kinds"),
+    [
+        ("c*(y-p)**2", {"c": "(0, inf)"}, [("plateau", "0"), ("plateau", "0")]),
+        ("-a*xlogy(y, p) - xlogy(1 - y, 1 - p)", {"a": "(0, inf)"}, [("alive", "-a"), ("alive", "1")]),
+        ("maximum(t*(y-p), (t-1)*(y-p))", {"t": "(0, 1)"}, [("plateau", "0"), ("plateau", "0")]),
+        ("c*(y-p)**2/(p*(1-p))", {"c": "(0, inf)"}, [("explodes", "-oo"), ("explodes", "oo")]),
+    ],
+)
+def test_parameters_may_stay_symbolic(formula, ranges, kinds):
+    found = certify(formula, symbolic=ranges, only=("saturation", "borders"), in_process=True)
+    line = found.lines["saturation"]
+    assert isinstance(line.verdict, Proved)
+    assert [(e["kind"], e["limit"]) for e in line.details["sigmoid"].values()] == kinds
+    assert recheck(found.to_json()).ok
+    forged = json.loads(found.to_json())
+    forged.pop("sha256", None)
+    entry = next(iter(forged["lines"]["saturation"]["details"]["sigmoid"].values()))
+    entry["kind"], entry["limit"] = ("alive", "-2*a" if "a" in ranges else "-2")
+    assert not recheck(forged).ok
+
+
+def test_a_limit_that_changes_its_kind_with_the_parameter_is_not_settled():
+    found = certify(
+        "-a*xlogy(y, p) - xlogy(1 - y, 1 - p)",
+        symbolic={"a": "(-1, inf)"},
+        only="saturation",
+        in_process=True,
+    )
+    assert isinstance(found.lines["saturation"].verdict, Unknown)

@@ -16,6 +16,8 @@ import pytest
 
 from lossproof.formula import REALS, Certified, LossproofError, Proved, Refuted, Unknown
 from lossproof.prove import certify
+from lossproof.recheck import recheck
+from lossproof.report.certificate import witnesses
 
 YES = (Proved, Certified)
 BCE = "-(xlogy(y, p) + xlogy(1 - y, 1 - p))"
@@ -361,3 +363,45 @@ def test_the_hard_formulas_with_a_known_answer_get_no_other():
     assert not isinstance(verdict("(p - y)**2 + 1e-320*p"), YES)
     assert not isinstance(verdict("sin(sin(sin(40*p + y)))*p", budget=3.0), YES)
     assert not isinstance(verdict(TERMS, budget=3.0), Refuted)
+
+
+@pytest.mark.parametrize(
+    "formula",
+    [
+        "(y-p)**2 + tan(pi*p) - tan(pi*p)",
+        "(y-p)**2 + 0*tan(pi*p)",
+        "(y-p)**2*exp(0*tan(pi*p))",
+        "(y-p)**2*cos(arctan(tan(pi*p)))**2*(1 + tan(pi*p)**2)",
+        "(y-p)**2 + digamma(p - 1/2) - digamma(p - 1/2)",
+        "(y-p)**2 + 0*gammaln(p - 1/2)",
+        "(y-p)**2 + xlogy(2, abs(p - 1/3)) - xlogy(2, abs(p - 1/3))",
+        "(y-p)**2 + xlogy(p, abs(p - 1/3)) - xlogy(p, abs(p - 1/3))",
+        "(y-p)**2 + xlog1py(2, abs(p - 1/3) - 1) - xlog1py(2, abs(p - 1/3) - 1)",
+        "(y-p)**2 + 0*log2(abs(p - 1/3))",
+        "(y-p)**2 + 0*arctanh(2*p)",
+    ],
+)
+def test_what_cancels_is_not_forgotten(formula):
+    """Each has a place inside at which it has no value; SymPy's expression has not."""
+    found = certify(formula, only=("minimum", "unique", "convex", "mean"), in_process=True)
+    assert not any(isinstance(line.verdict, YES) for line in found.lines.values())
+
+
+@pytest.mark.parametrize("formula", ["abs(p-y)**1.5", "abs(p-y)**(1/2)", "sqrt(abs(p-y))", "abs(p-y)**y"])
+def test_a_slope_without_end_is_printed_and_found_again(formula):
+    found = certify(formula, only=("twice_differentiable",), in_process=True)
+    assert not isinstance(found.lines["twice_differentiable"].verdict, YES)
+    said = [witness.text for witness in witnesses(found)]
+    assert not any("no number" in text for text in said)
+    assert recheck(found.to_json()).ok
+    if formula == "abs(p-y)**1.5":
+        assert any("without end as p -> (1/2)+" in text and "p = y + 4.68e-97" in text for text in said)
+
+
+def test_a_gap_too_small_for_decimals_is_printed():
+    found = certify("(y-p)**2*(1+exp(-1/(p-1/3)**2))", only=("mean",), in_process=True)
+    verdict = found.lines["mean"].verdict
+    gap = flint.arb(verdict.gap)
+    assert gap < 0
+    assert -195 < float(abs(gap).log() / flint.arb(10).log()) < -185
+    assert any(verdict.gap in witness.text for witness in witnesses(found))

@@ -48,6 +48,21 @@ def value(expr: Expr, at: Mapping[Expr, Any]) -> Value:
     return _Point(at)(expr)
 
 
+def amount(expr: Expr, at: Mapping[Expr, Any] | None = None) -> str:
+    """An expression at an exact point as text, with as many bits as it takes to tell it from 0.
+
+    >>> from lossproof.formula.parse import parse
+    >>> from lossproof.formula.symbols import P
+    >>> amount(parse("log(1 + p) - p"), {P: Fraction(1, 10**90)})
+    '[-5.00000000000e-181 +/- 1.72e-192]'
+    """
+    found = ball(expr, at, bits=256)
+    for bits in _PRECISIONS:
+        if bits > 256 and found.contains(0) and not found.is_exact():
+            found = ball(expr, at, bits=bits)
+    return str(found.str(12))
+
+
 def sign_at(
     expr: Expr, at: Mapping[Expr, Any] | None = None, *, bits: tuple[int, ...] = _PRECISIONS
 ) -> int | None:

@@ -11,7 +11,7 @@ import sympy
 from lossproof.formula import Proved, Step, Unknown, Verdict
 from lossproof.formula.symbols import Y
 from lossproof.prove.clock import Clock
-from lossproof.prove.limits import HIGH, LOW, End, Limit, by_target, cuts, limit
+from lossproof.prove.limits import HIGH, LOW, End, Free, Limit, by_target, cuts, limit
 from lossproof.prove.problem import Line, Problem
 
 Expr = Any
@@ -25,13 +25,14 @@ def lines(problem: Problem, known: Mapping[str, Line], clock: Clock) -> Iterator
     if reason:
         yield Line("borders", "values and slopes as p -> 0 and p -> 1", Unknown(reason))
         return
+    free = Free.of(problem)
     details: dict[str, Any] = {}
     steps: list[Step] = []
     missing: list[str] = []
     for end in (LOW, HIGH):
         cases: dict[str, Any] = {}
         for name, pair in by_target(problem).items():
-            for case, found in _cases(name, pair, end, clock):
+            for case, found in _cases(name, pair, end, clock, free):
                 cases[case] = {"value": found[0] and found[0].text, "slope": found[1] and found[1].text}
                 for what, at_end in zip(("l", "dl/dp"), found, strict=True):
                     if at_end is not None and at_end.proved:
@@ -53,7 +54,12 @@ def unsuitable(problem: Problem) -> str:
         return f"predictions lie in {problem.prediction}: only 0 and 1 are looked at"
     if not (problem.target.low >= 0 and problem.target.high <= 1):
         return f"targets lie in {problem.target}: only those in [0, 1] are looked at"
-    return "not attempted with symbolic parameters" if problem.free else ""
+    return ""
+
+
+def symbolic(problem: Problem) -> str:
+    """The same where parameters must have values, too."""
+    return unsuitable(problem) or ("not attempted with symbolic parameters" if problem.free else "")
 
 
 def _side(end: End) -> str:
@@ -61,20 +67,20 @@ def _side(end: End) -> str:
 
 
 def _cases(
-    name: str, pair: tuple[Expr, Expr], end: End, clock: Clock
+    name: str, pair: tuple[Expr, Expr], end: End, clock: Clock, free: Free
 ) -> Iterator[tuple[str, list[Limit | None]]]:
     """Limits of loss and slope for the targets of a name; y inside in parts where a kink asks for it."""
     clock.check()
-    found = [limit(e, end, clock) for e in pair]
+    found = [limit(e, end, clock, free=free) for e in pair]
     if name == "y inside" and None in found:
         places = cuts(pair[0], end)[:4]
         if places:
             edges = [Fraction(0), *places, Fraction(1)]
             for part in pairwise(edges):
-                yield f"y in ({part[0]}, {part[1]})", [limit(e, end, clock, part) for e in pair]
+                yield f"y in ({part[0]}, {part[1]})", [limit(e, end, clock, part, free) for e in pair]
             for y in places:
                 at = {Y: sympy.Rational(y.numerator, y.denominator)}
-                yield f"y = {y}", [limit(e.xreplace(at), end, clock) for e in pair]
+                yield f"y = {y}", [limit(e.xreplace(at), end, clock, free=free) for e in pair]
             return
     yield name, found
 

@@ -25,7 +25,7 @@ _DEGREE = 1000  # of a power that is factored as a polynomial's
 _PARTS = 200  # of a formula that are looked at
 _SECONDS = 3.0
 #: what the signs of a part may be, inside the domain and on its diagonal
-_ALLOWED = {"divisor": ("+", "-"), "log": ("+",), "root": ("+", ">=", "0")}
+_ALLOWED = {"divisor": ("+", "-"), "log": ("+",), "gamma": ("+",), "root": ("+", ">=", "0")}
 
 
 def forgotten(problem: Problem) -> str | None:
@@ -65,6 +65,7 @@ def forgotten(problem: Problem) -> str | None:
 _WORDS = {
     "divisor": "is divided by and cancels, and is not shown to differ from 0",
     "log": "has its logarithm taken, which cancels, and is not shown to be positive",
+    "gamma": "has its gamma function taken, which cancels, and is not shown to be positive",
     "root": "has its root taken, which cancels, and is not shown to be at least 0",
 }
 
@@ -78,12 +79,32 @@ def _demands(formula: str) -> Iterator[tuple[str, str]]:
                 yield "divisor", ast.unparse(part)
             case ast.BinOp(left=part, op=ast.Pow(), right=power) if not _whole(power):
                 yield "root", ast.unparse(part)
-            case ast.Call(func=ast.Name(id="log"), args=[part]):
+            case ast.Call(func=ast.Name(id="log" | "log2"), args=[part]):
                 yield "log", ast.unparse(part)
             case ast.Call(func=ast.Name(id="log1p"), args=[part]):
                 yield "log", f"1 + ({ast.unparse(part)})"
+            case ast.Call(func=ast.Name(id="xlogy" | "xlog1py" as name), args=[times, part]):
+                text = ast.unparse(part) if name == "xlogy" else f"1 + ({ast.unparse(part)})"
+                # x log x is 0 at 0: there a root will do
+                yield ("root" if _contains(times, text) else "log"), text
             case ast.Call(func=ast.Name(id="sqrt"), args=[part]):
                 yield "root", ast.unparse(part)
+            case ast.Call(func=ast.Name(id="tan"), args=[part]):
+                yield "divisor", f"cos({ast.unparse(part)})"
+            case ast.Call(func=ast.Name(id="arctanh"), args=[part]):
+                yield from (("log", f"1 {side} ({ast.unparse(part)})") for side in "+-")
+            case ast.Call(func=ast.Name(id="gammaln" | "digamma" | "polygamma"), args=[*_, part]):
+                yield "gamma", ast.unparse(part)
+
+
+def _contains(times: ast.expr, text: str) -> bool:
+    """Whether a product has this factor."""
+    if ast.unparse(times) == text or f"1 + ({ast.unparse(times)})" == text:
+        return True
+    match times:
+        case ast.BinOp(left=a, op=ast.Mult(), right=b):
+            return _contains(a, text) or _contains(b, text)
+    return False
 
 
 def _whole(power: ast.expr) -> bool:
@@ -98,6 +119,8 @@ def _kept(expr: Expr) -> Iterator[tuple[str, Expr]]:
     for node in sympy.preorder_traversal(_reduced(expr)):
         if isinstance(node, sympy.log):
             yield "log", node.args[0]
+        elif isinstance(node, sympy.loggamma | sympy.polygamma):
+            yield "gamma", node.args[-1]
         elif isinstance(node, sympy.Pow):
             base, power = node.args
             if not power.is_Integer:

@@ -15,7 +15,7 @@ from lossproof.formula.functions import derivative, maximum, minimum, to_element
 from lossproof.formula.parse import parse
 from lossproof.formula.symbols import P, Y
 from lossproof.prove.ball import ball
-from lossproof.prove.borders import unsuitable
+from lossproof.prove.borders import symbolic
 from lossproof.prove.clock import Clock, OutOfTime
 from lossproof.prove.diagonal import has_value
 from lossproof.prove.ends import left_out
@@ -52,7 +52,7 @@ def lines(problem: Problem, known: Mapping[str, Line], clock: Clock) -> Iterator
     statement = f"{STATEMENT} = {formula}" if formula is not None else STATEMENT
     details: dict[str, Any] = {"formula": formula}
     steps = [step] if step is not None else []
-    reason = unsuitable(problem) if floor.free_symbols else ""
+    reason = symbolic(problem) if floor.free_symbols else ""
     if not reason:
         found = extremes(floor, clock)
         details |= {"minimum": found.minimum, "maximum": found.maximum, "finite": found.finite}
@@ -91,7 +91,7 @@ def _elsewhere(
         if best is not None:
             floor, formula, step = tidy(problem.expr.xreplace({P: best}), clock, _at(problem, where))
             details |= {"formula": formula, "where": where}
-            if not unsuitable(problem):
+            if not symbolic(problem):
                 found = extremes(floor, clock)
                 details |= {"minimum": found.minimum, "maximum": found.maximum, "finite": found.finite}
             if formula is not None and step is not None:
@@ -106,7 +106,7 @@ def _elsewhere(
 def _unbounded(problem: Problem, clock: Clock) -> list[str]:
     """Targets at which the loss falls to -oo as p comes to an end of [0, 1]."""
     found = []
-    if not unsuitable(problem):
+    if not symbolic(problem):
         for name, (loss, _) in by_target(problem).items():
             for end in (LOW, HIGH):
                 at_end = limit(loss, end, clock)

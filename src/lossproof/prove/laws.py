@@ -12,7 +12,7 @@ from lossproof.formula import Refuted
 from lossproof.formula.functions import derivative, to_elementary
 from lossproof.formula.symbols import P, Y
 from lossproof.formula.trace_check import evaluate
-from lossproof.prove.ball import ball, sign_at
+from lossproof.prove.ball import amount, ball, sign_at
 from lossproof.prove.clock import Clock
 from lossproof.prove.continuity import claim
 from lossproof.prove.problem import Problem
@@ -144,7 +144,7 @@ def _settle(
     places = tuple((f"y_{i}", str(v)) for i, (v, _) in enumerate(law, start=1))
     weights = tuple((f"P(Y = y_{i})", str(w)) for i, (_, w) in enumerate(law, start=1))
     witness = (*places, *weights, (name, str(at)), ("p", str(p)), *parameters)
-    return Refuted(witness, said, str(ball(gap, bits=256).str(12)))
+    return Refuted(witness, said, amount(gap))
 
 
 __all__ = ["a_mean", "expected", "mean_beaten", "median_beaten"]

@@ -5,7 +5,7 @@ no rule, and what it says counts as checked, not as proved. No limit is given th
 (or 1 - 2**-k) contradict.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
@@ -21,7 +21,8 @@ from lossproof.prove.ball import ball
 from lossproof.prove.clock import Clock
 from lossproof.prove.expansion import Expansion, Undecided
 from lossproof.prove.problem import Problem
-from lossproof.prove.regions import A, B, together
+from lossproof.prove.refute import sample_parameters
+from lossproof.prove.regions import A, B, parameter_cases, together
 from lossproof.prove.sign import sign
 
 Expr = Any
@@ -80,8 +81,39 @@ Within = tuple[Fraction, Fraction]
 INSIDE: Within = (Fraction(0), Fraction(1))
 
 
-def limit(expr: Expr, end: End, clock: Clock, within: Within = INSIDE) -> Limit | None:
+@dataclass(frozen=True)
+class Free:
+    """Parameters that are left symbolic: their ranges as cases in positive symbols, values to try, and in words."""
+
+    cases: tuple[Mapping[Expr, Expr], ...] = ({},)
+    samples: tuple[Mapping[Expr, Any], ...] = ({},)
+    ranges: tuple[tuple[str, str], ...] = ()
+
+    @classmethod
+    def of(cls, problem: Problem) -> "Free":
+        """Those of a problem."""
+        if not problem.free:
+            return cls()
+        cases = tuple(dict(case) for case in parameter_cases(problem))
+        return cls(
+            cases,
+            tuple(sample_parameters(problem)),
+            tuple((p.name, str(p.interval)) for p in problem.free),
+        )
+
+    def sign(self, c: Expr, clock: Clock, within: Within = INSIDE) -> int | None:
+        """The sign that an expression has for all values of the parameters; None if it is not shown to have one."""
+        found = {coefficient_sign(c.xreplace(dict(case)), clock, within) for case in self.cases}
+        return found.pop() if len(found) == 1 else None
+
+
+NONE = Free()
+
+
+def limit(expr: Expr, end: End, clock: Clock, within: Within = INSIDE, free: Free = NONE) -> Limit | None:
     """Limit of an expression in p, and in y for all y in an open interval at once; None where it is not shown.
+
+    Parameters that are ``free`` stay in it: it then holds for all their values.
 
     >>> from lossproof.prove.clock import Clock
     >>> limit(-Y*sympy.log(P), LOW, Clock.for_ever()).value
@@ -92,24 +124,23 @@ def limit(expr: Expr, end: End, clock: Clock, within: Within = INSIDE) -> Limit 
     True
     """
     expr = to_elementary(expr)
-    if expr.has(*_NO_NUMBER) or expr.free_symbols - {Y, P}:
+    if expr.has(*_NO_NUMBER) or expr.free_symbols - {Y, P, *free.cases[0]}:
         return None
-    value = _expanded(expr, end, clock, within)
+    value = _expanded(expr, end, clock, within, free)
     proved = value is not None
-    if value is None and not expr.has(Y):
+    if value is None and not expr.free_symbols - {P}:
         value = _gruntz(expr, end)
     low, high = within
-    samples: Sequence[Mapping[Expr, Any]] = (
-        [{Y: low + (high - low) * s} for s in SAMPLES] if expr.has(Y) else [{}]
-    )
+    targets = [{Y: low + (high - low) * s} for s in SAMPLES] if expr.has(Y) else [{}]
+    samples = [{**target, **given} for target in targets for given in free.samples]
     if value is None or not all(agrees(expr, value, end, at) for at in samples):
         return None
-    return Limit(value, end, proved, _claim(expr, value, end, within))
+    return Limit(value, end, proved, _claim(expr, value, end, within, free))
 
 
-def _expanded(expr: Expr, end: End, clock: Clock, within: Within) -> Expr | None:
+def _expanded(expr: Expr, end: End, clock: Clock, within: Within, free: Free) -> Expr | None:
     def decide(c: Expr) -> int | None:
-        return coefficient_sign(c, clock, within)
+        return free.sign(c, clock, within)
 
     for size in (3, 6, 12):
         clock.check()
@@ -192,12 +223,14 @@ def _value(expr: Expr, at: Mapping[Expr, Any]) -> Any:
     return ball(expr, at, bits=8 * _BITS) if lost else found
 
 
-def _claim(expr: Expr, value: Expr, end: End, within: Within) -> Claim | None:
+def _claim(expr: Expr, value: Expr, end: End, within: Within, free: Free) -> Claim | None:
     left, right = written(expr), written(value)
     if left is None or right is None:
         return None
     span = f"({', '.join(str(x) if x.denominator == 1 else repr(float(x)) for x in within)})"
-    return Claim(left, "->", right, (("y", span),) if expr.has(Y) else (), (str(end),))
+    names = {s.name for s in expr.free_symbols}
+    ranges = tuple(pair for pair in free.ranges if pair[0] in names)
+    return Claim(left, "->", right, ((("y", span),) if expr.has(Y) else ()) + ranges, (str(end),))
 
 
 def written(expr: Expr) -> str | None:

@@ -15,7 +15,7 @@ from lossproof.formula import Certified, Claim, LossproofError, Piece, Proved, R
 from lossproof.formula.functions import derivative, to_elementary
 from lossproof.formula.symbols import P, Y
 from lossproof.prove.ball import ball
-from lossproof.prove.borders import unsuitable
+from lossproof.prove.borders import symbolic
 from lossproof.prove.boxes import bounds, sign_cover
 from lossproof.prove.clock import Clock, OutOfTime
 from lossproof.prove.collapse import collapse
@@ -72,7 +72,7 @@ def lines(problem: Problem, known: Mapping[str, Line], clock: Clock) -> Iterator
     """The lines "lipschitz" (in p) and "lipschitz_logits" (in z, p = sigmoid(z))."""
     for scale in SCALES:
         start = time.monotonic()
-        reason = unsuitable(problem)
+        reason = symbolic(problem)
         statement = f"|{scale.slope}| is bounded"
         if reason:
             yield Line(scale.key, statement, Unknown(reason), {"bound": None})

@@ -3,17 +3,18 @@
 from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from itertools import pairwise
+from math import isfinite
 from typing import Any
 
 import mpmath
 import numpy as np
 import sympy
 
-from lossproof.formula import Refuted
+from lossproof.formula import Interval, Refuted
 from lossproof.formula.functions import derivative, maximum, minimum, to_elementary
 from lossproof.formula.symbols import P, Y
 from lossproof.formula.trace_check import evaluate
-from lossproof.prove.ball import ball, sign_at
+from lossproof.prove.ball import amount, ball, sign_at
 from lossproof.prove.clock import Clock
 from lossproof.prove.continuity import claim
 from lossproof.prove.problem import Problem
@@ -48,7 +49,24 @@ def sample_parameters(problem: Problem) -> list[dict[Expr, Expr]]:
         }
         if point not in chosen:
             chosen.append(point)
+    for s, p in zip(problem.parameters, problem.free, strict=True):
+        chosen += [
+            point for value in _towards_ends(p.interval) if (point := {**chosen[0], s: value}) not in chosen
+        ]
     return chosen
+
+
+def _towards_ends(span: Interval) -> list[Expr]:
+    """Values of a parameter beside the finite ends of its range, on the other side of 0 where the range goes beyond it."""
+    low, high = span.low, span.high
+    wide = Fraction(high) - Fraction(low) if isfinite(low) and isfinite(high) else Fraction(1)
+    found = []
+    for end, step, beyond in ((low, 1, low < 0 < high), (high, -1, low < 0 < high)):
+        if isfinite(end):
+            at = Fraction(end) / 2 if beyond else Fraction(end) + step * min(Fraction(1), wide) / 64
+            if float(at) in span:
+                found.append(sympy.Rational(at.numerator, at.denominator))
+    return found
 
 
 def lower_than_at_target(problem: Problem, clock: Clock) -> Refuted | None:
@@ -78,7 +96,7 @@ def settle(
     witness = (("y", str(y)), ("p", str(p)), *((str(k), str(v)) for k, v in values.items()))
     difference = to_elementary(problem.expr) - to_elementary(problem.expr.xreplace({P: Y}))
     said = claim(difference, "<", sympy.S.Zero, witness)
-    return None if said is None else Refuted(witness, said, str(ball(gap, at, bits=256).str(12)))
+    return None if said is None else Refuted(witness, said, amount(gap, at))
 
 
 def _inside(problem: Problem, y: Fraction, p: Fraction) -> bool:

@@ -19,7 +19,7 @@ from lossproof.prove import span as spans
 from lossproof.prove.borders import unsuitable
 from lossproof.prove.clock import Clock, OutOfTime
 from lossproof.prove.identity import vanishes, zero_at_points
-from lossproof.prove.limits import HIGH, LOW, End, Limit, by_target, limit, written
+from lossproof.prove.limits import HIGH, LOW, End, Free, Limit, by_target, limit, written
 from lossproof.prove.lipschitz import SCALES, largest
 from lossproof.prove.peak import Tame
 from lossproof.prove.problem import Line, Problem
@@ -58,9 +58,9 @@ def lines(problem: Problem, known: Mapping[str, Line], clock: Clock) -> Iterator
     if reason:
         yield Line("saturation", "what dl/dz tends to at the wrong end", Unknown(reason))
         return
-    cases = by_target(problem)
+    cases, free = by_target(problem), Free.of(problem)
     ends = [
-        Wrong(t, e, way, limit(cases[t][1], e, clock), limit(_LOGITS.of(cases[t][1]), e, clock))
+        Wrong(t, e, way, *(_limit(g, e, clock, free) for g in (cases[t][1], _LOGITS.of(cases[t][1]))))
         for t, e, way in _WRONG
         if t in cases
     ]
@@ -70,15 +70,14 @@ def lines(problem: Problem, known: Mapping[str, Line], clock: Clock) -> Iterator
         "tanh": {w.key: _entry(w.logit, 2) for w in ends},
         "identity": {f"{w.target}, {w.end}": _entry(w.slope, 1) for w in ends},
         "clamp": {w.key: {"limit": "0", "kind": "plateau"} for w in ends},
-        "largest": _largest(problem, known, clock),
+        "largest": None if problem.free else _largest(problem, known, clock),
         "canonical": None,
     }
-    canonical = _canonical(cases, clock)
+    canonical = None if problem.free else _canonical(cases, clock)
     if canonical is not None:
         details["canonical"], step = canonical
         steps.append(step)
-    weak, shown = _weak(cases, clock)
-    details["weak"] = weak
+    details["weak"], shown = (None, []) if problem.free else _weak(cases, clock)
     statement = _statement(ends, details["canonical"])
     missing = [w.key for w in ends if w.logit is None or not w.logit.proved]
     verdict: Verdict
@@ -90,6 +89,14 @@ def lines(problem: Problem, known: Mapping[str, Line], clock: Clock) -> Iterator
         absent = "".join(f", y != {t[4:]}" for t, _, _ in _WRONG if t not in cases)
         verdict = Proved("limits of p (1 - p) dl/dp", f"y in {problem.target}{absent}", (*steps, *shown))
     yield Line("saturation", statement, verdict, details, time.monotonic() - start)
+
+
+def _limit(g: Expr, end: End, clock: Clock, free: Free) -> Limit | None:
+    """A limit that is 0, infinite, or another number for all values of the parameters."""
+    found = limit(g, end, clock, free=free)
+    if found is None or found.infinite or not found.value.free_symbols:
+        return found
+    return found if free.sign(found.value, clock) in (1, -1) else None
 
 
 def kind(value: Expr) -> str:

@@ -13,7 +13,7 @@ from lossproof.formula import Certified, LossproofError, Proved, Refuted, Step, 
 from lossproof.formula.functions import derivative, to_elementary
 from lossproof.formula.symbols import P, Y
 from lossproof.formula.trace_check import evaluate
-from lossproof.prove.ball import ball, sign_at
+from lossproof.prove.ball import amount, sign_at
 from lossproof.prove.boxes import sign_cover
 from lossproof.prove.clock import Clock
 from lossproof.prove.collapse import branches_of, collapse, sign_on
@@ -222,7 +222,7 @@ def _settle(
     where = (("y", str(y)), ("p", str(middle)), ("p1", str(low)), ("p2", str(high)),
              *((str(k), str(v)) for k, v in values.items()))  # fmt: skip
     said = claim(statement, "=" if straight else ">", sympy.S.Zero, where)
-    return None if said is None else Refuted(where, said, str(ball(gap, at, bits=256).str(12)))
+    return None if said is None else Refuted(where, said, amount(gap, at))
 
 
 def _enclosed(problem: Problem, scale: Scale, clock: Clock, reason: str, relation: str = ">=") -> Verdict:

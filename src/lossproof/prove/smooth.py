@@ -79,12 +79,12 @@ def _twice(problem: Problem, sides: list[tuple[Region, Expr]], clock: Clock) -> 
         if vanishes(above - below, clock):
             continue
         for y in TARGETS:
-            if sign_at(above - below, {Y: y}):
+            gap = ball(above - below, {Y: y}, bits=128)
+            if sign_at(above - below, {Y: y}) and gap.is_finite():  # else it has no value, not even a jump
                 said = claim(above - below, "!=", sympy.S.Zero, (("y", str(y)),))
-                gap = ball(above - below, {Y: y}, bits=128).str(12)
                 if said is not None:
                     return Refuted(
-                        (("y", str(y)), ("p", str(y))), said, f"jump of the {name} at p = y: {gap}"
+                        (("y", str(y)), ("p", str(y))), said, f"jump of the {name} at p = y: {gap.str(12)}"
                     )
         return Unknown(f"the {name} is not shown to be continuous at p = y")
     if any(defined(region.put(e), clock=clock) is None for pair in bends for e in pair):

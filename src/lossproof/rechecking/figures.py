@@ -223,6 +223,17 @@ def _targets(s: Stated) -> list[Fraction]:
 _REACHED = 1e-2
 
 
+def held(s: Stated, bound: list[Any], *, logits: bool) -> float:
+    """The largest |slope| that is found, which must lie between two bounds of it."""
+    low, high = (float(x) for x in bound)
+    most = sizes(s, logits=logits)
+    if most > high * (1 + 1e-9) + 1e-300:
+        raise Broken(f"the formula contradicts it: slope at most {high}, but {most:.9g} is reached")
+    if not s.free and None not in (s.p.low, s.p.high) and most < low * (1 - 1e-3):
+        raise Broken(f"the formula contradicts it: {low} is said to be reached, {most:.6g} is")
+    return most
+
+
 def _bounds(s: Stated, *, logits: bool) -> None:
     bound = s.details.get("bound")
     if not isinstance(bound, list) or len(bound) != 2:
@@ -230,11 +241,7 @@ def _bounds(s: Stated, *, logits: bool) -> None:
     low, high = (float(x) for x in bound)
     if not (0 <= low <= high < math.inf):
         raise Broken(f"expected a bound [low, high] with 0 <= low <= high, got {bound}")
-    most = sizes(s, logits=logits)
-    if most > high * (1 + 1e-9) + 1e-300:
-        raise Broken(f"the formula contradicts it: slope at most {high}, but {most:.9g} is reached")
-    if not s.free and None not in (s.p.low, s.p.high) and most < low * (1 - 1e-3):
-        raise Broken(f"the formula contradicts it: {low} is said to be reached, {most:.6g} is")
+    most = held(s, bound, logits=logits)
     exact = s.details.get("exact")
     if exact is not None and not s.free:
         with precision(256):

@@ -90,7 +90,48 @@ def check_contradiction(key: str, s: Stated, w: Witness, said: Said) -> bool:
     answer = relation_at(relation, sides)
     if answer != "true":
         raise Broken(f"the formula does not contradict the statement at {show(w)} ({answer})")
+    _same_amount(key, s, w, said, sides)
     return True
+
+
+def _same_amount(key: str, s: Stated, w: Witness, said: Said, sides: Sides) -> None:
+    """The claim beside a witness is about the difference that refutes the line, with its relation to 0."""
+    relations = ("=", ">") if "p1" in w else ("<", "<=", "=")
+    if said.right.strip() != "0" or said.relation not in relations:
+        raise Broken(f"expected a claim about the witness with {' or '.join(relations)} 0, got {said}")
+    place = {n: r.low for n, r in said.ranges.items() if r.low == r.high and r.low is not None}
+    for bits in (256, 1024):
+        with precision(bits):
+            left, right = sides()
+            wanted = ball(left - right) / (2 if "p1" in w else 1)
+            try:
+                found = ball(value(said.left, {**s.formula.values, **w, **place}))
+            except (Undecided, KeyError):
+                raise Broken(f"the claim has no value at {show(w)}: {said}") from None
+            if not abs(found - wanted) > arb("1e-9") * abs(wanted):
+                return
+    raise Broken(f"the claim is about {found.str(6)}, the witness of {key} gives {wanted.str(6)}")
+
+
+def check_gap(gap: object, s: Stated, w: Witness, said: Said) -> None:
+    """The amount beside a refutation is that of its claim at the witness. Raises ``Broken``."""
+    text = str(gap).rsplit(": ", 1)[-1].strip()
+    try:
+        amount = arb(text)
+    except ValueError:
+        return  # in words
+    place = {n: r.low for n, r in said.ranges.items() if r.low == r.high and r.low is not None}
+    if not variables(said.left) <= {*s.formula.values, *w, *place}:
+        return
+    with precision(4096):
+        try:
+            found = ball(value(said.left, {**s.formula.values, **w, **place}))
+        except Undecided:
+            return
+        if found.is_finite() and abs(amount - found) > arb("1e-4") * abs(found):
+            raise Broken(f"the claim comes to {found.str(8)}, the certificate says {text}")
+        if said.relation in ("<", ">", "!=") and said.right.strip() == "0" and amount.contains(0):
+            raise Broken(f"expected an amount that is not 0, got {text}")
 
 
 def _completed(s: Stated, w: Witness) -> list[Witness]:

@@ -42,7 +42,14 @@ def calculation(certificate: Certificate, key: str, verdict: Refuted) -> str:
         found = _two_point(loss, at)
     elif key in ("minimum", "unique") and at.keys() >= {"y", "p"}:
         found = _pair(loss, at)
-    return found if found is not None else general(verdict, _NAMES.get(key))
+    if found is None:
+        return general(verdict, _NAMES.get(key))
+    strict = verdict.claim.relation in ("<", ">") and f" {verdict.claim.relation} " not in found
+    return (
+        f"{found}; what the digits hide: the left side minus the right one is {verdict.gap}"
+        if strict
+        else found
+    )
 
 
 def general(verdict: Refuted, name: str | None = None) -> str:
@@ -54,6 +61,15 @@ def general(verdict: Refuted, name: str | None = None) -> str:
     shown = name or claim.left if name or len(claim.left) <= 80 else "the left side of the claim"
     if claim.right == "0":
         return f"at {at}: {shown} = {left} {claim.relation} 0"
+    if claim.right in ("oo", "-oo"):
+        exact = {name: Fraction(value) for name, value in verdict.witness}
+        beside = f"y + {float(exact['p'] - exact['y']):.3g}" if exact.keys() >= {"y", "p"} else ""
+        near = ", ".join(
+            f"{n} = {beside if n == 'p' and beside else exact_text(value)}" for n, value in exact.items()
+        )
+        along = ", ".join(given for given in claim.given if "->" in given)
+        left = value_of(claim.left, verdict.witness)
+        return f"at {near}: {shown} = {left}, without end as {along}"
     right = value_of(claim.right, points.items())
     other = "" if _is_number(claim.right) else f" = {claim.right}"
     return f"at {at}: {shown} = {left} {claim.relation} {right}{other}"
