@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lossproof.train.feed import shown
 from lossproof.train.loop import Course
+from lossproof.train.routines import routine
 from lossproof.train.stack import Stack, Walk
 from lossproof.train.stack_layers import THIN, Products
 
@@ -35,8 +36,8 @@ class Recorder(Products):
 class Bound:
     """The products of a stack's step, forward and back, on the very tensors of that step; nothing else.
 
-    Of a convolution they are those of its windows laid out as a matrix with the weights. A product with few columns is
-    taken transposed, as the layers take it, but without their copy.
+    Each by the routine that the step takes. Of a convolution they are those of its windows laid out as a matrix with the
+    weights. A product with few columns is taken transposed, as the layers take it, but without their copy.
     """
 
     def __init__(self, stack: Stack, courses: list[Course]) -> None:
@@ -58,7 +59,12 @@ class Bound:
     def run(self, steps: int) -> None:
         for _ in range(steps):
             for a, b, out in self.calls:
-                torch.bmm(a, b, out=out)
+                product = routine(a, b) if a.dtype is torch.float32 else None
+                if product is None:
+                    torch.bmm(a, b, out=out)
+                    continue
+                for mine, other in zip(a, b, strict=True):
+                    product(mine, other, None)
 
 
 def thin(out: Tensor) -> bool:

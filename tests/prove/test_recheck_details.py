@@ -29,6 +29,8 @@ FORGED = [
     ("mse", "saturation", ("details", "weak", "eps"), 0.01, "expected the description"),
     ("mse", "minimum", ("details", "attained", "1"), False, "attained there says False"),
     ("mse", "floor", ("details", "finite"), False, "finite says"),
+    ("mse", "floor", ("details", "maximum", "value"), "1", "is not taken at"),
+    ("mse", "floor", ("details", "maximum", "at"), ["most y"], "expected a target, or every y"),
     ("focal", "floor", ("details", "at_target"), "y*(y - 1)", "loss\\(y, y\\) ="),
     ("mse", "borders", ("details", "p -> 1", "y = 0", "value"), "17", "the value is"),
     ("bce", "borders", ("details", "p -> 0", "y inside", "slope"), "oo", "the slope is"),

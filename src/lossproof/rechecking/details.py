@@ -15,7 +15,7 @@ from lossproof.rechecking.values import Broken, Undecided, ball, precision, valu
 
 _CLOSE = arb("1e-30")
 _BITS = 1200
-_FAR = (40, 80, 160)  # distances 2**-k from an end
+_FAR = (64, 512, 4096)  # distances 2**-k from an end: a logarithm grows slowly
 
 
 def _at(s: Stated, text: str, at: Point, **names: Fraction) -> arb:
@@ -254,7 +254,7 @@ def _border(s: Stated, place: str, what: str, text: str, y: Fraction, low: bool,
         if what == "slope":
             found = slope(s, y, p, at, k)
         else:
-            with precision(2048):
+            with precision(2 * k + 1024):
                 try:
                     found = ball(s.formula(y, p, at))
                 except Undecided:
@@ -263,9 +263,10 @@ def _border(s: Stated, place: str, what: str, text: str, y: Fraction, low: bool,
             return
         seen.append(found)
     with precision(2048):
-        first, _, last = seen
+        first, middle, last = seen
         if text in ("oo", "-oo"):
-            good = abs(last) > abs(first) * arb("1.2") and (last > 0) == (text == "oo")
+            way = 1 if text == "oo" else -1
+            good = bool(last * way > 0 and last * way > middle * way + 1 and last * way > first * way + 2)
         else:
             limit = _at(s, text, at, y=y)
             a, b = abs(first - limit), abs(last - limit)

@@ -296,10 +296,13 @@ def _reached(s: Stated, text: str, key: str, said: Any, places: Any) -> None:
 def _places(places: Any, s: Stated) -> Iterator[tuple[Fraction, ...]]:
     """Targets that are named; an end of the domain with a target close to it, for a limit."""
     for text in places:
+        if text == "every y":
+            yield from ((at["y"],) for at in s.points(3, far=False))
+            continue
         try:
             y = Fraction(str(text))
         except ValueError:
-            continue
+            raise Broken(f"expected a target, or every y, where the floor is extreme, got {text!r}") from None
         tiny = Fraction(1, 2**60)
         yield (y, y + tiny) if y == s.y.low else (y, y - tiny) if y == s.y.high else (y,)
 

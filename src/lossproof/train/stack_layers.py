@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lossproof.train.routines import routine
+
 THIN = 16  # columns of a product below which the CPU's routine is slow: the transposed product is then taken
 
 
@@ -64,6 +66,10 @@ class Products:
                 torch.bmm(b.mT, a.mT, out=out.mT)
             else:
                 out.copy_(torch.bmm(b.mT, a.mT).mT)
+        elif (product := routine(a, b)) is not None:
+            for i, mine in enumerate(out):
+                mine.copy_(product(a[i], b[i], None if bias is None else bias[i, 0]))
+            return out
         elif bias is not None:
             return torch.baddbmm(bias, a, b, out=out)
         else:
@@ -76,6 +82,9 @@ class Products:
             into.add_(torch.bmm(a, b))
         elif thin(into):
             into.add_(torch.bmm(b.mT, a.mT).mT)
+        elif (product := routine(a, b)) is not None:
+            for i, mine in enumerate(into):
+                mine.add_(product(a[i], b[i], None))
         else:
             torch.baddbmm(into, a, b, out=into)
 
