@@ -1,5 +1,6 @@
 """The pilot: paired, repeatable, halving, and honest about what the seeds do not separate."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -18,6 +19,7 @@ from lossproof.advise.pilot import (
     images_of,
     measure_of,
     run_pilot,
+    shared_labels,
     survivors,
 )
 from lossproof.advise.pilot_measure import CORNERS, Judge, energy_distance, hidden, moved_by_a_pixel, patched
@@ -295,6 +297,22 @@ def test_fewer_losses_are_tried_where_the_budget_is_short(facts, monkeypatch, la
     pilot = run_pilot(candidates, facts, GOALS["reconstruct"], budget=1.0, seeds=2)
     assert sum(row.epochs > 1 for row in pilot.rows) == kept
     assert {row.label for row in pilot.rows if row.epochs > 1} >= {c.label for c in candidates[:3]}
+
+
+def test_labels_that_no_training_image_has_do_not_decide():
+    """Ten pictures of each person, one person after another: the split is at the end, and its persons are new."""
+    sample = noisy(0.0, count=200)
+    facts = gather(open_stream(sample))
+    ordered = replace(
+        facts, sample_labels=np.arange(200) // 10, order=replace(facts.order, sorted=True, film=False)
+    )
+    assert not shared_labels(images_of(ordered))
+    mixed = replace(facts, sample_labels=np.arange(200) % 10)
+    assert shared_labels(images_of(mixed))
+    assert not shared_labels(images_of(facts))
+    candidates, _ = gather_candidates(facts, ["mse", "mae"])
+    pilot = run_pilot(candidates, ordered, GOALS["represent"], laps=1, seeds=2)
+    assert pilot.measure == "moved"
 
 
 def test_measures_against_sklearn(facts, candidates):
