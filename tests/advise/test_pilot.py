@@ -109,10 +109,14 @@ def test_a_tie_goes_to_the_preferred():
     def row(label: str, separated: bool) -> Row:
         return Row(label, (1.0, 1.0), 3, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, separated)
 
-    chosen, words = decide([row("bce", False), row("mse", False), row("mae", True)], ["mae", "mse", "bce"])
+    chosen, words = decide(
+        [row("bce", False), row("mse", False), row("mae", True)], {"mae": (0,), "mse": (1,), "bce": (2,)}
+    )
     assert chosen == "mse"
     assert words.startswith("no measurable difference on your data between mse and bce; mse is preferred")
-    assert decide([row("bce", False), row("mse", True)], ["mse", "bce"])[0] == "bce"
+    assert decide([row("bce", False), row("mse", True)], {"mse": (0,), "bce": (1,)})[0] == "bce"
+    # as little to set: the one that did better
+    assert decide([row("bce", False), row("mse", False)], {"mse": (0,), "bce": (0,)})[0] == "bce"
 
 
 def test_goals_and_their_measures(facts):

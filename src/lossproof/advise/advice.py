@@ -164,7 +164,7 @@ def advise_facts(
         chosen = tried(ranked, facts, means=not wanted.law_first, prove=prove)  # laws are judged as they are
         pilot = run_pilot(
             chosen, facts, wanted, heavy=heavy, budget=budget, laps=laps, seeds=seeds,
-            preference=[entry.candidate.label for entry in sorted(ranked, key=lambda entry: entry.preference)],
+            preference={entry.candidate.label: entry.wanted for entry in ranked},
             progress=lambda share: say("pilot", share),
         )  # fmt: skip
     order = _order(ranked, pilot)

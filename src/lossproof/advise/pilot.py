@@ -7,7 +7,7 @@ is on the way to do worse ends, unless the seeds do not tell it from the best.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -99,15 +99,15 @@ def run_pilot(
     laps: int | None = None,
     seeds: int = SEEDS,
     halve: bool = True,
-    preference: Sequence[str] = (),
+    preference: Mapping[str, tuple[object, ...]] | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> Pilot:
     """Train the candidates for ``budget`` seconds (or exactly ``laps`` epochs, for a result that can be repeated).
 
     ``halve``: end the worse half on the way. ``heavy``: the noise found has heavy tails, so pictures are judged by their
-    absolute error. ``preference``: labels in the order in which one of several that do as well is chosen (default: the
-    simplest first). The kept sample is split at random, or at its end where the images are in film-like order. Raises
-    ``LossproofError`` for fewer than 8 images or 2 seeds.
+    absolute error. ``preference``: of several that do as well the one with the least of these
+    is chosen (default: the least to set), then the one that did best. The kept sample is split at random, or at its end
+    where the images are in film-like order. Raises ``LossproofError`` for fewer than 8 images or 2 seeds.
     """
     from lossproof.advise.pilot_measure import Judge
     from lossproof.advise.pilot_train import Arena
@@ -147,8 +147,7 @@ def run_pilot(
         for label in by_label.keys() - found.keys():
             found[label] = judge.measures(arena.members[label])
         rows = _rows(arena, found, measure)
-    simplest = [c.label for c in sorted(candidates, key=lambda c: c.simplicity)]
-    chosen, words = decide(rows, preference or simplest)
+    chosen, words = decide(rows, preference or {c.label: c.to_set for c in candidates})
     chosen, words, conclusive = _settled(
         rows, judge, measure, facts, goal, candidates[0].label, chosen, words
     )
@@ -298,18 +297,18 @@ def _rows(arena: Arena, found: dict[str, dict[str, Floats]], measure: str) -> li
     return rows
 
 
-def decide(rows: Sequence[Row], preference: Sequence[str]) -> tuple[str, str]:
-    """The most preferred of the losses that the seeds do not tell from the best, and that in words."""
+def decide(rows: Sequence[Row], preference: Mapping[str, tuple[object, ...]]) -> tuple[str, str]:
+    """The most preferred of the losses that the seeds do not tell from the best, then the best of these; in words."""
     alike = [row.label for row in rows if not row.separated and np.isfinite(row.mean)]
     if not alike:
         return rows[0].label, "no loss gave a finite value"
-    chosen = min(alike, key=list(preference).index)
+    chosen = min(alike, key=lambda label: preference[label])
     if len(alike) == 1:
         return chosen, f"{chosen} is better than every other loss tried, beyond the spread of the seeds"
     others = ", ".join(label for label in alike if label != chosen)
     return chosen, (
         f"no measurable difference on your data between {chosen} and {others}; {chosen} is preferred as the simplest "
-        "(least to set; among those alike, what the facts ask for)"
+        "(least to set; among those alike, what the facts ask for, then what did best)"
     )
 
 

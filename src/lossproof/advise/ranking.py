@@ -37,10 +37,14 @@ class Ranked:
     tied: bool
 
     @property
+    def wanted(self) -> tuple[object, ...]:
+        """Which of several that do as well in a pilot is preferred: less to set, then what the facts ask for."""
+        return self.candidate.to_set, sum(answer != "holds" for answer in self.met)
+
+    @property
     def preference(self) -> tuple[object, ...]:
-        """Which of several that do as well is preferred: less to set, then what the facts ask for, then a short formula."""
-        unmet = sum(answer != "holds" for answer in self.met)
-        return self.candidate.to_set, unmet, self.candidate.simplicity
+        """Which of several is preferred where nothing was measured: the same, then a short formula."""
+        return *self.wanted, self.candidate.simplicity
 
 
 def needs(facts: Facts, goal: Goal) -> tuple[Need, ...]:
