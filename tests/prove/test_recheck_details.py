@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from lossproof.formula import Unknown
+from lossproof.prove import certify
 from lossproof.recheck import recheck
 
 STORED = Path(__file__).parent.parent.parent / "certificates"
@@ -89,6 +91,31 @@ def test_a_place_close_to_the_target_is_not_wrong_enough():
     weak["eps"] = 0.0
     problems = [text for line, text in recheck(record).problems if line == "saturation"]
     assert any("expected eps and gap above 0" in text for text in problems), problems
+
+
+@pytest.mark.parametrize(
+    ("formula", "only", "options"),
+    [
+        ("a*p/(p+1) - y*p", "saturation", {"symbolic": {"a": "(-1, 1)"}}),
+        ("a*(p-y)**2 + p*b", ("consistency", "saturation"), {"symbolic": {"a": "(0, 1)", "b": "(-1, 1)"}}),
+        (
+            "(p - y**2)**2",
+            ("floor", "minimum", "consistency"),
+            {"target": "[-1, 1]", "prediction": "(-1, 1)"},
+        ),
+        ("(p - y**3)**2", ("floor", "minimum", "minimiser"), {}),
+        ("digamma(p+1)*(p-y)**2", ("consistency", "borders", "minimum"), {}),
+        ("gammaln(p+1) - digamma(y+1)*p", ("minimum", "consistency", "median"), {}),
+        ("abs(p-y)**a", ("twice_differentiable", "minimum"), {"symbolic": {"a": "(1, 2)"}}),
+        ("huber(delta=0.25)", "borders", {}),
+    ],
+)
+def test_what_the_prover_says_is_no_false_alarm(formula, only, options):
+    found = certify(formula, only=only, in_process=True, **options)
+    assert not any("the prover ended" in str(line.verdict) for line in found.lines.values())
+    assert any(not isinstance(line.verdict, Unknown) for line in found.lines.values())
+    report = recheck(found.to_json())
+    assert report.ok, report.problems
 
 
 def test_odd():

@@ -379,6 +379,8 @@ def test_the_hard_formulas_with_a_known_answer_get_no_other():
         "(y-p)**2 + xlog1py(2, abs(p - 1/3) - 1) - xlog1py(2, abs(p - 1/3) - 1)",
         "(y-p)**2 + 0*log2(abs(p - 1/3))",
         "(y-p)**2 + 0*arctanh(2*p)",
+        "(y-p)**2 + abs(p - 1/pi)**(0-1) - abs(p - 1/pi)**(0-1)",
+        "(y-p)**2 + abs(p - 1/pi)**(y-2) - abs(p - 1/pi)**(y-2)",
     ],
 )
 def test_what_cancels_is_not_forgotten(formula):
@@ -405,3 +407,11 @@ def test_a_gap_too_small_for_decimals_is_printed():
     assert gap < 0
     assert -195 < float(abs(gap).log() / flint.arb(10).log()) < -185
     assert any(verdict.gap in witness.text for witness in witnesses(found))
+
+
+@pytest.mark.parametrize(
+    "formula",
+    ["(y-p)**2 + tan(p/2) - tan(p/2)", "(y-p)**2 + 0*p**-2", "abs(p - y)**(4/2)", "(y-p)**2 + 0*log2(1 + p)"],
+)
+def test_what_cancels_and_has_a_value_everywhere_is_no_hindrance(formula):
+    assert isinstance(verdict(formula), Proved)

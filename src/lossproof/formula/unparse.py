@@ -33,6 +33,9 @@ class _FormulaPrinter(StrPrinter):
             raise LossproofError(f"formula: expected a simple comparison, got {c}. Nest the wheres instead.")
         return f"{self._print(c.lhs)} {c.rel_op} {self._print(c.rhs)}"
 
+    def _print_EulerGamma(self, expr: Any) -> str:
+        return "(-digamma(1))"  # formulas have no name of their own for it
+
     def _print_Exp1(self, expr: Any) -> str:
         return "exp(1)"
 

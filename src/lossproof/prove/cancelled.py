@@ -25,7 +25,7 @@ _DEGREE = 1000  # of a power that is factored as a polynomial's
 _PARTS = 200  # of a formula that are looked at
 _SECONDS = 3.0
 #: what the signs of a part may be, inside the domain and on its diagonal
-_ALLOWED = {"divisor": ("+", "-"), "log": ("+",), "gamma": ("+",), "root": ("+", ">=", "0")}
+_ALLOWED = {"divisor": ("+", "-"), "log": ("+",), "gamma": ("+",), "tan": ("+",), "root": ("+", ">=", "0")}
 
 
 def forgotten(problem: Problem) -> str | None:
@@ -43,22 +43,27 @@ def forgotten(problem: Problem) -> str | None:
     clock = Clock(_SECONDS)
     for kind, text in list(dict.fromkeys(_demands(problem.loss.formula)))[:_PARTS]:
         try:
-            part = to_elementary(parse(text, params=symbols, values=values, decimal=problem.decimal))
+            part, *powers = (
+                to_elementary(parse(t, params=symbols, values=values, decimal=problem.decimal))
+                for t in (text, *kind.split("to the power ")[1:])
+            )
+            asked = _of_power(problem, powers[0], clock) if powers else kind
         except (LossproofError, TypeError, ValueError):
             continue
-        for factor in _factors(part) if kind == "divisor" else [_reduced(part)]:
-            if factor.is_number:
+        for factor in _factors(part) if asked == "divisor" else [_reduced(part)]:
+            if factor.is_number or not asked:
                 continue
             if left is None:
                 left = set(_kept(problem.plain))
-            if (kind, factor) in left:
+            if (asked, factor) in left:
                 continue
+            parts = [sympy.pi / 2 - factor, sympy.pi / 2 + factor] if asked == "tan" else [factor]
             try:
-                if _shown(problem, factor, _ALLOWED[kind], clock):
+                if all(_shown(problem, one, _ALLOWED[asked], clock) for one in parts):
                     continue
             except OutOfTime:
                 pass
-            return f"{text} {_WORDS[kind]}; write the formula without it"
+            return f"{text} {_WORDS[asked]}; write the formula without it"
     return None
 
 
@@ -66,6 +71,7 @@ _WORDS = {
     "divisor": "is divided by and cancels, and is not shown to differ from 0",
     "log": "has its logarithm taken, which cancels, and is not shown to be positive",
     "gamma": "has its gamma function taken, which cancels, and is not shown to be positive",
+    "tan": "has its tangent taken, which cancels, and is not shown to lie between -pi/2 and pi/2",
     "root": "has its root taken, which cancels, and is not shown to be at least 0",
 }
 
@@ -75,10 +81,8 @@ def _demands(formula: str) -> Iterator[tuple[str, str]]:
         match node:
             case ast.BinOp(op=ast.Div(), right=part) if not isinstance(part, ast.Constant):
                 yield "divisor", ast.unparse(part)
-            case ast.BinOp(left=part, op=ast.Pow(), right=ast.UnaryOp(op=ast.USub())):
-                yield "divisor", ast.unparse(part)
             case ast.BinOp(left=part, op=ast.Pow(), right=power) if not _whole(power):
-                yield "root", ast.unparse(part)
+                yield f"to the power {ast.unparse(power)}", ast.unparse(part)
             case ast.Call(func=ast.Name(id="log" | "log2"), args=[part]):
                 yield "log", ast.unparse(part)
             case ast.Call(func=ast.Name(id="log1p"), args=[part]):
@@ -90,11 +94,22 @@ def _demands(formula: str) -> Iterator[tuple[str, str]]:
             case ast.Call(func=ast.Name(id="sqrt"), args=[part]):
                 yield "root", ast.unparse(part)
             case ast.Call(func=ast.Name(id="tan"), args=[part]):
-                yield "divisor", f"cos({ast.unparse(part)})"
+                yield "tan", ast.unparse(part)
             case ast.Call(func=ast.Name(id="arctanh"), args=[part]):
                 yield from (("log", f"1 {side} ({ast.unparse(part)})") for side in "+-")
             case ast.Call(func=ast.Name(id="gammaln" | "digamma" | "polygamma"), args=[*_, part]):
                 yield "gamma", ast.unparse(part)
+
+
+def _of_power(problem: Problem, power: Expr, clock: Clock) -> str:
+    """What the base of a power must be: not 0 ("divisor"), positive ("log"), not negative ("root"), or anything ("")."""
+    if power.is_Integer:
+        return "divisor" if power < 0 else ""
+    try:
+        rises = power.is_positive if power.is_number else _shown(problem, power, ("+",), clock)
+    except OutOfTime:
+        rises = False
+    return "root" if rises else "log"
 
 
 def _contains(times: ast.expr, text: str) -> bool:
@@ -119,6 +134,8 @@ def _kept(expr: Expr) -> Iterator[tuple[str, Expr]]:
     for node in sympy.preorder_traversal(_reduced(expr)):
         if isinstance(node, sympy.log):
             yield "log", node.args[0]
+        elif isinstance(node, sympy.tan):
+            yield "tan", node.args[0]
         elif isinstance(node, sympy.loggamma | sympy.polygamma):
             yield "gamma", node.args[-1]
         elif isinstance(node, sympy.Pow):

@@ -66,6 +66,8 @@ def saturation(s: Stated) -> None:
                 if slope(s, y, Fraction(1, 2), next(iter(s.points(1)))) is not None:
                     raise Broken(f"no limit for {link}, {key}, where the loss is finite")
                 continue
+            if entry["limit"] is None and factor == 0:
+                continue  # of dl/dp nothing is said; the line is about dl/dz
             for at in s.points(3 if s.free else 1, far=False):
                 _wrong_end(s, f"{link}, {key}", entry, factor, y, low, at)
         if said:

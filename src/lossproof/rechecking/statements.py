@@ -224,7 +224,7 @@ def floor(s: Stated) -> None:
         raise Broken("shown without a formula for the floor")
     for at in s.tried(40):
         if at["y"] in s.p:
-            expect("=", _floors(s, text, at), at, f"loss(y, y) = {text}")
+            _least(s, text, at)
         if at["y"] not in s.y.ends:  # there the formula may be a limit
             expect(">=", _above_floor(s, text, at), at, f"loss >= {text}")
     if s.details.get("where") is None:
@@ -259,13 +259,24 @@ def _above_floor(s: Stated, text: str, at: Point) -> Callable[[], Pair]:
     return lambda: (s.formula(at["y"], at["p"], at), _detail(s, text, at))
 
 
-def _floors(s: Stated, text: str, at: Point) -> Callable[[], Pair]:
-    where = s.details.get("where")  # the minimiser, where that is not y itself
+def _least(s: Stated, text: str, at: Point) -> None:
+    """The loss at p = y, or at the minimiser that is named, is the floor."""
+    where = s.details.get("where")
+    if where is None:
+        expect(
+            "=", lambda: (s.formula(at["y"], at["y"], at), _detail(s, text, at)), at, f"loss(y, y) = {text}"
+        )
+        return
     with precision(1024):
-        best = at["y"] if where is None else _rational(ball(_detail(s, str(where), at)))
-    if best is None or best not in s.p:
-        raise Broken(f"no least loss at p = {where} for {show(at)}")
-    return lambda: (s.formula(at["y"], best, at), _detail(s, text, at))
+        best = _rational(ball(_detail(s, str(where), at)))
+        if best is None or best not in s.p:
+            raise Broken(f"no least loss at p = {where} for {show(at)}")
+        try:  # the minimiser to 1024 bits
+            found, said = ball(s.formula(at["y"], best, at)), ball(_detail(s, text, at))
+        except Undecided:
+            return
+    if found.is_finite() and said.is_finite() and abs(found - said) > NEAR * (1 + abs(said)):
+        raise Broken(f"the formula contradicts it at {show(at)}: loss at p = {where} is {text}")
 
 
 def _detail(s: Stated, text: str, at: Point) -> Value:
