@@ -208,7 +208,10 @@ def test_starts_are_held_against_python_alone(bench, tmp_path, monkeypatch):
         starts, "COMMANDS", {name: starts.COMMANDS[name] for name in (starts.BARE, "lossproof --help")}
     )
     found, page = made(starts, tmp_path)
+    fresh = found["costs"].pop("lossproof certify bce --fresh")
     assert all(len(costs) == 2 and min(map(min, costs)) > 0 for costs in found["costs"].values())
+    assert len(fresh) == 1
+    assert "| `lossproof certify bce --fresh` |" in page
     assert "| `lossproof --help` |" in page
     assert page.count("<= 0.3: ") == 1
 

@@ -76,7 +76,8 @@ def test_the_page_counts_misses_too(bench, tmp_path):
     values = {"bce": [0.020, 0.021, 0.019], "mse": [0.030, 0.031, 0.029], "law": [0.001, 0.001, 0.001]}
     for label, squared in values.items():
         row = {"set": "digits", "kind": "ae", "label": label, "decoder": label == "law", "train": 900, "test": 300,
-               "laps": 20, "seconds": 60.0, "measures": {"squared": squared, "moved": squared}}  # fmt: skip
+               "laps": 20, "seconds": 60.0, "measures": {"squared": squared, "moved": squared},
+               "early": {"squared": squared, "moved": squared}}  # fmt: skip
         (tmp_path / f"truth-digits-ae-{label}.json").write_text(json.dumps(row))
     for goal, advised in (("reconstruct", "mse"), ("represent", "law"), ("anomaly", "mse")):
         row = {"set": "digits", "noise": "", "goal": goal, "advised": advised, "without_pilot": "bce",

@@ -54,7 +54,7 @@ def amount(expr: Expr, at: Mapping[Expr, Any] | None = None) -> str:
     >>> from lossproof.formula.parse import parse
     >>> from lossproof.formula.symbols import P
     >>> amount(parse("log(1 + p) - p"), {P: Fraction(1, 10**90)})
-    '[-5.00000000000e-181 +/- 1.72e-192]'
+    '[-5.00000000000e-181 +/- 3e-197]'
     """
     found = ball(expr, at, bits=256)
     for bits in _PRECISIONS:

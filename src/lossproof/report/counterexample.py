@@ -44,7 +44,8 @@ def calculation(certificate: Certificate, key: str, verdict: Refuted) -> str:
         found = _pair(loss, at)
     if found is None:
         return general(verdict, _NAMES.get(key))
-    strict = verdict.claim.relation in ("<", ">") and f" {verdict.claim.relation} " not in found
+    strict = verdict.gap.startswith("[") and verdict.claim.relation in ("<", ">")
+    strict = strict and f" {verdict.claim.relation} " not in found
     return (
         f"{found}; what the digits hide: the left side minus the right one is {verdict.gap}"
         if strict
