@@ -65,7 +65,7 @@ class Judge:
         #: what pictures are held against at hidden pixels
         self.asked = self.targets
         if hides and facts.unit:
-            self.asked = torch.from_numpy(cut_off(images.test)[0])
+            self.asked = torch.from_numpy(cut_off(images.test))
             if facts.noise.impulsive:
                 self.black, self.white = impulse_rates(images.train)
 

@@ -29,18 +29,17 @@ def tried(
     """At most so many candidates, the most wanted first, so that a short budget drops those at the end.
 
     First the leading one, then the best law, even if its certificate speaks against it; with ``means`` the two simplest
-    for the mean, where there are fewer, as losses for the median may not have learnt much by the end of a pilot; then,
-    one by one, the candidate least alike to all that were taken (Gonzalez 1985, DOI 10.1016/0304-3975(85)90224-5).
+    for the mean, as losses for the median may not have learnt much by the end of a pilot; then, one by one, the candidate
+    least alike to all that were taken (Gonzalez 1985, DOI 10.1016/0304-3975(85)90224-5).
     """
     every = distinct(ranked)
     if not every:
         return []
-    taken = [0]
-    wanted = [min(range(len(every)), key=lambda i: every[i].law.nats)]
+    wanted = [0, min(range(len(every)), key=lambda i: every[i].law.nats)]
     if means:
         mean = [i for i, c in enumerate(every) if Traits(c.loss, prove=prove).of("mean").answer == "holds"]
         wanted += sorted(mean, key=lambda i: every[i].simplicity)[:2]
-    taken = list(dict.fromkeys([*taken, *wanted]))[:most]
+    taken = list(dict.fromkeys(wanted))[:most]
     alike = likeness(every, facts)
     while len(taken) < min(most, len(every)):
         left = [i for i in range(len(every)) if i not in taken]

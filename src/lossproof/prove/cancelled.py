@@ -41,11 +41,11 @@ def forgotten(problem: Problem) -> str | None:
     values = {n: v for n, v in problem.loss.values.items() if n not in symbols}
     left: set[tuple[str, Expr]] | None = None
     clock = Clock(_SECONDS)
-    for kind, text in list(dict.fromkeys(_demands(problem.loss.formula)))[:_PARTS]:
+    for kind, text, *to in list(dict.fromkeys(_demands(problem.loss.formula)))[:_PARTS]:
         try:
             part, *powers = (
                 to_elementary(parse(t, params=symbols, values=values, decimal=problem.decimal))
-                for t in (text, *kind.split("to the power ")[1:])
+                for t in (text, *to)
             )
             asked = _of_power(problem, powers[0], clock) if powers else kind
         except (LossproofError, TypeError, ValueError):
@@ -76,13 +76,14 @@ _WORDS = {
 }
 
 
-def _demands(formula: str) -> Iterator[tuple[str, str]]:
+def _demands(formula: str) -> Iterator[tuple[str, ...]]:
+    """What a part must be, and the part; of a power what is raised, and to what."""
     for node in ast.walk(ast.parse(formula, mode="eval")):
         match node:
             case ast.BinOp(op=ast.Div(), right=part) if not isinstance(part, ast.Constant):
                 yield "divisor", ast.unparse(part)
             case ast.BinOp(left=part, op=ast.Pow(), right=power) if not _whole(power):
-                yield f"to the power {ast.unparse(power)}", ast.unparse(part)
+                yield "power", ast.unparse(part), ast.unparse(power)
             case ast.Call(func=ast.Name(id="log" | "log2"), args=[part]):
                 yield "log", ast.unparse(part)
             case ast.Call(func=ast.Name(id="log1p"), args=[part]):

@@ -8,9 +8,9 @@ from typing import Any
 from flint import arb
 
 from lossproof.rechecking.claims import show
-from lossproof.rechecking.figures import held, near, slope, weight
+from lossproof.rechecking.figures import approaches, held, near, slope, weight
 from lossproof.rechecking.points import Point, read_range
-from lossproof.rechecking.statements import Stated
+from lossproof.rechecking.statements import Stated, rational
 from lossproof.rechecking.values import Broken, Undecided, ball, precision, value
 
 _CLOSE = arb("1e-30")
@@ -108,18 +108,13 @@ def _inverse(s: Stated, at: Point) -> None:
     if inverse is None or "max" in inverse or "min" in inverse:
         return
     m = weight(at["y"]) if transform is None else _at(s, transform, at)
-    if not m.is_finite():
+    exact_m = rational(m)
+    if exact_m is None:
         return
-    q = _at(s, inverse, at, m=_rational(m))
-    if q.is_finite():  # beyond the predictions, too: there the link's formula goes on
-        exact = _rational(q)
+    exact = rational(_at(s, inverse, at, m=exact_m))
+    if exact is not None:  # beyond the predictions, too: there the link's formula goes on
         back = _at(s, link, at, p=exact) if link is not None else _at(s, str(transform), at, y=exact)
         _same(back, m, "the inverse in the details is not one", at)
-
-
-def _rational(x: arb) -> Fraction:
-    man, exp = x.mid().man_exp()
-    return Fraction(int(man)) * Fraction(2) ** int(exp)
 
 
 # ---- saturation
@@ -269,9 +264,7 @@ def _border(s: Stated, place: str, what: str, text: str, y: Fraction, low: bool,
             grown, before = (last - middle) * way, (middle - first) * way
             good = bool(last * way > 0 and grown > abs(before) / 2)
         else:
-            limit = _at(s, text, at, y=y)
-            a, b = abs(first - limit), abs(last - limit)
-            good = bool(b < arb(2) ** -60 * (1 + abs(limit)) or b * 10 < a * 6)
+            good = approaches(first, last, _at(s, text, at, y=y))
     if not good:
         shown = ", ".join(x.str(6, radius=False) for x in seen)
         raise Broken(f"{place}: the {what} is {shown} at 2**-{_FAR} from the end, not {text}")

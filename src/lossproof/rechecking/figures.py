@@ -76,6 +76,12 @@ def saturation(s: Stated) -> None:
         _canonical(s, str(s.details["canonical"]))
 
 
+def approaches(first: arb, last: arb, limit: arb) -> bool:
+    """Whether the last of some values towards an end is the limit, or clearly nearer to it than the first."""
+    a, b = abs(first - limit), abs(last - limit)
+    return bool(b < arb(2) ** -60 * (1 + abs(limit)) or b * 10 < a * 6)
+
+
 def _wrong_end(
     s: Stated, what: str, entry: Mapping[str, Any], factor: int, y: Fraction, low: bool, at: Point
 ) -> None:
@@ -97,8 +103,7 @@ def _wrong_end(
             good = abs(last) > abs(first) * arb("1.5") and (last > 0) == (text == "oo")
         else:
             limit = ball(value(text, {**s.formula.values, **at, "y": y}))
-            a, b = abs(first - limit), abs(last - limit)
-            good = bool(b < arb(2) ** -60 * (1 + abs(limit)) or b * 10 < a * 6)
+            good = approaches(first, last, limit)
             good = good and (kind == "plateau" or not abs(limit) < _FINE)
     if not good:
         shown = ", ".join(x.str(6, radius=False) for x in seen)

@@ -268,7 +268,7 @@ def _least(s: Stated, text: str, at: Point) -> None:
         )
         return
     with precision(1024):
-        best = _rational(ball(_detail(s, str(where), at)))
+        best = rational(ball(_detail(s, str(where), at)))
         if best is None or best not in s.p:
             raise Broken(f"no least loss at p = {where} for {show(at)}")
         try:  # the minimiser to 1024 bits
@@ -287,7 +287,7 @@ def minimiser(s: Stated) -> None:
     text = s.details.get("formula")
     for at in s.points(40) if isinstance(text, str) else ():
         with precision(1024):
-            middle = _rational(ball(_detail(s, str(text), at)))
+            middle = rational(ball(_detail(s, str(text), at)))
         if middle is not None and middle in s.p and abs(at["p"] - middle) > Fraction(1, 2**60):
             expect(">=", _losses(s, at["y"], at["p"], middle, at), at, f"the least is at p = {text}")
     for entry in s.details.get("points") or ():
@@ -300,7 +300,7 @@ def minimiser(s: Stated) -> None:
                     expect(">=", _losses(s, y, p, middle, at), shown, f"the least lies in {entry[1:]}")
 
 
-def _rational(x: arb) -> Fraction | None:
+def rational(x: arb) -> Fraction | None:
     if not x.is_finite():
         return None
     man, exp = x.mid().man_exp()

@@ -99,18 +99,23 @@ def _same_amount(key: str, s: Stated, w: Witness, said: Said, sides: Sides) -> N
     relations = ("=", ">") if "p1" in w else ("<", "<=", "=")
     if said.right.strip() != "0" or said.relation not in relations:
         raise Broken(f"expected a claim about the witness with {' or '.join(relations)} 0, got {said}")
-    place = {n: r.low for n, r in said.ranges.items() if r.low == r.high and r.low is not None}
     for bits in (256, 1024):
         with precision(bits):
             left, right = sides()
             wanted = ball(left - right) / (2 if "p1" in w else 1)
             try:
-                found = ball(value(said.left, {**s.formula.values, **w, **place}))
+                found = ball(value(said.left, _place(s, w, said)))
             except (Undecided, KeyError):
                 raise Broken(f"the claim has no value at {show(w)}: {said}") from None
             if not abs(found - wanted) > arb("1e-9") * abs(wanted):
                 return
     raise Broken(f"the claim is about {found.str(6)}, the witness of {key} gives {wanted.str(6)}")
+
+
+def _place(s: Stated, w: Witness, said: Said) -> dict[str, Fraction]:
+    """Where a claim beside a witness is looked at: parameters, the witness, and what the claim fixes itself."""
+    fixed = {n: r.low for n, r in said.ranges.items() if r.low == r.high and r.low is not None}
+    return {**s.formula.values, **w, **fixed}
 
 
 def check_gap(gap: object, s: Stated, w: Witness, said: Said) -> None:
@@ -120,12 +125,12 @@ def check_gap(gap: object, s: Stated, w: Witness, said: Said) -> None:
         amount = arb(text)
     except ValueError:
         return  # in words
-    place = {n: r.low for n, r in said.ranges.items() if r.low == r.high and r.low is not None}
-    if not variables(said.left) <= {*s.formula.values, *w, *place}:
+    place = _place(s, w, said)
+    if not variables(said.left) <= place.keys():
         return
     with precision(4096):
         try:
-            found = ball(value(said.left, {**s.formula.values, **w, **place}))
+            found = ball(value(said.left, place))
         except Undecided:
             return
         if found.is_finite() and abs(amount - found) > arb("1e-4") * abs(found):
