@@ -9,9 +9,10 @@ import torch
 from lossproof.formula.errors import LossproofError
 from lossproof.train import compare, stack_choose
 from lossproof.train.comparison import make_members, resolve_all
+from lossproof.train.lanes import LANES
 from lossproof.train.loop import draw, train_epoch
 from lossproof.train.settings import settle
-from lossproof.train.stack_choose import by_hand, choose, make_stacks, together
+from lossproof.train.stack_choose import Way, by_hand, choose, make_stacks, together
 
 
 def members_of(images, small, losses=("bce", "mse"), **options):
@@ -31,21 +32,24 @@ def test_members_of_other_sizes_or_rates_stack_among_themselves(tiny, small):
 
 
 @pytest.mark.parametrize(
-    ("seconds", "used", "threads"),
+    ("seconds", "fastest"),
     [
-        ({("off", 1): 3e-3, ("on", 1): 2e-3, ("on", 2): 4e-3}, "on", 1),
-        ({("off", 1): 3e-3, ("on", 1): 2e-3, ("on", 2): 1e-3}, "on", 2),
-        ({("off", 1): 1e-3, ("on", 1): 2e-3, ("on", 2): 4e-3}, "off", 1),
+        ((3e-3, 2e-3, 4e-3, 5e-3, 5e-3), ("on", 1, 1)),
+        ((3e-3, 2e-3, 1e-3, 5e-3, 5e-3), ("on", 2, 1)),
+        ((1e-3, 2e-3, 4e-3, 5e-3, 5e-3), ("off", 1, 1)),
+        ((3e-3, 2e-3, 4e-3, 1e-3, 5e-3), ("off", 2, 2)),
+        ((3e-3, 2e-3, 4e-3, 5e-3, 1e-3), ("on", 2, 2)),
     ],
 )
-def test_auto_takes_the_fastest(tiny, small, monkeypatch, seconds, used, threads):
+def test_auto_takes_the_fastest(tiny, small, monkeypatch, seconds, fastest):
     members, pixels, settings = members_of(tiny, small | {"epochs": 200})
-    monkeypatch.setattr(stack_choose, "measure", lambda *given: seconds)
-    told, chosen = choose("auto", members, pixels, settings, threads=[1, 2])
-    assert (told["asked"], told["used"], chosen) == ("auto", used, threads)
+    ways = [Way("off", 1), Way("on", 1), Way("on", 2), Way("off", 2, 2), Way("on", 2, 2)]
+    monkeypatch.setattr(stack_choose, "measure", lambda *given: dict(zip(ways, seconds, strict=True)))
+    told, chosen = choose("auto", members, pixels, settings, threads=[1, 2], lanes=2)
+    assert (told["asked"], told["used"], chosen, told["lanes"]) == ("auto", fastest[0], *fastest[1:])
     assert told["milliseconds_a_step"] == [
-        {"stack": way, "threads": count, "all_members": 1e3 * spent}
-        for (way, count), spent in seconds.items()
+        {"stack": way.stack, "threads": way.threads, "lanes": way.lanes, "all_members": 1e3 * spent}
+        for way, spent in zip(ways, seconds, strict=True)
     ]
 
 
@@ -61,11 +65,11 @@ def test_measuring_leaves_no_trace(tiny, small, monkeypatch):
 
     monkeypatch.setattr(stack_choose, "measure", measured)
     before = torch.get_num_threads()
-    told, _ = choose("auto", members, pixels, settings, threads=[before, before + 1])
+    told, _ = choose("auto", members, pixels, settings, threads=[before, before + 1], lanes=2)
     assert torch.get_num_threads() == before
     assert min(moved) > 0, "nothing was trained"
     assert all(way["all_members"] > 0 for way in told["milliseconds_a_step"])
-    assert [way["stack"] for way in told["milliseconds_a_step"]] == ["off", "on", "on"]
+    assert [way["stack"] for way in told["milliseconds_a_step"]] == ["off", "on", "on", "off", "on"]
     for member, other in zip(members, others, strict=True):
         train_epoch(member, 1, draw(pixels, settings, 1, member.seed))
         train_epoch(other, 1, draw(pixels, settings, 1, other.seed))
@@ -117,7 +121,8 @@ def test_compare_says_which_way_it_went_and_the_tables_agree(tiny, small, tmp_pa
     off = compare(tiny, losses, out=tmp_path / "off", stack="off", **options)
     for folder, used in (("on", "on"), ("off", "off")):
         config = json.loads((tmp_path / folder / "config.json").read_text())
-        assert config["stack"] == {"asked": used, "used": used}
+        lanes = {"lanes": min(LANES, config["threads"])} if used == "on" else {}
+        assert config["stack"] == {"asked": used, "used": used} | lanes
     left, right = cells(on.table), cells(off.table)
     keys = ["member", "epoch", "split", "measure", "reason"]
     assert left[keys].equals(right[keys])

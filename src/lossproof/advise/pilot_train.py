@@ -14,6 +14,7 @@ import torch
 
 from lossproof.advise.candidates import Candidate
 from lossproof.train.comparison import make_members, resolve_all
+from lossproof.train.lanes import at_once
 from lossproof.train.loop import draw, train_epoch
 from lossproof.train.settings import Settings, settle
 from lossproof.train.stack_choose import make_stacks
@@ -30,16 +31,25 @@ GRADED = 3  # times a criterion is timed on one batch, the fastest counts
 
 
 class Arena:
-    """Candidates in training: members by label, one a seed; ``lap`` trains all that are left for an epoch."""
+    """Candidates in training: members by label, one a seed; ``lap`` trains all that are left for an epoch.
+
+    ``lanes``: threads that each train a part of them.
+    """
 
     def __init__(
-        self, candidates: Sequence[Candidate], images: Images, model: str, seeds: Sequence[int]
+        self,
+        candidates: Sequence[Candidate],
+        images: Images,
+        model: str,
+        seeds: Sequence[int],
+        *,
+        lanes: int = 1,
     ) -> None:
         made_for = settle(
             images, model=model, latent=None, hidden=(HIDDEN[images.train[0].size >= LARGE],), epochs=1,
             batch_size=None, lr=LR, beta=1.0, seeds=seeds, device="cpu", threads=1,
         )  # fmt: skip
-        self.settings: Settings = replace(made_for, stack="on")
+        self.settings: Settings = replace(made_for, stack="on", lanes=lanes)
         made = make_members(resolve_all([c.loss for c in candidates], images), images, self.settings)
         self.members: dict[str, list[Member]] = {}
         for member in made:
@@ -64,7 +74,10 @@ class Arena:
         self._stack()
         self.epoch += 1
         course = cache(partial(draw, self.train, self.settings, self.epoch))
-        trained = {name for stack in self._stacks for name in stack.train(self.epoch, course)}
+        for seed in self.settings.seeds:  # before several lanes ask
+            course(seed)
+        trainings = [partial(stack.train, self.epoch, course) for stack in self._stacks]
+        trained = set().union(*at_once(trainings, self.settings.lanes))
         for member in self._left():
             if member.event is None:
                 if member.name not in trained:

@@ -29,6 +29,7 @@ from lossproof.train.arm import Arm, arm_of, reference
 from lossproof.train.engines import engine_of, train_elsewhere
 from lossproof.train.feed import pixels_of
 from lossproof.train.interrupt import Interrupt
+from lossproof.train.lanes import LANES
 from lossproof.train.likelihood import describe as describe_likelihood
 from lossproof.train.likelihood import likelihood_rows
 from lossproof.train.loop import train
@@ -196,7 +197,7 @@ def compare(
         some = sorted({config["threads"], most})
         pixels = pixels_of(images.train, settings.device)
         config["stack"], config["threads"] = choose(
-            stack, chosen.sample(members), pixels, settings, threads=some
+            stack, chosen.sample(members), pixels, settings, threads=some, lanes=min(LANES, settings.threads)
         )
         del pixels  # where others train, it is of no more use here
         used = config["stack"]["used"]
@@ -204,7 +205,7 @@ def compare(
         plain = [arm.loss for arm in arms if arm.loss is not None]
         if members[0].model.variational and plain and len(images.train) > 1:
             write_json(directory / EXCHANGE, exchange_rates(plain, images))
-    settings = replace(settings, stack=used)
+    settings = replace(settings, stack=used, lanes=config.get("stack", {}).get("lanes", 1))
     (directory / CHECKPOINTS).mkdir(exist_ok=True)
     for member in members:
         member.checkpoint = directory / CHECKPOINTS / member.checkpoint.name

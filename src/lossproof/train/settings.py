@@ -64,6 +64,7 @@ class Settings:
     per: Per = "all"  # values that share a temperature
     samples: int = 0  # of the importance-weighted bound; 0: no likelihood columns
     stack: str = "off"  # "on": members are trained side by side; config.json says why
+    lanes: int = 1  # threads that each train a part of the members side by side
     precision: str = "float32"  # of matrix products and convolutions in training, or "bfloat16"
 
     def to_dict(self) -> dict[str, Any]:
@@ -71,7 +72,7 @@ class Settings:
         betas, calibrate, samples = (found.pop(key) for key in ("betas", "calibrate", "samples"))
         if self.precision == "float32":  # as in the configurations of runs before there was another one
             del found["precision"]
-        del found["stack"]  # config.json has an entry of its own for it
+        del found["stack"], found["lanes"]  # config.json has an entry of its own for them
         law = {key: found.pop(key) for key in ("measure", "of", "per")}
         found |= {"betas": list(betas)} if betas else {}
         if calibrate is not None:

@@ -83,6 +83,7 @@ class Stack:
         )  # and as each member's optimiser has it
         for slot in range(count):
             self.take(slot)
+        self.beside = 1  # stacks that are trained at the same time, this one among them
         self.before = torch.empty(3, self.numbers.shape[1], device=self.device)
         self.kept: list[Kept] = []
         self.beta = torch.tensor([member.beta for member in members], device=self.device)
@@ -188,7 +189,7 @@ class Stack:
         """After an epoch: set those back that were not to move, or that something went wrong in."""
         for slot, member in enumerate(self.members):
             if slot in moving and healthy[slot]:
-                member.seconds += seconds / len(moving)
+                member.seconds += seconds / len(moving) / self.beside
                 continue
             self.recall(slot)
             if slot in moving:
