@@ -14,6 +14,7 @@ from lossproof.advise.candidates import Bench, gather_candidates
 from lossproof.advise.goals import GOALS, MEASURES
 from lossproof.advise.pilot import (
     Row,
+    _rows,
     decide,
     gap,
     images_of,
@@ -117,6 +118,25 @@ def test_a_tie_goes_to_the_preferred():
     assert decide([row("bce", False), row("mse", True)], {"mse": (0,), "bce": (1,)})[0] == "bce"
     # as little to set: the one that did better
     assert decide([row("bce", False), row("mse", False)], {"mse": (0,), "bce": (0,)})[0] == "bce"
+
+
+def test_what_another_beats_is_not_as_good_as_the_best():
+    """The best one's seeds vary, so that neither interval to it leaves out 0; the second one is told from the third."""
+    found = {
+        "restless": {"squared": np.array([0.9, 1.1, 0.9, 1.1])},
+        "steady": {"squared": np.array([1.01, 1.01, 1.01, 1.01])},
+        "worse": {"squared": np.array([1.04, 1.05, 1.04, 1.05])},
+    }
+    member = SimpleNamespace(epoch=3, event=None)
+    arena = SimpleNamespace(
+        members={label: [member] for label in found}, step_seconds=lambda label: 0.0, graded=lambda label: 0.0
+    )
+    rows = _rows(arena, found, "squared")
+    assert [(row.label, row.separated, row.beaten_by) for row in rows] == [
+        ("restless", False, ""), ("steady", False, ""), ("worse", True, "steady"),
+    ]  # fmt: skip
+    assert rows[2].low < 0 < rows[2].high
+    assert decide(rows, {"worse": (0,), "steady": (1,), "restless": (2,)})[0] == "steady"
 
 
 def test_goals_and_their_measures(facts):

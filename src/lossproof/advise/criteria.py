@@ -175,6 +175,7 @@ def _pilot(candidate: Candidate, pilot: Pilot | None) -> Cell:
     spread = (
         f"{row.behind:+.3g} [{row.low:.3g}, {row.high:.3g}] beside the best" if row.behind else "the best"
     )
+    spread += f"; the seeds tell it from {row.beaten_by}" if row.beaten_by else ""
     return Cell(f"{row.mean:.4g}", _finite(row.mean), spread, f"pilot, {pilot.title}")
 
 

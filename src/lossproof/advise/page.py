@@ -169,7 +169,8 @@ def dots(advice: Advice) -> list[dict[str, Any]]:
             "low": place(row.low if math.isfinite(row.low) else 0.0),
             "high": place(row.high if math.isfinite(row.high) else 0.0),
             "text": f"{row.mean:.4g}"
-            + (f", {row.behind:+.2g} [{row.low:.2g}, {row.high:.2g}]" if row.behind else ", the best"),
+            + (f", {row.behind:+.2g} [{row.low:.2g}, {row.high:.2g}]" if row.behind else ", the best")
+            + (f"; told from {row.beaten_by}" if row.beaten_by else ""),
         }
         for row in rows
     ]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -51,7 +52,8 @@ class Row:
     """One loss in the pilot: a value of the deciding measure for each seed (lower is better) and how long it was trained.
 
     ``seconds_for_loss``: what value and slope of a batch take, of the ``seconds_per_step`` of a member. ``behind``: mean
-    difference to the best, with its 95 % interval over seeds; ``separated``: it does not reach 0.
+    difference to the best, with its 95 % interval over seeds; ``separated``: it does not reach 0, or the interval to
+    another better one, ``beaten_by``, does not.
     """
 
     label: str
@@ -66,6 +68,7 @@ class Row:
     separated: bool
     other: dict[str, float] = field(default_factory=dict)
     reason: str = ""
+    beaten_by: str = ""
 
 
 @dataclass(frozen=True)
@@ -109,9 +112,12 @@ def run_pilot(
     is chosen (default: the least to set), then the one that did best. The kept sample is split at random, or at its end
     where the images are in film-like order. Raises ``LossproofError`` for fewer than 8 images or 2 seeds.
     """
+    import torch
+
     from lossproof.advise.pilot_measure import Judge
     from lossproof.advise.pilot_train import Arena
     from lossproof.train.comparison import intra_op_threads
+    from lossproof.train.lanes import LANES, at_once
 
     if seeds < 2 or seeds > max(T975):
         raise LossproofError(f"pilot: expected 2 to {max(T975)} seeds, got {seeds}.")
@@ -121,8 +127,9 @@ def run_pilot(
     started, looks = time.monotonic(), 0
     seen: dict[str, list[tuple[float, Floats]]] = {label: [] for label in by_label}
     found: dict[str, dict[str, Floats]] = {}
+    lanes = min(LANES, torch.get_num_threads())
     with intra_op_threads(1):
-        arena = Arena(candidates, images, goal.model, range(seeds))
+        arena = Arena(candidates, images, goal.model, range(seeds), lanes=lanes)
         judge = Judge(images, facts, (measure,))
         while True:
             arena.lap()
@@ -135,8 +142,9 @@ def run_pilot(
                 arena.alive = arena.alive[: max(3, int(len(arena.alive) / (share * FEWEST)))]
             over = share >= 1 if laps is not None else share * (lap + 1) / lap > 1
             if over or (halve and looks < len(LOOKS) and share >= LOOKS[looks]):
+                asked = [partial(judge.measures, arena.members[label]) for label in arena.alive]
+                found |= zip(arena.alive, at_once(asked, lanes), strict=True)
                 for label in arena.alive:
-                    found[label] = judge.measures(arena.members[label])
                     seen[label].append((lap, found[label][measure]))
                 if over:
                     break
@@ -286,12 +294,15 @@ def _rows(arena: Arena, found: dict[str, dict[str, Floats]], measure: str) -> li
         equal = epochs[label] == last
         nowhere = (float("nan"), float("nan"), float("nan"), True)
         mean, low, high, separated = gap(values, best) if equal else nowhere
+        better = [] if separated else order[: order.index(label)]
+        beaten_by = next((b for b in better if gap(values, found[b][measure])[3]), "")
         rows.append(
             Row(
                 label, tuple(float(v) for v in values), epochs[label], arena.step_seconds(label), arena.graded(label),
-                _mean(values), mean, low, high, separated,
+                _mean(values), mean, low, high, separated or beaten_by != "",
                 {name: float(v.mean()) for name, v in found[label].items() if name != measure},
                 stopped or ("" if equal else f"ended after epoch {epochs[label]}: worse than the best, or a short budget"),
+                beaten_by,
             )
         )  # fmt: skip
     return rows
