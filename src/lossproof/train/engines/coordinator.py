@@ -211,10 +211,10 @@ class Coordinator:
         """The error of an exception in a worker, which another worker would raise again."""
         if message["member"] is None:
             return LossproofError(f"engine: expected a worker to start, it failed: {message['error']}")
-        member, others = message["member"], message["stacked"]
-        beside = f" (or one of {others} stacked with it)" if others else ""
+        member, others = message["member"], message["beside"]
+        near = f" (or one of {others} beside it)" if others else ""
         return LossproofError(
-            f"engine: expected {member}{beside} to be trained, its worker failed in epoch {message['epoch']}: "
+            f"engine: expected {member}{near} to be trained, its worker failed in epoch {message['epoch']}: "
             f"{message['error']}. The checkpoints of all members are kept: --resume goes on from them."
         )
 

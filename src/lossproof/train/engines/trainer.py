@@ -97,8 +97,9 @@ class Trainer:
                     teller.saved(member)
         except Exception as error:
             settings = self.order.settings
-            stacked = len(members) - 1 if settings.stack == "on" and members else 0
-            tell(failure(error, at_work(members, settings.seeds)) | {"stacked": stacked})
+            alone = settings.stack == "off" and settings.lanes == 1
+            others = 0 if alone or not members else len(members) - 1
+            tell(failure(error, at_work(members, settings.seeds)) | {"beside": others})
             return
         tell(
             {
@@ -149,7 +150,7 @@ def failure(error: BaseException, member: Member | None = None) -> Message:
         "kind": "failed",
         "member": None if member is None else member.name,
         "epoch": None if member is None else member.epoch + 1,
-        "stacked": 0,  # with that member, which may be meant as well
+        "beside": 0,  # that member, of which one may be meant as well
         "error": text,
     }
 
