@@ -97,6 +97,27 @@ def test_a_clamp_is_left_out_only_where_nothing_lies_outside(outlier, delta):
     expected = torch.where(r.abs() <= delta, r**2 / 2, delta * (r.abs() - delta / 2))
     torch.testing.assert_close(value, expected, rtol=1e-12, atol=1e-14, equal_nan=True)
     torch.testing.assert_close(gradient, k.gradient_logits(y, z), rtol=1e-12, atol=1e-14, equal_nan=True)
+    total_, same = k.both_logits(y, z, scale=0.3, summed=True)
+    nothing, alone = k.both_logits(y, z, scale=0.3, valued=False)
+    assert nothing is None
+    assert total_ == pytest.approx(expected.sum().item(), rel=1e-12, nan_ok=True)
+    for found in (same, alone):
+        torch.testing.assert_close(found, 0.3 * gradient, rtol=1e-12, atol=1e-14, equal_nan=True)
+
+
+@pytest.mark.parametrize("scale", [1e-9, 0.3, 1.0, 700.0])
+@pytest.mark.parametrize("name", ["mse", "huber", "msle"])
+def test_a_residual_scaled_as_it_is_made_keeps_its_digits(name, scale):
+    """Also where the sigmoid saturates, on tensors that are not contiguous, and into a tensor that is given."""
+    z, y = (t.detach().view(20, 15).t() for t in pair(300, torch.float32))
+    z[0, 0], z[1, 1] = 30.0, -30.0
+    k = kernel(name)
+    slope = scale * k.gradient_logits(y.double(), z.double())
+    out = torch.empty(15, 20)
+    got, gradient = k.both_logits(y, z, scale=scale, out=out, summed=True)
+    assert gradient.data_ptr() == out.data_ptr()
+    assert got == pytest.approx(k.value_logits(y.double(), z.double()).sum().item(), rel=1e-6)
+    torch.testing.assert_close(gradient.double(), slope, rtol=2e-6, atol=1e-7 * scale)
 
 
 @pytest.mark.parametrize("name", IDS)

@@ -220,7 +220,9 @@ def test_an_exception_in_a_stack_names_one_of_its_members(tiny, options, tmp_pat
 
     with_crew(monkeypatch, Threads)
     monkeypatch.setattr(Stack, "run", run)
-    message = r"expected bce-s[01] \(or one of 1 beside it\) to be trained, .* in epoch 1: RuntimeError: shapes"
+    message = (
+        r"expected bce-s[01] \(or one of 1 beside it\) to be trained, .* in epoch 1: RuntimeError: shapes"
+    )
     with pytest.raises(LossproofError, match=message):
         compare(tiny, ("bce", "mae"), out=tmp_path / "run", workers=1, engine="ray", stack="on", **options)
 

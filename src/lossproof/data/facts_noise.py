@@ -9,7 +9,10 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float64]
 #: how far an impulse stands above or below all its neighbours, as a share of the range of all but the outer hundredths
 IMPULSE = 0.25
-SURROUNDED = 3  # of eight neighbours at an end of the range, from which on a pixel's surroundings are
+#: of eight neighbours at an end of the range (noise leaves half there): from how many on a pixel is there but for noise,
+#: and from how many on it is taken for one that is
+DEEP, SURROUNDED = 5, 2
+FEW = 100  # values from which nothing is estimated
 MEAN = 1.183  # of a half-normal law, in medians
 TAILS = 3.6  # its last tenth in medians, at most: 2.4 of a half-normal law, 3.3 of an exponential
 HALVED = 0.2  # how far from a half the share of values at an end may lie there, for noise that is cut off
@@ -90,9 +93,9 @@ def impulse_rates(images: npt.NDArray[np.floating]) -> tuple[float, float]:
 def cut_off(images: npt.NDArray[np.floating]) -> Floats:
     """Images (n, c, h, w) in [0, 1] with what noise lost where it was cut off at black and white put back in the mean.
 
-    Noise around black leaves about half of its values at 0; those stand for as much below as the others show above. So in
-    black surroundings (three of eight neighbours at 0) they are set to minus that; likewise at white. Nothing changes
-    where values at the ends are fewer or more than noise would leave.
+    Noise around black leaves about half of its values at 0; those stand for as much below as the others show above. How
+    much that is, is measured where five of eight neighbours are at 0; values at 0 that have two such neighbours are set to
+    minus that. Likewise at white. Nothing changes where values at the ends are fewer or more than noise would leave.
 
     >>> rng = np.random.default_rng(0)
     >>> noisy = np.clip(0.1 * rng.standard_normal((40, 1, 32, 32)), 0, 1)
@@ -107,14 +110,16 @@ def cut_off(images: npt.NDArray[np.floating]) -> Floats:
         return out
     for way, depth in ((-1, images), (1, 1.0 - images)):  # how far from the end
         at_end = depth <= 0
-        surrounded = np.sum(_neighbours_of(at_end), axis=0, dtype=np.int8) >= SURROUNDED
-        inner, ends = depth[:, :, 1:-1, 1:-1][surrounded], at_end[:, :, 1:-1, 1:-1] & surrounded
-        share = float(ends.sum()) / inner.size if inner.size else 0.0
+        # beyond the border lies what lies before it
+        beyond = np.pad(at_end, ((0, 0), (0, 0), (1, 1), (1, 1)), mode="reflect")
+        near = np.sum(_neighbours_of(beyond), axis=0, dtype=np.int8)
+        inner = depth[near >= DEEP]
+        share = float((inner <= 0).mean()) if inner.size >= FEW else 0.0
         if abs(share - 0.5) > HALVED:
             continue
         middle, far = np.quantile(inner[inner > 0], (0.5, 0.9))
         if middle < IMPULSE / 2 and far < TAILS * middle:  # else it is what the pictures show
-            out[:, :, 1:-1, 1:-1][ends] += way * float(middle) * MEAN * (1 - share) / share
+            out[at_end & (near >= SURROUNDED)] += way * float(middle) * MEAN * (1 - share) / share
     return out
 
 

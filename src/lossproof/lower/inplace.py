@@ -125,6 +125,8 @@ class InPlaceEmitter(Emitter):
         if not self.is_scalar(value) and (tailed := self._tailed(value, gradient, pad)):
             return [*tailed, *self._steps(value, gradient, pad)]
         general = self._steps(value, gradient, pad)
+        if squared := self._squared(value, gradient, pad):
+            return [general[0], *squared, *general[1:]]
         clamps = {c for e in (value, gradient) for c in e.atoms(minimum) if isinstance(c.args[0], maximum)}
         found = re.search(r"torch\.clamp\((\w+), ", "\n".join(general))
         if len(clamps) != 1 or not found or value.count_ops() > 100:
@@ -134,9 +136,8 @@ class InPlaceEmitter(Emitter):
         high = clamp.args[1]
         if not self.is_scalar(low) or low != -high or (high.is_number and high < 1):
             return general
-        plain = self._steps(
-            sympy.factor(value.xreplace({clamp: x})), share_slope(gradient.xreplace({clamp: x})), pad
-        )
+        line, bend = sympy.factor(value.xreplace({clamp: x})), share_slope(gradient.xreplace({clamp: x}))
+        plain = self._steps(line, bend, pad)
         same = next((i for i, (a, b) in enumerate(zip(plain, general, strict=False)) if a != b), 0)
         if not any(line.startswith(f"{pad}{found[1]} = ") for line in general[:same]):
             return general
@@ -144,7 +145,37 @@ class InPlaceEmitter(Emitter):
         # a residual of grey values lies in [-1, 1]: below a bound of 1 the look would mostly be in vain
         worth = "" if high.is_number else f"{self(high)} >= 1 and "
         look = f"{pad}if {worth}inside({found[1]}, {self(low)}, {self(high)}):"
-        return [*general[:same], look, *("    " + line for line in plain[same:]), *general[same:]]
+        squared = self._squared(line, bend, pad, worth, high)
+        lines = [*general[:same], look, *("    " + line for line in plain[same:]), *general[same:]]
+        return [lines[0], *squared, *lines[1:]]
+
+    def _squared(
+        self, value: Expr, gradient: Expr, pad: str, worth: str = "", bound: Expr | None = None
+    ) -> list[str]:
+        """For k (y - p)^2 behind the sigmoid, on a CPU, where its sum will do: the residual is scaled as it is made.
+
+        With a bound, only where that is ``worth`` a look, which then finds no residual beyond it. To follow p's own line.
+        """
+        k, square = value.as_independent(Y, Z, as_Add=False)
+        c, made = gradient.as_independent(Y, Z, as_Add=False)
+        residual = square.base if square.is_Pow and square.exp == 2 else None
+        if residual not in (Y - sigmoid(Z), sigmoid(Z) - Y) or not isinstance(made, slope):
+            return []
+        if made.args[0] not in (residual, -residual) or not (self.is_scalar(k) and self.is_scalar(c)):
+            return []
+        factor = c * SCALE if made.args[0] == sigmoid(Z) - Y else -c * SCALE
+        if self._steps(value, gradient, "")[0] != "p = torch.sigmoid(z, out=out)":
+            return []
+        self.used |= {"difference", "multiplied", "slope"}
+        look = f"{pad}    if inside(r, {self(-bound * factor)}, {self(bound * factor)}):" if bound else ""
+        deep = pad + ("        " if look else "    ")
+        return [
+            f"{pad}if {worth}scale > 0 and z.is_cpu and (summed or not valued):",
+            f"{pad}    r = difference(p, y, {self(factor)})",
+            *([look] if look else []),
+            f"{deep}gradient = slope(r, p, z)",
+            f"{deep}return multiplied(r, r, {self(k / factor**2)}, True) if valued else None, gradient",
+        ]
 
     def _tailed(self, value: Expr, gradient: Expr, pad: str) -> list[str]:
         """For sums with softplus(z) as a term: its line apart, and of its tail, which has the logarithms, the sum alone."""
@@ -243,8 +274,7 @@ class InPlaceEmitter(Emitter):
                     factor, rest = sympy.S.One, plain
                 text = self._last_use(rest, owned)
                 text = f"torch.full_like(z, {text})" if self.is_scalar(rest) else text
-                self.used.add("finished")
-                text = f"finished({text}, {self(factor)}, summed)"
+                text = self._finished(text, self(factor))
                 if len(pad) + len(text) > 80:
                     lines += wrapped("value = {}", text, pad)
                     text = "value"
@@ -253,6 +283,18 @@ class InPlaceEmitter(Emitter):
                 lines += wrapped(f"{name} = {{}}", self._last_use(plain, owned), pad)
         self.tensors = before
         return lines
+
+    def _finished(self, text: str, factor: str) -> str:
+        """The value from the text of its tensor; the sum of a product of two needs no tensor of products."""
+        found = re.fullmatch(r"(?P<x>\w+)\.square_\(\)", text) or re.fullmatch(
+            r"(?P<x>.+)\.mul_\((?P<w>\w+)\)", text
+        )
+        if found and found["x"].count("(") == found["x"].count(")"):
+            self.used.add("multiplied")
+            parts = found.groupdict()
+            return f"multiplied({parts['x']}, {parts.get('w', parts['x'])}, {factor}, summed)"
+        self.used.add("finished")
+        return f"finished({text}, {factor}, summed)"
 
     def _last_use(self, e: Expr, owned: set[Expr]) -> str:
         """The text of an expression that may overwrite the owned symbols which it mentions once."""

@@ -38,7 +38,7 @@ large_slope = torch.ops.aten.softplus_backward.grad_input
 
 def slope(x, p, z):
     """x p (1 - p), written over p = sigmoid(z); for large z without the cancellation in 1 - p."""
-    if z.is_cpu and z.numel() and z.max().item() < 12:
+    if z.is_cpu and z.numel() and z.amax().item() < 12:
         return small_slope(x, p, grad_input=p)
     return large_slope(p.mul_(x), z, -1, 40, grad_input=p)
 ''',
@@ -58,6 +58,21 @@ def slope(x, p, z):
     if summed:
         return factor * x.sum().item()
     return x if factor == 1 else x.mul_(factor)
+''',
+        "multiplied": '''def multiplied(x, w, factor, summed):
+    """factor x w, over x; or the sum of that, as a number."""
+    if summed:
+        return factor * torch.dot(x.flatten(), w.flatten()).item()
+    x = x.mul_(w)
+    return x if factor == 1 else x.mul_(factor)
+''',
+        "difference": '''half_slope = torch.ops.aten.mse_loss_backward.grad_input
+
+
+def difference(p, y, factor):
+    """factor (p - y), in one pass."""
+    grad = torch.scalar_tensor(factor / 2, dtype=p.dtype)
+    return half_slope(grad, p, y, 0, grad_input=torch.empty_like(p))
 ''',
         "softplus_tails": '''def softplus_tails(p):
     """Sum of log(1 + exp(-|z|)) for p = sigmoid(z), as a number: four factors of a product share a logarithm."""

@@ -15,7 +15,7 @@ large_slope = torch.ops.aten.softplus_backward.grad_input
 
 def slope(x, p, z):
     """x p (1 - p), written over p = sigmoid(z); for large z without the cancellation in 1 - p."""
-    if z.is_cpu and z.numel() and z.max().item() < 12:
+    if z.is_cpu and z.numel() and z.amax().item() < 12:
         return small_slope(x, p, grad_input=p)
     return large_slope(p.mul_(x), z, -1, 40, grad_input=p)
 
@@ -29,6 +29,14 @@ def finished(x, factor, summed):
     """factor times x, over x; or the sum of that, as a number."""
     if summed:
         return factor * x.sum().item()
+    return x if factor == 1 else x.mul_(factor)
+
+
+def multiplied(x, w, factor, summed):
+    """factor x w, over x; or the sum of that, as a number."""
+    if summed:
+        return factor * torch.dot(x.flatten(), w.flatten()).item()
+    x = x.mul_(w)
     return x if factor == 1 else x.mul_(factor)
 
 
@@ -98,7 +106,7 @@ def both_logits(y, z, alpha=1.0, c=1.0, scale=1.0, out=None, valued=True, summed
         gradient = scaled(slope(r, p, z), -scale * t1, out)
         if not valued:
             return None, gradient
-        return finished(r.square_(), t1 / 2, summed), gradient
+        return multiplied(r, r, t1 / 2, summed), gradient
     if alpha == 0:
         t1 = 1 / c**2
         p = torch.sigmoid(z, out=out)

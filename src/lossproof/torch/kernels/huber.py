@@ -15,7 +15,7 @@ large_slope = torch.ops.aten.softplus_backward.grad_input
 
 def slope(x, p, z):
     """x p (1 - p), written over p = sigmoid(z); for large z without the cancellation in 1 - p."""
-    if z.is_cpu and z.numel() and z.max().item() < 12:
+    if z.is_cpu and z.numel() and z.amax().item() < 12:
         return small_slope(x, p, grad_input=p)
     return large_slope(p.mul_(x), z, -1, 40, grad_input=p)
 
@@ -33,11 +33,21 @@ def inside(x, low, high):
     return least.item() >= low and largest.item() <= high
 
 
-def finished(x, factor, summed):
-    """factor times x, over x; or the sum of that, as a number."""
+def multiplied(x, w, factor, summed):
+    """factor x w, over x; or the sum of that, as a number."""
     if summed:
-        return factor * x.sum().item()
+        return factor * torch.dot(x.flatten(), w.flatten()).item()
+    x = x.mul_(w)
     return x if factor == 1 else x.mul_(factor)
+
+
+half_slope = torch.ops.aten.mse_loss_backward.grad_input
+
+
+def difference(p, y, factor):
+    """factor (p - y), in one pass."""
+    grad = torch.scalar_tensor(factor / 2, dtype=p.dtype)
+    return half_slope(grad, p, y, 0, grad_input=torch.empty_like(p))
 
 
 def value(y, p, delta=1.0):
@@ -75,17 +85,22 @@ def both_logits(y, z, delta=1.0, scale=1.0, out=None, valued=True, summed=False)
     summed: the sum of the loss instead, as a number.
     """
     p = torch.sigmoid(z, out=out)
+    if delta >= 1 and scale > 0 and z.is_cpu and (summed or not valued):
+        r = difference(p, y, scale)
+        if inside(r, -scale * delta, scale * delta):
+            gradient = slope(r, p, z)
+            return multiplied(r, r, 1 / (2 * scale**2), True) if valued else None, gradient
     r = y - p
     if delta >= 1 and inside(r, -delta, delta):
         gradient = scaled(slope(r, p, z), -scale, out)
         if not valued:
             return None, gradient
-        return finished(r.square_(), 0.5, summed), gradient
+        return multiplied(r, r, 0.5, summed), gradient
     t1 = torch.clamp(r, -delta, delta)
     gradient = scaled(slope(t1, p, z), -scale, out)
     if not valued:
         return None, gradient
-    return finished((r.add_(t1, alpha=-0.5)).mul_(t1), 1, summed), gradient
+    return multiplied((r.add_(t1, alpha=-0.5)), t1, 1, summed), gradient
 
 
 def fused_logits(y, z, delta=1.0):

@@ -15,7 +15,7 @@ large_slope = torch.ops.aten.softplus_backward.grad_input
 
 def slope(x, p, z):
     """x p (1 - p), written over p = sigmoid(z); for large z without the cancellation in 1 - p."""
-    if z.is_cpu and z.numel() and z.max().item() < 12:
+    if z.is_cpu and z.numel() and z.amax().item() < 12:
         return small_slope(x, p, grad_input=p)
     return large_slope(p.mul_(x), z, -1, 40, grad_input=p)
 
@@ -25,11 +25,21 @@ def scaled(x, factor, out):
     return x.mul_(factor) if out is None or out is x else torch.mul(x, factor, out=out)
 
 
-def finished(x, factor, summed):
-    """factor times x, over x; or the sum of that, as a number."""
+def multiplied(x, w, factor, summed):
+    """factor x w, over x; or the sum of that, as a number."""
     if summed:
-        return factor * x.sum().item()
+        return factor * torch.dot(x.flatten(), w.flatten()).item()
+    x = x.mul_(w)
     return x if factor == 1 else x.mul_(factor)
+
+
+half_slope = torch.ops.aten.mse_loss_backward.grad_input
+
+
+def difference(p, y, factor):
+    """factor (p - y), in one pass."""
+    grad = torch.scalar_tensor(factor / 2, dtype=p.dtype)
+    return half_slope(grad, p, y, 0, grad_input=torch.empty_like(p))
 
 
 def value(y, p):
@@ -64,11 +74,15 @@ def both_logits(y, z, scale=1.0, out=None, valued=True, summed=False):
     summed: the sum of the loss instead, as a number.
     """
     p = torch.sigmoid(z, out=out)
+    if scale > 0 and z.is_cpu and (summed or not valued):
+        r = difference(p, y, 2 * scale)
+        gradient = slope(r, p, z)
+        return multiplied(r, r, 1 / (4 * scale**2), True) if valued else None, gradient
     r = y - p
     gradient = scaled(slope(r, p, z), -2 * scale, out)
     if not valued:
         return None, gradient
-    return finished(r.square_(), 1, summed), gradient
+    return multiplied(r, r, 1, summed), gradient
 
 
 def fused_logits(y, z):

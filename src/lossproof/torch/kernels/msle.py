@@ -15,7 +15,7 @@ large_slope = torch.ops.aten.softplus_backward.grad_input
 
 def slope(x, p, z):
     """x p (1 - p), written over p = sigmoid(z); for large z without the cancellation in 1 - p."""
-    if z.is_cpu and z.numel() and z.max().item() < 12:
+    if z.is_cpu and z.numel() and z.amax().item() < 12:
         return small_slope(x, p, grad_input=p)
     return large_slope(p.mul_(x), z, -1, 40, grad_input=p)
 
@@ -25,10 +25,11 @@ def scaled(x, factor, out):
     return x.mul_(factor) if out is None or out is x else torch.mul(x, factor, out=out)
 
 
-def finished(x, factor, summed):
-    """factor times x, over x; or the sum of that, as a number."""
+def multiplied(x, w, factor, summed):
+    """factor x w, over x; or the sum of that, as a number."""
     if summed:
-        return factor * x.sum().item()
+        return factor * torch.dot(x.flatten(), w.flatten()).item()
+    x = x.mul_(w)
     return x if factor == 1 else x.mul_(factor)
 
 
@@ -68,7 +69,7 @@ def both_logits(y, z, scale=1.0, out=None, valued=True, summed=False):
     gradient = scaled(slope((t1 / (1 + p)), p, z), -2 * scale, out)
     if not valued:
         return None, gradient
-    return finished(t1.square_(), 1, summed), gradient
+    return multiplied(t1, t1, 1, summed), gradient
 
 
 def fused_logits(y, z):
