@@ -45,7 +45,7 @@ from lossproof.train.comparison import intra_op_threads
 from lossproof.train.settings import slug
 
 sys.path.insert(0, str(Path(__file__).parent))
-from advice_page import FIRST_SEED, FULL_STEPS, KINDS, LAW_GOALS, PILOT_STEPS, REAL_SEEDS, page
+from advice_page import FIRST_SEED, FULL_STEPS, KINDS, LAW_GOALS, PILOT_STEPS, REAL_SEEDS, SHORT_STEPS, page
 from advice_sets import NOISES, SETS, Cut, facts_of, images_of, sets, spoilt, unit
 
 Floats = npt.NDArray[np.float64]
@@ -200,7 +200,7 @@ def measured(path: Path, laps: int) -> dict[str, Any] | None:
 
 def truth(case: Case, labels: Sequence[str], out: Path) -> None:
     """Train losses for the whole run, no one ends early, and measure them on what was kept back; a file a loss."""
-    laps, early = (settings_of(steps, len(case.facts.sample)) for steps in (FULL_STEPS, PILOT_STEPS))
+    laps = settings_of(FULL_STEPS, len(case.facts.sample))
     todo = [label for label in labels if measured(case.truth_file(out, label), laps) is None]
     if not todo:
         return
@@ -214,15 +214,12 @@ def truth(case: Case, labels: Sequence[str], out: Path) -> None:
         for label in todo:
             started = time.process_time()
             arena = Arena([by_label[label]], images, case.model, range(FIRST_SEED, FIRST_SEED + REAL_SEEDS))
-            found = {}
-            for lap in range(1, laps + 1):
+            for _ in range(laps):
                 arena.lap()
-                if lap in (early, laps):
-                    values = judge.measures(arena.members[label])
-                    found[lap] = {name: [float(v) for v in seeds] for name, seeds in values.items()}
+            values = judge.measures(arena.members[label])
             row = {
                 "set": case.name, "kind": case.kind, "label": label, "decoder": by_label[label].decoder,
-                "measures": found[laps], "early": found[early],
+                "measures": {name: [float(v) for v in seeds] for name, seeds in values.items()},
                 "train": len(images.train), "test": len(images.test), "laps": laps, "seeds": REAL_SEEDS,
                 "mean_image": judge.mean_image, "seconds": time.process_time() - started,
             }  # fmt: skip
@@ -230,11 +227,11 @@ def truth(case: Case, labels: Sequence[str], out: Path) -> None:
             print(case.name, case.kind, label, f"{row['seconds']:.0f} s", flush=True)
 
 
-def advised(case: Case, goal: str, out: Path) -> dict[str, Any]:
-    """What is advised for a goal, with a pilot and without one, from what the user has alone."""
-    path = case.advice_file(out, goal)
+def advised(case: Case, goal: str, out: Path, steps: int = PILOT_STEPS) -> dict[str, Any]:
+    """What is advised for a goal, with a pilot of so many steps and without one, from what the user has alone."""
+    path = case.advice_file(out, goal, "advice" if steps == PILOT_STEPS else "short")
     count = len(case.facts.sample)
-    laps = settings_of(PILOT_STEPS, count - min(400, count // 4))
+    laps = settings_of(steps, count - min(400, count // 4))
     kept = measured(path, laps)
     if kept is not None:
         return kept
@@ -245,11 +242,11 @@ def advised(case: Case, goal: str, out: Path) -> dict[str, Any]:
     row = {
         "set": case.name, "noise": case.noise, "goal": goal, "advised": known.loss, "without_pilot": bare.loss,
         "candidates": [c.label for c in case.candidates() if GOALS[goal].decoders or not c.decoder],
-        "conclusive": known.pilot.conclusive, "words": known.pilot.words, "noisy": case.facts.noisy, "laps": laps,
+        "pilot_seconds": known.pilot.seconds, "conclusive": known.pilot.conclusive, "words": known.pilot.words, "noisy": case.facts.noisy, "laps": laps,
         "tried": {r.label: [r.mean, r.epochs] for r in known.pilot.rows}, "seconds": time.process_time() - started,
     }  # fmt: skip
     path.write_text(json.dumps(row))
-    print(case.name, case.noise, goal, known.loss, "| without a pilot", bare.loss, flush=True)
+    print(case.name, case.noise, goal, steps, known.loss, "| without a pilot", bare.loss, flush=True)
     return row
 
 
@@ -265,8 +262,9 @@ def real_sets(folder: Path, goals: Sequence[str], names: Sequence[str], out: Pat
                 [c.label for c in case.candidates() if decoders or not c.decoder] if only != "advice" else []
             )
             if only != "truth":
-                said = advised(case, goal, out)
-                labels += [said["advised"], said["without_pilot"]] if only != "advice" else []
+                said, brief = advised(case, goal, out), advised(case, goal, out, SHORT_STEPS)
+                named = [said["advised"], said["without_pilot"], brief["advised"]]
+                labels += named if only != "advice" else []
             truth(case, list(dict.fromkeys(labels)), out)
 
 
@@ -303,8 +301,8 @@ class Case:
     def truth_file(self, out: Path, label: str) -> Path:
         return out / f"truth-{slug(f'{self.name} {self.kind} {label}')}.json"
 
-    def advice_file(self, out: Path, goal: str) -> Path:
-        return out / f"advice-{slug(f'{self.name} {self.noise} {goal}')}.json"
+    def advice_file(self, out: Path, goal: str, kind: str) -> Path:
+        return out / f"{kind}-{slug(f'{self.name} {self.noise} {goal}')}.json"
 
 
 def main() -> int:

@@ -76,23 +76,26 @@ def test_the_page_counts_misses_too(bench, tmp_path):
     values = {"bce": [0.020, 0.021, 0.019], "mse": [0.030, 0.031, 0.029], "law": [0.001, 0.001, 0.001]}
     for label, squared in values.items():
         row = {"set": "digits", "kind": "ae", "label": label, "decoder": label == "law", "train": 900, "test": 300,
-               "laps": 20, "seconds": 60.0, "measures": {"squared": squared, "moved": squared},
-               "early": {"squared": squared, "moved": squared}}  # fmt: skip
+               "laps": 20, "seconds": 60.0, "measures": {"squared": squared, "moved": squared}}  # fmt: skip
         (tmp_path / f"truth-digits-ae-{label}.json").write_text(json.dumps(row))
     for goal, advised in (("reconstruct", "mse"), ("represent", "law"), ("anomaly", "mse")):
         row = {"set": "digits", "noise": "", "goal": goal, "advised": advised, "without_pilot": "bce",
-               "conclusive": True, "seconds": 30.0, "candidates": ["bce", "mse", *(["gone"] if goal == "anomaly" else [])]}  # fmt: skip
+               "conclusive": True, "seconds": 30.0, "pilot_seconds": 20.0, "candidates": ["bce", "mse", *(["gone"] if goal == "anomaly" else [])]}  # fmt: skip
         (tmp_path / f"advice-digits-{goal}.json").write_text(json.dumps(row))
+        row |= {"advised": "bce", "seconds": 15.0}
+        (tmp_path / f"short-digits-{goal}.json").write_text(json.dumps(row))
     text = bench.page(tmp_path)
     assert "1 of 2 draws are right for every goal: 50.0 %" in text
     assert "- Gaussian noise, draw 1, sample: mae (sigma 0.05)" in text
     # a decoder is no candidate for pictures, however good, and is one for representing
     assert "| digits | bce (0.02) | mse | 0.01 [0.01, 0.01] | **no** | bce | 0 | yes |" in text
     assert "| digits | law (0.001) | law | 0 | yes | bce | 0.019 [0.017, 0.021] | **no** |" in text
-    assert "advised 0 of 1, from facts alone 1 of 1" in text
+    assert "advised 0 of 1, from facts alone 1 of 1 (goal: 5 of 6), by the pilot half as long 1 of 1" in text
+    assert "20 to 20 s" in text
     assert "Not measured yet: MNIST" in text
     assert "Goals not measured on real images yet: sample, denoise, anomaly." in text
-    assert "4.5 CPU minutes" in text  # three trainings of a minute, three pilots of half a minute
+    # three trainings of a minute, three pilots of half a minute, three of a quarter
+    assert "5.25 CPU minutes" in text
     assert "gone" not in text  # nothing is known of it: no row
 
 
