@@ -227,9 +227,9 @@ def truth(case: Case, labels: Sequence[str], out: Path) -> None:
             print(case.name, case.kind, label, f"{row['seconds']:.0f} s", flush=True)
 
 
-def advised(case: Case, goal: str, out: Path, steps: int = PILOT_STEPS) -> dict[str, Any]:
-    """What is advised for a goal, with a pilot of so many steps and without one, from what the user has alone."""
-    path = case.advice_file(out, goal, "advice" if steps == PILOT_STEPS else "short")
+def advised(case: Case, goal: str, out: Path, *, short: bool = False) -> dict[str, Any]:
+    """What is advised for a goal, with a pilot (or a short one) and without one, from what the user has alone."""
+    path, steps = case.advice_file(out, goal, short=short), SHORT_STEPS if short else PILOT_STEPS
     count = len(case.facts.sample)
     laps = settings_of(steps, count - min(400, count // 4))
     kept = measured(path, laps)
@@ -242,7 +242,8 @@ def advised(case: Case, goal: str, out: Path, steps: int = PILOT_STEPS) -> dict[
     row = {
         "set": case.name, "noise": case.noise, "goal": goal, "advised": known.loss, "without_pilot": bare.loss,
         "candidates": [c.label for c in case.candidates() if GOALS[goal].decoders or not c.decoder],
-        "pilot_seconds": known.pilot.seconds, "conclusive": known.pilot.conclusive, "words": known.pilot.words, "noisy": case.facts.noisy, "laps": laps,
+        "pilot_seconds": known.pilot.seconds,
+        "conclusive": known.pilot.conclusive, "words": known.pilot.words, "noisy": case.facts.noisy, "laps": laps,
         "tried": {r.label: [r.mean, r.epochs] for r in known.pilot.rows}, "seconds": time.process_time() - started,
     }  # fmt: skip
     path.write_text(json.dumps(row))
@@ -262,7 +263,7 @@ def real_sets(folder: Path, goals: Sequence[str], names: Sequence[str], out: Pat
                 [c.label for c in case.candidates() if decoders or not c.decoder] if only != "advice" else []
             )
             if only != "truth":
-                said, brief = advised(case, goal, out), advised(case, goal, out, SHORT_STEPS)
+                said, brief = advised(case, goal, out), advised(case, goal, out, short=True)
                 named = [said["advised"], said["without_pilot"], brief["advised"]]
                 labels += named if only != "advice" else []
             truth(case, list(dict.fromkeys(labels)), out)
@@ -301,8 +302,8 @@ class Case:
     def truth_file(self, out: Path, label: str) -> Path:
         return out / f"truth-{slug(f'{self.name} {self.kind} {label}')}.json"
 
-    def advice_file(self, out: Path, goal: str, kind: str) -> Path:
-        return out / f"{kind}-{slug(f'{self.name} {self.noise} {goal}')}.json"
+    def advice_file(self, out: Path, goal: str, *, short: bool) -> Path:
+        return out / f"{'short' if short else 'advice'}-{slug(f'{self.name} {self.noise} {goal}')}.json"
 
 
 def main() -> int:

@@ -63,7 +63,8 @@ def results(out: Path) -> list[dict[str, Any]]:
         values = {label: row["measures"][measure] for label, row in rows.items()}
         allowed = [label for label, row in rows.items() if goal.decoders or not row["decoder"]]
         made.append({
-            "set": said["set"], "pilot_seconds": said["pilot_seconds"], "goal": goal.name, "noise": noise, "measure": measure, "tried": len(allowed),
+            "set": said["set"], "pilot_seconds": said["pilot_seconds"],
+            "goal": goal.name, "noise": noise, "measure": measure, "tried": len(allowed),
             "conclusive": said["conclusive"], **{key: next(iter(rows.values()))[key] for key in ("train", "test", "laps")},
             "advised": outcome(values, labels[0], allowed), "without": outcome(values, labels[1], allowed),
             "short": outcome(values, labels[2], allowed),

@@ -119,6 +119,7 @@ def test_a_whole_tiny_run(bench, tmp_path, monkeypatch):
     )
     monkeypatch.setattr(bench, "FULL_STEPS", 20)
     monkeypatch.setattr(bench, "PILOT_STEPS", 20)
+    monkeypatch.setattr(bench, "SHORT_STEPS", 10)
     monkeypatch.setattr(bench, "REAL_SEEDS", 2)
     times = []
     for _ in range(2):  # the second time nothing is measured again
@@ -126,7 +127,7 @@ def test_a_whole_tiny_run(bench, tmp_path, monkeypatch):
         times.append({path.name: path.stat().st_mtime_ns for path in tmp_path.glob("*.json")})
     assert times[0] == times[1]
     made = sorted(path.name for path in tmp_path.glob("*.json"))
-    assert len(made) == 2 * 3 + 3
+    assert len(made) == 2 * 3 + 2 * 3
     monkeypatch.setattr(bench, "FULL_STEPS", 40)  # another budget is another measurement
     bench.real_sets(tmp_path, ["reconstruct"], ["digits"], tmp_path, only="truth")
     again = {path.name: path.stat().st_mtime_ns for path in tmp_path.glob("*.json")}
