@@ -156,9 +156,7 @@ def run_pilot(
             found[label] = judge.measures(arena.members[label])
         rows = _rows(arena, found, measure)
     chosen, words = decide(rows, preference or {c.label: c.to_set for c in candidates})
-    chosen, words, conclusive = _settled(
-        rows, judge, measure, facts, goal, candidates[0].label, chosen, words
-    )
+    chosen, words, conclusive = _settled(rows, judge, measure, candidates[0].label, chosen, words)
     return Pilot(
         measure, MEASURES[measure], tuple(rows), chosen, words, conclusive, goal.model, len(images.train), len(images.test),
         seeds, time.monotonic() - started,
@@ -169,24 +167,18 @@ def _settled(
     rows: Sequence[Row],
     judge: Judge,
     measure: str,
-    facts: Facts,
-    goal: Goal,
     asked: str,
     chosen: str,
     words: str,
 ) -> tuple[str, str, bool]:
     """What is chosen in the end, in words, and whether the pilot was long enough to tell; ``asked`` by the facts."""
-    # what no model can learn, nor the mean image
-    of_noise = facts.noise.sigma**2 if goal.decides == "hidden" else 0.0
-    mean_image = max(0.0, judge.mean_image - of_noise)
-    reached = {row.label: max(0.0, judge.squared(row, measure) - of_noise) for row in rows}
+    mean_image = max(0.0, judge.mean_image - judge.of_noise)
+    reached = {row.label: max(0.0, judge.squared(row, measure) - judge.of_noise) for row in rows}
     best = rows[0].label
-    # a bound below that of a histogram for each pixel has learnt more than no model can, whatever its pictures
-    counted = facts.histogram_bits if facts.unit else None
-    yardstick = counted[1] * float(np.log(2)) if counted else float("-inf")
-    conclusive = reached[best] < LEARNT * mean_image or (measure == "bound" and rows[0].mean < yardstick)
+    beyond = measure == "bound" and rows[0].mean < judge.histograms
+    conclusive = reached[best] < LEARNT * mean_image or beyond
     if not conclusive:
-        less = " without the noise" if of_noise else ""
+        less = " without the noise" if judge.of_noise else ""
         words = (
             f"too short to tell: after epoch {rows[0].epochs} the squared error{less} is {reached[best]:.3g}, the mean "
             f"image's {mean_image:.3g}; "

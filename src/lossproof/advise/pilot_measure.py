@@ -69,6 +69,11 @@ class Judge:
             if facts.noise.impulsive:
                 self.black, self.white = impulse_rates(images.train)
 
+        #: what no model can learn at hidden pixels, nor the mean image
+        self.of_noise = facts.noise.sigma**2 if hides else 0.0
+        #: nats a value of a histogram for each pixel: a bound below has learnt more than no model can, whatever its pictures
+        counted = facts.histogram_bits if facts.unit else None
+        self.histograms = counted[1] * float(np.log(2)) if counted else float("-inf")
         mean = torch.from_numpy(images.train.mean(axis=0, dtype=np.float64))
         #: squared error a value of always predicting the mean training image
         self.mean_image = self.errors(mean.expand(self.targets.shape), self.asked)[0]
