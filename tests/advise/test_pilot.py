@@ -26,7 +26,7 @@ from lossproof.advise.pilot import (
 from lossproof.advise.pilot_measure import CORNERS, Judge, energy_distance, hidden, moved_by_a_pixel, patched
 from lossproof.advise.ranking import distinct, rank
 from lossproof.advise.tried import likeness, tried
-from lossproof.data.facts_noise import impulse_rates
+from lossproof.data.facts_noise import cut_off, impulse_rates
 from lossproof.data.facts_stream import gather
 from lossproof.data.stream import open_stream
 from lossproof.formula import LossproofError
@@ -241,6 +241,31 @@ def test_nothing_is_taken_off_where_pixels_do_not_stand_out_or_values_leave_0_to
     assert (judge.black, judge.white) == (0, 0)
     assert impulse_rates(np.full((2, 1, 5, 5), 0.1)) == (0.0, 0.0)
     assert impulse_rates(np.ones((9, 1, 2, 2))) == (0.0, 0.0)
+
+
+def test_what_noise_lost_at_black_and_white_is_put_back_up_to_the_border():
+    """A white square on black with noise of 0.1: the mean error at black is that of no noise, at the border too."""
+    rng = np.random.default_rng(0)
+    clean = np.zeros((400, 1, 24, 24))
+    clean[:, :, 6:18, 6:18] = 1.0
+    restored = cut_off(np.clip(clean + 0.1 * rng.standard_normal(clean.shape), 0, 1))
+    error = (restored - clean)[:, 0]
+    border = np.concatenate([error[:, 0], error[:, -1], error[:, :, 0], error[:, :, -1]], axis=1)
+    black, white = error[:, clean[0, 0] == 0], error[:, clean[0, 0] == 1]
+    assert abs(border.mean()) < 4e-3, "one in thirty has fewer than two black neighbours"
+    assert abs(black.mean()) < 4e-3
+    assert abs(white.mean()) < 6e-3, "its edges have few white neighbours"
+
+
+def test_nothing_is_put_back_where_nothing_was_cut_off():
+    rng = np.random.default_rng(0)
+    for images in (
+        np.where(rng.random((50, 1, 12, 12)) < 0.9, 0.0, 0.05),  # far more black than noise leaves
+        np.clip(0.5 + 0.1 * rng.standard_normal((50, 1, 12, 12)), 0, 1),  # noise that reaches neither end
+        np.zeros((1, 1, 8, 8)),
+        np.where(np.arange(16).reshape(1, 1, 4, 4) % 2, 0.05, 0.0),  # too few to tell anything
+    ):
+        assert np.array_equal(cut_off(images), images)
 
 
 NAMES = ["bce", "mse", "mae", "logcosh", "hellinger", "huber", "charbonnier", "barron(alpha=0, c=0.02)"]
