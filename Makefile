@@ -97,7 +97,7 @@ bench-engines: $(VENV)/.dev ## what engines cost; writes docs/sweeps.md
 	$(BIN)/python benchmarks/engines.py --write docs/sweeps.md
 
 bench-advice: $(VENV)/.run ## how good the advice is, DATA=folder of sets; writes docs/advice.md
-	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/advice.py --data $(or $(DATA),data) && $(BIN)/python benchmarks/advice.py --write
+	$(BIN)/python benchmarks/advice.py --data $(or $(DATA),data) && $(BIN)/python benchmarks/advice.py --write
 
 bench-large: $(VENV)/.run ## memory and time on 20 GB and 100,000 pictures, made for it; writes docs/performance.md
 	$(BIN)/python benchmarks/large.py
