@@ -9,7 +9,7 @@ from lossproof.catalogue import CATALOGUE, resolve
 from lossproof.formula import LossproofError
 from lossproof.formula.conventions import zero_log_zero
 from lossproof.formula.functions import NAMES, derivative, to_elementary
-from lossproof.formula.parse import number, parse
+from lossproof.formula.parse import free_names, number, parse
 from lossproof.formula.symbols import P, Y
 from lossproof.formula.unparse import unparse
 from lossproof.lower import function
@@ -223,3 +223,42 @@ def test_constants_that_sympy_makes_of_polygamma_have_a_way_back(text):
 )
 def test_0_log_0_is_0_in_formulas_as_people_write_them(text, expected):
     assert zero_log_zero(parse(text)) == parse(expected)
+
+
+def test_formulas_are_read_by_several_threads_at_once():
+    """Python 3.11 counts the depth of all threads' trees as one, and the collector may switch threads in the middle."""
+    import gc
+    import threading
+    import time
+
+    class Switching:
+        def __init__(self) -> None:
+            self.me = self
+
+        def __del__(self) -> None:
+            time.sleep(0)
+
+    errors = []
+
+    def read():
+        try:
+            for _ in range(300):
+                for _ in range(3):
+                    Switching()
+                free_names(
+                    "where(abs(y - p) <= a, (y - p)**2/2, a*abs(y - p) - a**2/2) + (1 + (2 + (3 + (4 + p))))"
+                )
+        except BaseException as error:  # a SystemError
+            errors.append(error)
+
+    before = gc.get_threshold()
+    gc.set_threshold(3)
+    try:
+        threads = [threading.Thread(target=read) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        gc.set_threshold(*before)
+    assert errors == []

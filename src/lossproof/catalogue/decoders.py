@@ -9,6 +9,7 @@ from typing import Any
 from lossproof.catalogue.decoder import Decoder, Head, Setting, Value
 from lossproof.formula import Interval, Loss, LossproofError, Reference
 from lossproof.formula.link import LINKS
+from lossproof.formula.syntax import syntax
 
 # float32 holds ((y - m)/s)**2 and its slopes for scales of that size and m up to 1000
 _LOGS = Interval(-30, 30)
@@ -213,7 +214,7 @@ def decoder_named(spec: object) -> Decoder | None:
     if not isinstance(spec, str):
         return None
     try:
-        node = ast.parse(spec.strip(), mode="eval").body
+        node = syntax(spec.strip()).body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
     if isinstance(node, ast.Name) and node.id in DECODERS:

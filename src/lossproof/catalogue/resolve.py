@@ -8,6 +8,7 @@ from typing import Any
 
 from lossproof.formula import REALS, Loss, LossproofError, Param
 from lossproof.formula.errors import nearest
+from lossproof.formula.syntax import syntax
 
 #: what people call a loss elsewhere; for suggestions only
 ALIASES = {
@@ -157,7 +158,7 @@ def from_callable(
 def _as_call(text: str, catalogue: Mapping[str, Loss]) -> tuple[str, dict[str, float]] | None:
     """Read ``id`` or ``id(name=number, ...)`` of a catalogue loss; None for anything else, such as a formula."""
     try:
-        node = ast.parse(text, mode="eval").body
+        node = syntax(text).body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
     if isinstance(node, ast.Name) and node.id in catalogue:
@@ -190,7 +191,7 @@ def _as_call(text: str, catalogue: Mapping[str, Loss]) -> tuple[str, dict[str, f
 
 def _mentions_y_or_p(text: str) -> bool:
     try:
-        tree = ast.parse(text, mode="eval")
+        tree = syntax(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return True  # a malformed formula: the parser of formulas says where
     return any(isinstance(n, ast.Name) and n.id in ("y", "p") for n in ast.walk(tree))

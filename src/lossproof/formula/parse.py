@@ -11,6 +11,7 @@ import sympy
 from lossproof.formula.errors import LossproofError, nearest
 from lossproof.formula.functions import NAMES, Expr
 from lossproof.formula.symbols import P, Y, Z, parameter
+from lossproof.formula.syntax import syntax
 
 _MAX_LENGTH = 20_000
 _MAX_DEPTH = 200
@@ -51,7 +52,7 @@ def parse(
         raise LossproofError(f"formula: expected at most {_MAX_LENGTH} characters, got {len(text)}.")
     text = text.strip()
     try:
-        tree = ast.parse(text, mode="eval")
+        tree = syntax(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         at = getattr(error, "offset", None)
         where = f" at column {at}" if at else ""
@@ -92,7 +93,7 @@ def free_names(text: str) -> list[str]:
     ['q']
     """
     try:
-        tree = ast.parse(text.strip(), mode="eval")
+        tree = syntax(text.strip())
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return []
     called = {id(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}

@@ -14,6 +14,7 @@ from lossproof.formula import LossproofError
 from lossproof.formula.functions import to_elementary
 from lossproof.formula.parse import parse
 from lossproof.formula.symbols import P, Y
+from lossproof.formula.syntax import syntax
 from lossproof.prove.clock import Clock, OutOfTime
 from lossproof.prove.problem import Problem
 from lossproof.prove.regions import regions
@@ -78,7 +79,7 @@ _WORDS = {
 
 def _demands(formula: str) -> Iterator[tuple[str, ...]]:
     """What a part must be, and the part; of a power what is raised, and to what."""
-    for node in ast.walk(ast.parse(formula, mode="eval")):
+    for node in ast.walk(syntax(formula)):
         match node:
             case ast.BinOp(op=ast.Div(), right=part) if not isinstance(part, ast.Constant):
                 yield "divisor", ast.unparse(part)

@@ -12,6 +12,7 @@ import sympy
 from lossproof.formula import Interval, LossproofError
 from lossproof.formula.parse import parse
 from lossproof.formula.symbols import P, Y
+from lossproof.formula.syntax import syntax
 from lossproof.prove.collapse import branches_of
 from lossproof.prove.problem import Problem
 from lossproof.rechecking.values import Broken, NoValue, Undecided, ball, precision, value
@@ -131,7 +132,7 @@ def _is_zero(written: Expr, y: Fraction, p: Any) -> bool:
 
 def _divisors(formula: str) -> Iterator[tuple[str, bool]]:
     """Parts of a formula that must not be 0, and those that need not (bases of other powers) with False."""
-    for node in ast.walk(ast.parse(formula, mode="eval")):
+    for node in ast.walk(syntax(formula)):
         match node:
             case ast.BinOp(op=ast.Div(), right=part):
                 yield ast.unparse(part), True

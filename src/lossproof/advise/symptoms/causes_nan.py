@@ -13,6 +13,7 @@ from lossproof.advise.symptoms.case import Case
 from lossproof.advise.symptoms.records import Cause, Finding, RuledOut, short
 from lossproof.catalogue import CATALOGUE
 from lossproof.formula import REALS, Loss
+from lossproof.formula.syntax import syntax
 from lossproof.lower import function
 from lossproof.lower.autopsy import autopsy
 
@@ -321,7 +322,7 @@ def by_hand(loss: Loss) -> Loss:
     >>> by_hand(resolve("bce")).formula
     '-(y * log(p) + (1 - y) * log(1 - p))'
     """
-    tree = _Plain().visit(ast.parse(loss.formula, mode="eval"))
+    tree = _Plain().visit(syntax(loss.formula))
     text = ast.unparse(ast.fix_missing_locations(tree))
     return replace(loss, formula=text, target=REALS)
 
