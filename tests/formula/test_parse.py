@@ -242,7 +242,7 @@ def test_formulas_are_read_by_several_threads_at_once():
 
     def read():
         try:
-            for _ in range(300):
+            for _ in range(1000):
                 for _ in range(3):
                     Switching()
                 free_names(
