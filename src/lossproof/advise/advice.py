@@ -250,6 +250,8 @@ def _order(ranked: Sequence[Ranked], pilot: Pilot | None) -> list[Ranked]:
 
 
 def _temperature(candidate: Candidate, pilot: Pilot | None) -> float:
+    if candidate.likelihood:  # any other T would weigh a bound on something else
+        return 1.0
     row = None if pilot is None else next((r for r in pilot.rows if r.label == candidate.label), None)
     found = math.nan if row is None else row.other.get("temperature", math.nan)
     # a law as narrow as can be tried was fitted to predictions that leave nothing over: that is no temperature

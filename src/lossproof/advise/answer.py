@@ -145,6 +145,10 @@ def changes(
             said.append(
                 "A longer pilot (a larger --budget): this one ended before the models had learnt enough."
             )
+        elif pilot.skipped:
+            said.append(
+                f"A longer pilot (a larger --budget): {', '.join(pilot.skipped)} ended after an epoch for want of time."
+            )
         elif alike:
             said.append(
                 f"A longer pilot or more seeds: {', '.join(alike)} could not be told from {pilot.chosen} with "

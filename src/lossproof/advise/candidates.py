@@ -33,7 +33,8 @@ _PROBE = np.array([0.03, 0.07, 0.2, 0.45, 0.9])
 class Candidate:
     """A loss or a decoder with the facts that concern it on this data: its law, and its floor in nats per image.
 
-    ``outputs``: numbers that a model gives for each value; ``floor`` is None where there is none.
+    ``outputs``: numbers that a model gives for each value; ``floor`` is None where there is none. ``likelihood``: exp(-loss)
+    has mass 1 on the data's measure as it is.
     """
 
     loss: Loss | Decoder
@@ -41,6 +42,7 @@ class Candidate:
     floor: float | None
     floor_reason: str = ""
     outputs: int = 1
+    likelihood: bool = False
 
     @property
     def label(self) -> str:
@@ -54,8 +56,8 @@ class Candidate:
 
     @property
     def weight(self) -> float:
-        """What to multiply the KL term with: T for a loss, 1 for a decoder, whose scale is learned."""
-        return self.law.temperature
+        """What to multiply the KL term with: T for a loss; 1 for a likelihood as it is, and for a decoder."""
+        return 1.0 if self.likelihood else self.law.temperature
 
     @property
     def to_set(self) -> tuple[int, int]:
@@ -242,7 +244,8 @@ def gather_candidates(
         best = Candidate(loss, bench.law(loss), None) if named else _best(loss, bench)
         assert isinstance(best.loss, Loss)
         floor, why = floor_of(best.loss, facts)
-        kept.append(replace(best, floor=floor, floor_reason=why))
+        own = is_likelihood(best.loss, bench.measure)
+        kept.append(replace(best, floor=floor, floor_reason=why, likelihood=own))
     return sorted(kept, key=lambda c: c.simplicity), left
 
 

@@ -7,7 +7,7 @@ is on the way to do worse ends, unless the seeds do not tell it from the best.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
@@ -76,7 +76,8 @@ class Pilot:
     """A finished pilot: what decided, its rows from best to worst, and the preferred one of those not told from the best.
 
     ``conclusive`` is False where the models had not learnt enough to tell; then the first candidate stands, unless pictures
-    decide and its own are no better than the mean image, while the best one's are.
+    decide and its own are no better than the mean image, while the best one's are. ``skipped`` are losses that ended after an
+    epoch, for the budget would not have taught so many anything.
     """
 
     measure: str
@@ -90,6 +91,7 @@ class Pilot:
     test: int
     seeds: int
     seconds: float
+    skipped: tuple[str, ...] = ()
 
 
 def run_pilot(
@@ -127,6 +129,7 @@ def run_pilot(
     started, looks = time.monotonic(), 0
     seen: dict[str, list[tuple[float, Floats]]] = {label: [] for label in by_label}
     found: dict[str, dict[str, Floats]] = {}
+    skipped: tuple[str, ...] = ()
     lanes = min(LANES, torch.get_num_threads())
     with intra_op_threads(1):
         arena = Arena(candidates, images, goal.model, range(seeds), lanes=lanes)
@@ -139,7 +142,8 @@ def run_pilot(
                 progress(min(1.0, share))
             if halve and lap == 1 and share * FEWEST > 1 and laps is None:
                 # better a few losses that learn something than many that do not
-                arena.alive = arena.alive[: max(3, int(len(arena.alive) / (share * FEWEST)))]
+                fewer = max(3, int(len(arena.alive) / (share * FEWEST)))
+                skipped, arena.alive = tuple(arena.alive[fewer:]), arena.alive[:fewer]
             over = share >= 1 if laps is not None else share * (lap + 1) / lap > 1
             if over or (halve and looks < len(LOOKS) and share >= LOOKS[looks]):
                 asked = [partial(judge.measures, arena.members[label]) for label in arena.alive]
@@ -154,12 +158,12 @@ def run_pilot(
                 looks += 1
         for label in by_label.keys() - found.keys():
             found[label] = judge.measures(arena.members[label])
-        rows = _rows(arena, found, measure)
-    chosen, words = decide(rows, preference or {c.label: c.to_set for c in candidates})
+        rows = _rows(arena, found, measure, skipped)
+    chosen, words = decide(rows, preference or {c.label: c.to_set for c in candidates}, skipped)
     chosen, words, conclusive = _settled(rows, judge, measure, candidates[0].label, chosen, words)
     return Pilot(
         measure, MEASURES[measure], tuple(rows), chosen, words, conclusive, goal.model, len(images.train), len(images.test),
-        seeds, time.monotonic() - started,
+        seeds, time.monotonic() - started, skipped,
     )  # fmt: skip
 
 
@@ -241,6 +245,20 @@ def gap(values: Floats, best: Floats) -> tuple[float, float, float, bool]:
     return mean, mean - half, mean + half, bool(mean - half > 0)
 
 
+def worse(values: Floats, best: Floats) -> bool:
+    """Whether the seeds tell values from lower ones: by the interval of their difference or, where all are positive, ratio.
+
+    A loss that one seed went astray with, and that is behind with every other one, has a wide interval of differences.
+
+    >>> mae, charbonnier = np.array([0.113, 0.042, 0.040, 0.039]), np.array([0.0167, 0.0167, 0.0171, 0.0167])
+    >>> gap(mae, charbonnier)[3], worse(mae, charbonnier)
+    (False, True)
+    """
+    if gap(values, best)[3]:
+        return True
+    return bool(min(values.min(), best.min()) > 0) and gap(np.log(values), np.log(best))[3]
+
+
 def projected(seen: Sequence[tuple[float, Floats]], end: float) -> Floats:
     """Where values are at the end if they go on as between the last two looks: by a power of the number of epochs.
 
@@ -263,7 +281,7 @@ def survivors(alive: Sequence[str], values: dict[str, Floats]) -> list[str]:
     order = sorted(alive, key=lambda label: _mean(values[label]))
     best = values[order[0]]
     kept = max(2, -(-len(order) // 2))
-    return [label for place, label in enumerate(order) if place < kept or not gap(values[label], best)[3]]
+    return [label for place, label in enumerate(order) if place < kept or not worse(values[label], best)]
 
 
 def _mean(values: Floats) -> float:
@@ -271,7 +289,9 @@ def _mean(values: Floats) -> float:
     return mean if np.isfinite(mean) else float("inf")
 
 
-def _rows(arena: Arena, found: dict[str, dict[str, Floats]], measure: str) -> list[Row]:
+def _rows(
+    arena: Arena, found: dict[str, dict[str, Floats]], measure: str, skipped: Collection[str] = ()
+) -> list[Row]:
     # only what was trained equally long is compared: who ended early keeps its place behind
     epochs = {label: max(m.epoch for m in arena.members[label]) for label in found}
     last = max(epochs.values())
@@ -284,34 +304,41 @@ def _rows(arena: Arena, found: dict[str, dict[str, Floats]], measure: str) -> li
         values = found[label][measure]
         stopped = next((str(m.event["message"]) for m in arena.members[label] if m.event is not None), "")
         equal = epochs[label] == last
+        why = "the budget is short" if label in skipped else "worse than the best"
         nowhere = (float("nan"), float("nan"), float("nan"), True)
         mean, low, high, separated = gap(values, best) if equal else nowhere
         better = [] if separated else order[: order.index(label)]
-        beaten_by = next((b for b in better if gap(values, found[b][measure])[3]), "")
+        beaten_by = next((b for b in better if worse(values, found[b][measure])), "")
         rows.append(
             Row(
                 label, tuple(float(v) for v in values), epochs[label], arena.step_seconds(label), arena.graded(label),
                 _mean(values), mean, low, high, separated or beaten_by != "",
                 {name: float(v.mean()) for name, v in found[label].items() if name != measure},
-                stopped or ("" if equal else f"ended after epoch {epochs[label]}: worse than the best, or a short budget"),
+                stopped or ("" if equal else f"ended after epoch {epochs[label]}: {why}"),
                 beaten_by,
             )
         )  # fmt: skip
     return rows
 
 
-def decide(rows: Sequence[Row], preference: Mapping[str, tuple[object, ...]]) -> tuple[str, str]:
-    """The most preferred of the losses that the seeds do not tell from the best, then the best of these; in words."""
+def decide(
+    rows: Sequence[Row], preference: Mapping[str, tuple[object, ...]], skipped: Sequence[str] = ()
+) -> tuple[str, str]:
+    """The most preferred of the losses that the seeds do not tell from the best, then the best of these; in words.
+
+    Nothing is said of those ``skipped``, which the budget had no time for.
+    """
     alike = [row.label for row in rows if not row.separated and np.isfinite(row.mean)]
     if not alike:
         return rows[0].label, "no loss gave a finite value"
     chosen = min(alike, key=lambda label: preference[label])
+    left = f"; there was no time to train {', '.join(skipped)}" if skipped else ""
     if len(alike) == 1:
-        return chosen, f"{chosen} is better than every other loss tried, beyond the spread of the seeds"
+        return chosen, f"{chosen} is better than every other loss tried, beyond the spread of the seeds{left}"
     others = ", ".join(label for label in alike if label != chosen)
     return chosen, (
         f"no measurable difference on your data between {chosen} and {others}; {chosen} is preferred as the simplest "
-        "(least to set; among those alike, what the facts ask for, then what did best)"
+        f"(least to set; among those alike, what the facts ask for, then what did best){left}"
     )
 
 
