@@ -101,7 +101,7 @@ def test_data_beyond_the_unit_interval_get_a_linear_output_or_the_line_that_mend
     bytes_ = rng.integers(0, 256, (100, 8, 8))
     scored = advise(((bytes_ / 255 - 0.1307) / 0.3081).astype(np.float32), losses=FEW, budget=0)
     assert scored.activation.startswith("sigmoid")
-    assert "x = x * 0.3081 + 0.1307" in scored.code["torch"]
+    assert "x = (x * 0.3081 + 0.1307).clip(0, 1)" in scored.code["torch"]
     assert any("MNIST" in text for text in scored.warnings)
 
 

@@ -139,6 +139,36 @@ def test_what_another_beats_is_not_as_good_as_the_best():
     assert decide(rows, {"worse": (0,), "steady": (1,), "restless": (2,)})[0] == "steady"
 
 
+def test_one_seed_that_went_astray_does_not_make_a_loss_as_good_as_the_best():
+    found = {
+        "charbonnier": {"squared": np.array([0.0167, 0.0167, 0.0171, 0.0167])},
+        "mae": {"squared": np.array([0.113, 0.042, 0.040, 0.039])},
+    }
+    arena = SimpleNamespace(
+        members={label: [SimpleNamespace(epoch=3, event=None)] for label in found},
+        step_seconds=lambda label: 0.0,
+        graded=lambda label: 0.0,
+    )
+    rows = _rows(arena, found, "squared")
+    assert rows[1].low < 0, "the interval of the differences holds 0"
+    assert (rows[1].separated, rows[1].beaten_by) == (True, "charbonnier")
+    assert decide(rows, {"mae": (0,), "charbonnier": (1,)})[0] == "charbonnier"
+    values = {label: found[label]["squared"] for label in found} | {
+        "c": found["charbonnier"]["squared"] + 1e-4
+    }
+    assert survivors(["mae", "charbonnier", "c"], values) == ["charbonnier", "c"]
+
+
+def test_what_the_budget_had_no_time_for_is_said(facts, candidates):
+    pilot = run_pilot(candidates, facts, GOALS["reconstruct"], budget=1e-6, seeds=2)
+    assert len(pilot.skipped) == len(candidates) - 3
+    ended = {row.label: row.reason for row in pilot.rows if row.label in pilot.skipped}
+    assert set(ended.values()) <= {"", "ended after epoch 1: the budget is short"}
+    rows = [Row("bce", (1.0, 1.0), 9, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, False)]
+    _, words = decide(rows, {"bce": (0,)}, ("mae", "huber"))
+    assert words.endswith("beyond the spread of the seeds; there was no time to train mae, huber")
+
+
 def test_goals_and_their_measures(facts):
     def measure(goal, *, heavy=False, bounded=True, labels=True):
         return measure_of(GOALS[goal], heavy=heavy, bounded=bounded, labels=labels)

@@ -105,7 +105,7 @@ def test_a_clamp_is_left_out_only_where_nothing_lies_outside(outlier, delta):
         torch.testing.assert_close(found, 0.3 * gradient, rtol=1e-12, atol=1e-14, equal_nan=True)
 
 
-@pytest.mark.parametrize("scale", [1e-9, 0.3, 1.0, 700.0])
+@pytest.mark.parametrize("scale", [1e-30, 1e-9, 1e-6, 0.3, 1.0, 700.0, 1e20])
 @pytest.mark.parametrize("name", ["mse", "huber", "msle"])
 def test_a_residual_scaled_as_it_is_made_keeps_its_digits(name, scale):
     """Also where the sigmoid saturates, on tensors that are not contiguous, and into a tensor that is given."""
@@ -118,6 +118,15 @@ def test_a_residual_scaled_as_it_is_made_keeps_its_digits(name, scale):
     assert gradient.data_ptr() == out.data_ptr()
     assert got == pytest.approx(k.value_logits(y.double(), z.double()).sum().item(), rel=1e-6)
     torch.testing.assert_close(gradient.double(), slope, rtol=2e-6, atol=1e-7 * scale)
+
+
+@pytest.mark.parametrize("name", ["mse", "huber", "msle", "barron(alpha=2, c=0.5)"])
+def test_a_sum_of_many_keeps_its_digits_however_they_lie(name):
+    """Tensors that are not contiguous are not done in pieces."""
+    z, y = (t.detach().view(32, 64, 512).transpose(1, 2) for t in pair(1 << 20, torch.float32))
+    k = kernel(name)
+    exact = k.value_logits(y.double(), z.double()).sum().item()
+    assert total(k, z.requires_grad_(), y, 1.0).item() == pytest.approx(exact, rel=5e-7)
 
 
 @pytest.mark.parametrize("name", IDS)

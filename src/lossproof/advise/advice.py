@@ -18,6 +18,7 @@ from lossproof.advise.snippets import Law, Recipe, snippets
 from lossproof.advise.traits import Traits
 from lossproof.advise.traits import prove as make_certificates
 from lossproof.advise.tried import tried
+from lossproof.advise.words import percent
 from lossproof.catalogue.decoder import Decoder
 from lossproof.data.facts_stream import Facts, describe, gather
 from lossproof.data.stream import open_stream
@@ -159,7 +160,8 @@ def advise_facts(
     asked, ranked = rank(candidates, facts, wanted, prove=prove)
     heavy = heavy_tailed(ranked, facts)
     pilot = None
-    if (budget > 0 or laps is not None) and len(candidates) > 1 and len(facts.sample) >= 8:
+    none = why_no_pilot(facts, len(candidates), asked=budget > 0 or laps is not None)
+    if not none:
         say("pilot", 0.0)
         chosen = tried(ranked, facts, means=not wanted.law_first, prove=prove)  # laws are judged as they are
         pilot = run_pilot(
@@ -183,7 +185,7 @@ def advise_facts(
         temperature=temperature,
         beta=beta,
         reasons=tuple(reasons(first, order, asked, facts, pilot, traits, wanted)),
-        changes=tuple(changes(first, order, facts, pilot, wanted)),
+        changes=tuple(changes(first, order, facts, pilot, wanted, none)),
         warnings=tuple(warnings(facts, first, beta, wanted)),
         needs=asked,
         table=table,
@@ -191,6 +193,22 @@ def advise_facts(
         pilot=pilot,
         code=snippets(_recipe(order, facts, beta)),
     )
+
+
+def why_no_pilot(facts: Facts, candidates: int, *, asked: bool) -> str:
+    """Why there is no pilot, as the end of a sentence; "" where there is one."""
+    if not asked:
+        return "a pilot (--budget 60) measures what the facts only suggest"
+    if candidates < 2:
+        return "there is one loss to choose from, so a pilot would decide nothing"
+    if len(facts.sample) < 8:
+        return f"{len(facts.sample)} images are too few for a pilot, which needs 8"
+    if facts.scale_unknown:
+        return (
+            f"{percent(facts.outside)} of the values lie beyond [0, 1], where a pilot's pictures do not reach: undo the "
+            "scaling first"
+        )
+    return ""
 
 
 def _activation(candidate: Candidate, facts: Facts) -> str:
@@ -205,7 +223,7 @@ def _activation(candidate: Candidate, facts: Facts) -> str:
 
 def _recipe(order: Sequence[Ranked], facts: Facts, beta: float | None) -> Recipe:
     first = order[0].candidate
-    fix = facts.fix if facts.problem and facts.history.stds else ""
+    fix = facts.fix if facts.undone else ""
     if not isinstance(first.loss, Decoder):
         return Recipe(first.label, facts.unit, beta, fix)
     instead = next((entry.candidate for entry in order if isinstance(entry.candidate.loss, Loss)), None)

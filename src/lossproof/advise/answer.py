@@ -10,6 +10,8 @@ from lossproof.advise.traits import Traits
 from lossproof.advise.words import percent
 from lossproof.data.facts_stream import Facts
 
+BRIGHT = 0.25  # of what the data's type can hold: if no value is above, it may have fewer bits
+
 #: requirement -> what it asks of a loss, in words
 ASKS = {
     "mean": "the best prediction should be the mean of what the code leaves open",
@@ -133,12 +135,12 @@ def _drawn(pilot: Pilot) -> list[str]:
 
 
 def changes(
-    first: Ranked, order: Sequence[Ranked], facts: Facts, pilot: Pilot | None, goal: Goal
+    first: Ranked, order: Sequence[Ranked], facts: Facts, pilot: Pilot | None, goal: Goal, none: str = ""
 ) -> list[str]:
-    """What would change the advice."""
+    """What would change the advice; ``none`` says why there is no pilot."""
     said = []
     if pilot is None:
-        said.append("A pilot (--budget 60): it measures what the facts only suggest.")
+        said.append(f"{none[:1].upper()}{none[1:]}.")
     else:
         alike = [row.label for row in pilot.rows if not row.separated and row.label != pilot.chosen]
         if not pilot.conclusive:
@@ -160,13 +162,18 @@ def changes(
         )
     elif facts.noisy:
         runner = next(
-            (e.candidate.label for e in order if not e.tied and math.isfinite(e.candidate.law.nats)), None
+            (
+                entry.candidate.label
+                for entry in order
+                if entry is not first and not entry.tied and math.isfinite(entry.candidate.law.nats)
+            ),
+            None,
         )
         said.append(
             "Images without the noise, or with noise of lighter or heavier tails"
             + (f" (the next law that fits: {runner})." if runner else ".")
         )
-    elif first.candidate.decoder:
+    elif first.candidate.decoder or not facts.unit:
         pass
     elif facts.at_zero + facts.at_one > AT_ENDS:
         said.append(
@@ -187,9 +194,18 @@ def warnings(facts: Facts, first: Ranked, beta: float | None, goal: Goal) -> lis
     """What to look out for before training."""
     said = []
     if facts.problem:
-        said.append(facts.problem + (f" Undo it: {facts.fix}" if facts.fix else ""))
-    if facts.problem and facts.history.stds:
+        how = "If that is so, undo it and ask again" if facts.scale_unknown else "Undo it"
+        said.append(facts.problem + (f" {how}: {facts.fix}" if facts.fix else ""))
+    if facts.undone:
         said.append("The advice is for the values after that line.")
+    elif facts.scale_unknown:
+        said.append("The advice is for the values as they are.")
+    if facts.divisor > 1 and not facts.problem and facts.high <= BRIGHT:
+        top = round(facts.high * facts.divisor)
+        said.append(
+            f"The largest value is {top} of {facts.divisor:g} that {facts.dtype} can hold. Fewer bits than the type has? "
+            f"Then divide by the largest there can be (x / {top}?) and ask again: scales and floors hang on it."
+        )
     if facts.skipped_count:
         names = ", ".join(name for name, _ in facts.skipped[:3])
         said.append(f"{facts.skipped_count} of {facts.expected} pictures could not be read, left out: {names}"

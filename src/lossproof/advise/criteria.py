@@ -126,7 +126,7 @@ def _answer(traits: Traits, requirement: str, words: dict[str, str]) -> Cell:
 def _slope(traits: Traits) -> Cell:
     bound, source = traits.bound("lipschitz")
     if bound is None:
-        return Cell(_unknown(traits), None, traits.of("lipschitz").why, "")
+        return Cell(_unknown(traits), None, traits.of("lipschitz").why, "certificate")
     return Cell(
         "unbounded" if math.isinf(bound) else f"{bound:.3g}",
         _finite(bound),

@@ -76,8 +76,8 @@ class Pilot:
     """A finished pilot: what decided, its rows from best to worst, and the preferred one of those not told from the best.
 
     ``conclusive`` is False where the models had not learnt enough to tell; then the first candidate stands, unless pictures
-    decide and its own are no better than the mean image, while the best one's are. ``skipped`` are losses that ended after an
-    epoch, for the budget would not have taught so many anything.
+    decide and its own are no better than the mean image, while the best one's are. ``skipped`` are losses that ended after
+    an epoch, for the budget would not have taught so many anything.
     """
 
     measure: str

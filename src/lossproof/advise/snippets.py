@@ -1,5 +1,6 @@
 """Paste-ready lines for torch, Keras and JAX."""
 
+import re
 from dataclasses import dataclass
 
 
@@ -59,9 +60,24 @@ def _shown(recipe: Recipe, sigmoid: str) -> str:
     return f"decoder's last layer: linear; pictures: {sigmoid if recipe.from_logits else 'decoder(code)'}"
 
 
+def _first(recipe: Recipe, *, torch: bool = False) -> list[str]:
+    """What the data need before; several constants are one a channel."""
+    if not recipe.fix:
+        return []
+    if "np." not in recipe.fix:
+        return [f"{recipe.fix}  # first, once"]
+    library, fix = "import numpy as np", recipe.fix
+    if torch:
+        library, fix = (
+            "import torch",
+            re.sub(r"np\.reshape\((\[.*?\]), \((.*?)\)\)", r"torch.tensor(\1).reshape(\2)", fix),
+        )
+    return [library, f"{fix}  # first, once; x is (n, c, h, w)", ""]
+
+
 def _torch(recipe: Recipe) -> str:
     lines = ["from lossproof.torch import ReconstructionLoss", ""]
-    lines += [f"{recipe.fix}  # first, once"] if recipe.fix else []
+    lines += _first(recipe, torch=True)
     lines.append(f"loss = ReconstructionLoss({_call(recipe)})  # {_UNIT}")
     call, shown = "objective = loss(decoder(code), x)", _shown(recipe, "decoder(code).sigmoid()")
     if recipe.beta is None:
@@ -76,7 +92,7 @@ def _torch(recipe: Recipe) -> str:
 def _torch_law(recipe: Recipe, law: Law) -> str:
     levels = "" if law.levels is None else f", levels={law.levels}"
     lines = ["from lossproof.torch.decoders import criterion_for", ""]
-    lines += [f"{recipe.fix}  # first, once"] if recipe.fix else []
+    lines += _first(recipe, torch=True)
     lines += [
         f'law = criterion_for("{recipe.loss}", {law.shape}{levels})',
         "# decoder's last layer: law.outputs * channels of x, linear; pictures: law.picture(raw)",
@@ -104,7 +120,7 @@ def _keras(recipe: Recipe) -> str:
             "",
             "",
         ]
-    lines += [f"{recipe.fix}  # first, once"] if recipe.fix else []
+    lines += _first(recipe)
     lines.append(f"loss = ReconstructionLoss({_call(recipe)})  # {_UNIT}")
     shown = _shown(recipe, "keras.ops.sigmoid(decoder(code))")
     return "\n".join([*lines, f'model.compile(optimizer="adam", loss=loss)  # {shown}'])
@@ -120,7 +136,7 @@ _SAMPLING = """class Sampling(keras.layers.Layer):  # between encoder and decode
 def _jax(recipe: Recipe) -> str:
     lines = ["import jax.numpy as jnp"] if recipe.beta is not None else []
     lines += ["from lossproof.jax import reconstruction_loss", ""]
-    lines += [f"{recipe.fix}  # first, once"] if recipe.fix else []
+    lines += _first(recipe)
     lines.append(f"loss = reconstruction_loss({_call(recipe)})  # {_UNIT}")
     call, shown = "loss(decoder(params, code), x)", _shown(recipe, "jax.nn.sigmoid(decoder(params, code))")
     if recipe.beta is None:

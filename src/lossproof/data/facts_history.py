@@ -58,7 +58,9 @@ def history_of(sample: Array, levels: Levels, lows: Floats, highs: Floats) -> Hi
     if low >= 0 and high <= 1:
         return _inside(sample, levels)
     middle = np.quantile(sample, (0.05, 0.95))
-    if middle[0] > -0.1 and middle[1] < 1.1 and levels.share((levels.values < 0) | (levels.values > 1)) < 0.1:
+    outside = levels.share((levels.values < 0) | (levels.values > 1))
+    # of a black background noise takes half below 0
+    if middle[0] > -0.1 and middle[1] < 1.1 and (outside < 0.1 or (outside < 0.5 and middle[1] > 0.3)):
         return _overshoot(low, high, middle)
     if low >= 0 and high <= 255:
         return _too_large(sample, high)
@@ -81,11 +83,12 @@ def _undone(sample: Array, means: tuple[float, ...], stds: tuple[float, ...]) ->
     return undone
 
 
-def _affine(means: tuple[float, ...], stds: tuple[float, ...]) -> str:
+def _inside_again(means: tuple[float, ...], stds: tuple[float, ...]) -> str:
+    """The line that undoes an affine step; its constants are rounded, so that it may end just beyond [0, 1]."""
     if len(means) == 1:
-        return f"x = x * {stds[0]:g} + {means[0]:g}"
+        return f"x = (x * {stds[0]:g} + {means[0]:g}).clip(0, 1)"
     m, s = (f"np.reshape([{', '.join(f'{v:g}' for v in a)}], (1, -1, 1, 1))" for a in (means, stds))
-    return f"x = x * {s} + {m}"
+    return f"x = (x * {s} + {m}).clip(0, 1)"
 
 
 def _overshoot(low: float, high: float, middle: Floats) -> History:
@@ -112,7 +115,7 @@ def _named(sample: Array, lows: Floats, highs: Floats) -> History | None:
                 "x*std + mean brings every value looked at to k/255",
                 means,
                 stds,
-                _affine(means, stds),
+                _inside_again(means, stds),
             )
     return None
 
@@ -157,7 +160,7 @@ def _standardised(sample: Array, lows: Floats, highs: Floats) -> History:
         f"mean {mean:.3g}, standard deviation {std:.3g}, {told}",
         m,
         s,
-        f"x = ({_affine(m, s).removeprefix('x = ')}).clip(0, 1)",  # the constants are rounded
+        _inside_again(m, s),
         sure=shown and scored,
     )
 
@@ -182,7 +185,7 @@ def _too_large(sample: Array, high: float) -> History:
         )  # fmt: skip
     evidence = "whole numbers up to " if whole else "values up to "
     return History(
-        "bytes stored as floats, not divided by 255",
+        f"bytes stored as {sample.dtype}, not divided by 255",
         f"{evidence}{high:g}",
         (0.0,),
         (1 / 255,),

@@ -105,6 +105,16 @@ class Facts:
         return noise.impulsive or bool(white and 0.6 < noise.sigma / left.scale < 1.6)
 
     @property
+    def undone(self) -> bool:
+        """Whether the step that the values betray is undone in all that is told; not where black's place is a guess."""
+        return bool(self.problem and self.history.stds and (self.history.sure or not _centred(self.history)))
+
+    @property
+    def scale_unknown(self) -> bool:
+        """Whether the values lie beyond [0, 1] by a step of which no more than a guess is known."""
+        return bool(self.problem and self.history.stds and not self.undone)
+
+    @property
     def unit(self) -> bool:
         """Whether all values lie in [0, 1] after scaling."""
         return self.outside == 0

@@ -170,7 +170,7 @@ class InPlaceEmitter(Emitter):
         look = f"{pad}    if inside(r, {self(-bound * factor)}, {self(bound * factor)}):" if bound else ""
         deep = pad + ("        " if look else "    ")
         return [
-            f"{pad}if {worth}scale > 0 and z.is_cpu and (summed or not valued):",
+            f"{pad}if {worth}1e-9 < scale < 1e9 and z.is_cpu and (summed or not valued):",
             f"{pad}    r = difference(p, y, {self(factor)})",
             *([look] if look else []),
             f"{deep}gradient = slope(r, p, z)",

@@ -35,9 +35,11 @@ def inside(x, low, high):
 
 def multiplied(x, w, factor, summed):
     """factor x w, over x; or the sum of that, as a number."""
-    if summed:
+    if summed and x.numel() <= 131072:  # of more, a dot product in one go loses digits
         return factor * torch.dot(x.flatten(), w.flatten()).item()
     x = x.mul_(w)
+    if summed:
+        return factor * x.sum().item()
     return x if factor == 1 else x.mul_(factor)
 
 
@@ -85,7 +87,7 @@ def both_logits(y, z, delta=1.0, scale=1.0, out=None, valued=True, summed=False)
     summed: the sum of the loss instead, as a number.
     """
     p = torch.sigmoid(z, out=out)
-    if delta >= 1 and scale > 0 and z.is_cpu and (summed or not valued):
+    if delta >= 1 and 1e-9 < scale < 1e9 and z.is_cpu and (summed or not valued):
         r = difference(p, y, scale)
         if inside(r, -scale * delta, scale * delta):
             gradient = slope(r, p, z)

@@ -27,9 +27,11 @@ def scaled(x, factor, out):
 
 def multiplied(x, w, factor, summed):
     """factor x w, over x; or the sum of that, as a number."""
-    if summed:
+    if summed and x.numel() <= 131072:  # of more, a dot product in one go loses digits
         return factor * torch.dot(x.flatten(), w.flatten()).item()
     x = x.mul_(w)
+    if summed:
+        return factor * x.sum().item()
     return x if factor == 1 else x.mul_(factor)
 
 
@@ -74,7 +76,7 @@ def both_logits(y, z, scale=1.0, out=None, valued=True, summed=False):
     summed: the sum of the loss instead, as a number.
     """
     p = torch.sigmoid(z, out=out)
-    if scale > 0 and z.is_cpu and (summed or not valued):
+    if 1e-9 < scale < 1e9 and z.is_cpu and (summed or not valued):
         r = difference(p, y, 2 * scale)
         gradient = slope(r, p, z)
         return multiplied(r, r, 1 / (4 * scale**2), True) if valued else None, gradient

@@ -27,9 +27,11 @@ def scaled(x, factor, out):
 
 def multiplied(x, w, factor, summed):
     """factor x w, over x; or the sum of that, as a number."""
-    if summed:
+    if summed and x.numel() <= 131072:  # of more, a dot product in one go loses digits
         return factor * torch.dot(x.flatten(), w.flatten()).item()
     x = x.mul_(w)
+    if summed:
+        return factor * x.sum().item()
     return x if factor == 1 else x.mul_(factor)
 
 
