@@ -254,6 +254,22 @@ def test_repetitions_are_counted_also_across_the_split():
     assert order.across == 25
 
 
+def test_near_repetitions_are_found_whichever_cells_they_move():
+    """A hash of the look would part those of which one cell crosses the mean."""
+    rng = np.random.default_rng(0)
+    x = np.repeat(np.repeat(rng.integers(0, 256, (1200, 1, 4, 4)), 3, axis=2), 3, axis=3)
+    copies = np.clip(x[:300] + rng.integers(-1, 2, (300, 1, 12, 12)), 0, 255)
+    passing = OrderPass((1, 12, 12))
+    for part in np.array_split(x.astype(np.uint8), 4):
+        passing.feed(part, "train")
+    passing.feed(copies.astype(np.uint8), "test")
+    order = passing.result()
+    assert (order.near, order.across) == (pytest.approx(300 / 1500), 300)
+    alone = OrderPass((1, 12, 12))
+    alone.feed(x.astype(np.uint8), "train")
+    assert alone.result().near == 0
+
+
 def test_the_sample_is_drawn_from_the_whole_stream(monkeypatch):
     monkeypatch.setattr("lossproof.data.facts_stream.SAMPLE_IMAGES", 40)
     x = np.arange(2000, dtype=np.float32).reshape(-1, 1, 1, 1) / 2000 * np.ones((1, 1, 2, 2), np.float32)

@@ -11,6 +11,7 @@ from lossproof.data.images import Array
 SIDE = 8  # thumbnails are at most 8 x 8
 LAGS = (1, 2, 4, 8, 16)
 KEPT = 50_000  # images remembered for the search for duplicates
+BLOCK = 500  # of them that are held against all earlier ones at a time
 NEAR = 0.02  # of the root mean square distance between two images drawn at random
 _PRIME = np.uint64(0x9E3779B97F4A7C15)
 
@@ -53,10 +54,9 @@ class OrderPass:
         self.scatter = 0.0
         self.keep = np.uint64(0)  # images are remembered while hash & keep == 0
         self.exact: dict[int, tuple[bool, int]] = {}  # bytes -> test part, look
-        self.alike: dict[int, tuple[npt.NDArray[np.float64], bool]] = {}
-        self.candidates: list[
-            tuple[float, bool]
-        ] = []  # squared distance to the look-alike; across train and test
+        self.looks: list[
+            tuple[npt.NDArray[np.float32], bool, int]
+        ] = []  # thumbnail, test part, hash of the look
         self.equal = self.across = self.looked_at = 0
 
     def feed(self, images: Array, part: str) -> None:
@@ -97,11 +97,7 @@ class OrderPass:
                 self.across += test and not self.exact[one][0]
                 continue
             self.exact[one] = (test, key)
-            known = self.alike.get(key)
-            if known is None:
-                self.alike[key] = (thumbs[i].copy(), test)  # a view would keep the whole block
-            else:
-                self.candidates.append((float(((thumbs[i] - known[0]) ** 2).sum()), test and not known[1]))
+            self.looks.append((thumbs[i].astype(np.float32), test, key))  # a view would keep the whole block
             if len(self.exact) > KEPT:
                 self._thin()
 
@@ -109,7 +105,7 @@ class OrderPass:
         """Remember every other image from here on, chosen by its look: repetitions of one keep together."""
         self.keep = (self.keep << np.uint64(1)) | np.uint64(1)
         keep = int(self.keep)
-        self.alike = {key: value for key, value in self.alike.items() if not key & keep}
+        self.looks = [look for look in self.looks if not look[2] & keep]
         self.exact = {one: value for one, value in self.exact.items() if not value[1] & keep}
 
     def result(self) -> Order:
@@ -120,7 +116,7 @@ class OrderPass:
             for lag in LAGS
             if self.pairs[lag] >= 8 and random > 0
         }
-        near = [across for square, across in self.candidates if square < NEAR**2 * random]
+        near, across = self._near(NEAR**2 * random)
         first, last = distances.get(1, np.nan), distances.get(LAGS[-1], distances.get(8, np.nan))
         film = bool(first < 0.5 and first < 0.7 * last)
         looked_at = max(1, self.looked_at)
@@ -129,10 +125,29 @@ class OrderPass:
             film=film,
             sorted=bool(first < 0.85 and not film),
             equal=self.equal / looked_at,
-            near=len(near) / looked_at,
-            across=self.across + sum(near),
+            near=near / looked_at,
+            across=self.across + across,
             looked_at=self.looked_at,
         )
+
+    def _near(self, reach: float) -> tuple[int, int]:
+        """How many remembered images are within this squared distance of an earlier one; how many of those across parts."""
+        if self.mean is None or not self.looks:
+            return 0, 0
+        thumbs = np.stack([thumb for thumb, _, _ in self.looks]) - self.mean.astype(np.float32)
+        test = np.array([test for _, test, _ in self.looks])
+        half, one = -0.5 * (thumbs**2).sum(1, keepdims=True), np.ones((len(thumbs), 1), np.float32)
+        left, right = np.hstack([thumbs, half, one]), np.hstack([thumbs, one, half])
+        near = across = 0
+        for start in range(0, len(thumbs), BLOCK):
+            mine = slice(start, start + BLOCK)
+            found = left[mine] @ right[: start + BLOCK].T > -0.5 * reach  # of minus half the squared distance
+            found[:, start:] = np.tril(found[:, start:], -1)  # earlier ones alone
+            rows = found.any(1)
+            near += int(rows.sum())
+            if (rows & test[mine]).any():
+                across += int((found[:, ~test[: start + BLOCK]].any(1) & test[mine]).sum())
+        return near, across
 
 
 def thumbnails(images: Array) -> npt.NDArray[np.float64]:
