@@ -143,6 +143,13 @@ def test_what_would_change_it_fits_the_answer(digits, judged):
     assert any("from bce with 1 epoch and 2 seeds" in text for text in told)
     told = changes(first["bce"], ranked, digits, pilot_of("bce"), GOALS["reconstruct"])
     assert any("mse, mae could not be told from bce with 9 epochs and 2 seeds" in text for text in told)
+    clear = replace(
+        pilot_of("bce"), rows=tuple(replace(r, separated=r.label != "bce") for r in pilot_of("bce").rows)
+    )
+    told = changes(first["bce"], ranked, digits, clear, GOALS["reconstruct"])
+    assert told[0].startswith("Training for much longer than the pilot's 9 epochs")
+    told = changes(first["bce"], ranked, digits, replace(clear, skipped=("mae",)), GOALS["reconstruct"])
+    assert told[0] == "A longer pilot (a larger --budget): mae ended after an epoch for want of time."
 
 
 def test_facts_in_words(digits):

@@ -156,6 +156,11 @@ def changes(
                 f"A longer pilot or more seeds: {', '.join(alike)} could not be told from {pilot.chosen} with "
                 f"{_many(pilot.rows[0].epochs, 'epoch')} and {pilot.seeds} seeds."
             )
+        else:
+            said.append(
+                f"Training for much longer than the pilot's {_many(pilot.rows[0].epochs, 'epoch')}: some losses begin slowly "
+                "and end ahead (docs/advice.md)."
+            )
     if facts.one_bit:
         said.append(
             "Grey values between 0 and 1: then the noise of the pixels decides, not the probability of a 1."
