@@ -158,8 +158,8 @@ def changes(
             )
         else:
             said.append(
-                f"Training for much longer than the pilot's {_many(pilot.rows[0].epochs, 'epoch')}: some losses begin slowly "
-                "and end ahead (docs/advice.md)."
+                f"Training for much longer than the pilot's {_many(pilot.rows[0].epochs, 'epoch')}: some losses begin "
+                "slowly and end ahead (docs/advice.md)."
             )
     if facts.one_bit:
         said.append(
