@@ -270,6 +270,15 @@ def test_near_repetitions_are_found_whichever_cells_they_move():
     assert alone.result().near == 0
 
 
+def test_dark_images_are_no_near_repetitions_of_each_other():
+    """Brightness that varies by orders of magnitude: next to the bright ones all dark ones are close."""
+    rng = np.random.default_rng(0)
+    x = rng.random((600, 1, 8, 8)) * np.exp(2 * rng.standard_normal((600, 1, 1, 1)))
+    passing = OrderPass((1, 8, 8))
+    passing.feed(x.astype(np.float32), "train")
+    assert passing.result().near == 0
+
+
 def test_the_sample_is_drawn_from_the_whole_stream(monkeypatch):
     monkeypatch.setattr("lossproof.data.facts_stream.SAMPLE_IMAGES", 40)
     x = np.arange(2000, dtype=np.float32).reshape(-1, 1, 1, 1) / 2000 * np.ones((1, 1, 2, 2), np.float32)

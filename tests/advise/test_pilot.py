@@ -22,6 +22,7 @@ from lossproof.advise.pilot import (
     run_pilot,
     shared_labels,
     survivors,
+    worse,
 )
 from lossproof.advise.pilot_measure import CORNERS, Judge, energy_distance, hidden, moved_by_a_pixel, patched
 from lossproof.advise.ranking import distinct, rank
@@ -157,6 +158,24 @@ def test_one_seed_that_went_astray_does_not_make_a_loss_as_good_as_the_best():
         "c": found["charbonnier"]["squared"] + 1e-4
     }
     assert survivors(["mae", "charbonnier", "c"], values) == ["charbonnier", "c"]
+
+
+@pytest.mark.parametrize(
+    ("values", "best", "told"),
+    [
+        (
+            [0.011, 0.10, 0.0101, 0.2],
+            [0.010, 0.011, 0.010, 0.010],
+            True,
+        ),  # two seeds astray, behind with every one
+        ([0.009, 0.10, 0.0101, 0.2], [0.010, 0.011, 0.010, 0.010], False),  # ahead with one
+        ([-1.0, -1.5, -1.5, 3.0], [-2.0, -2.0, -2.0, -2.0], True),  # bounds of a density
+        ([-1.9, -1.5, -1.5, 3.0], [-2.0, -2.0, -1.8, -2.0], False),  # behind by less than the best one varies
+    ],
+)
+def test_behind_with_every_seed_is_behind(values, best, told):
+    assert not gap(np.array(values), np.array(best))[3]
+    assert worse(np.array(values), np.array(best)) == told
 
 
 def test_what_the_budget_had_no_time_for_is_said(facts, candidates):

@@ -58,16 +58,34 @@ def test_the_line_for_several_channels_runs_and_ends_in_the_domain_of_the_loss()
     assert 0 <= known["x"].min() <= known["x"].max() <= 1
 
 
-def test_noise_around_black_is_no_scaling():
+@pytest.mark.parametrize("sigma", [0.03, 0.06, 0.1, 0.2])
+def test_noise_around_black_is_no_scaling(sigma):
     """Of a black background noise takes half below 0: more than the tenth that resizing leaves there."""
     rng = np.random.default_rng(0)
     x = np.where(smooth() > 0.6, smooth(), 0.0)
     advice = advise(
-        (x + 0.05 * rng.standard_normal(x.shape)).astype(np.float32), "denoise", losses=FEW, budget=0
+        (x + sigma * rng.standard_normal(x.shape)).astype(np.float32), "denoise", losses=FEW, budget=0
     )
     assert advice.facts.outside > 0.2
     assert advice.facts.history.text == "noise or resizing beyond black and white"
     assert not advice.facts.scale_unknown
+
+
+@pytest.mark.parametrize(("scale", "shift"), [(2, -1), (1, -0.5)])
+def test_what_lies_on_bytes_once_undone_is_no_noise(scale, shift):
+    """Images of little contrast around the middle: a tenth and more of the values are a little below 0."""
+    bytes_ = np.rint(118 + 60 * smooth()) / 255
+    facts = advise((scale * bytes_ + shift).astype(np.float32), losses=FEW, budget=0).facts
+    assert facts.undone
+    assert 0 < facts.low < facts.high < 1
+
+
+@pytest.mark.parametrize("largest", [2.0, 3.03, 100.0])
+def test_floats_above_1_that_are_no_bytes_are_not_divided_by_255(largest):
+    advice = advise((largest * smooth()).astype(np.float32), losses=FEW, budget=0)
+    assert advice.facts.high == pytest.approx(1, abs=1e-4)
+    assert "255" not in advice.facts.fix
+    assert advise(np.rint(255 * smooth()).astype(np.float32), losses=FEW, budget=0).facts.fix == "x = x / 255"
 
 
 @pytest.mark.parametrize(("dtype", "top"), [(np.uint16, 4095), (np.uint8, 15)])

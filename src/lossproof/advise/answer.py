@@ -3,12 +3,14 @@
 import math
 from collections.abc import Sequence
 
+from lossproof.advise.candidates import measure_of
 from lossproof.advise.goals import GOALS, MEASURES, Goal
 from lossproof.advise.pilot import Pilot
 from lossproof.advise.ranking import AT_ENDS, LIKELIHOOD, MARGIN, Need, Ranked, answer_to
 from lossproof.advise.traits import Traits
 from lossproof.advise.words import percent
 from lossproof.data.facts_stream import Facts
+from lossproof.likelihood import Levels
 
 BRIGHT = 0.25  # of what the data's type can hold: if no value is above, it may have fewer bits
 
@@ -90,7 +92,7 @@ def _law(first: Ranked, order: Sequence[Ranked], facts: Facts) -> list[str]:
         e.candidate for e in order if e.candidate.label != label and math.isfinite(e.candidate.law.nats)
     ]
     best = min(others, key=lambda c: c.law.nats, default=None)
-    mass = facts.unit and facts.size
+    mass = isinstance(measure_of(facts), Levels)
     cost = (
         f"{law.nats:.3f} nats"
         + (f" ({law.nats / math.log(2):.3f} bits)" if mass else " of density")
@@ -248,6 +250,12 @@ def warnings(facts: Facts, first: Ranked, beta: float | None, goal: Goal) -> lis
         said.append(
             f"KL weight: 1, since its scale is learned. Averaging over the {facts.pixels} values in place of summing would "
             f"make it {facts.pixels}."
+        )
+    elif first.candidate.likelihood and goal.model == "vae":
+        said.append(
+            f"KL weight: 1, since exp(-{first.candidate.label}) is a law of these values as it is; T = "
+            f"{law.temperature:.3g} fits a linear model's predictions better, but the loss over it is no law's. Averaging "
+            f"over the {facts.pixels} values in place of summing would make it {facts.pixels}."
         )
     elif math.isfinite(law.deviation) and goal.model == "vae":
         kept = facts.spectrum.above(law.deviation**2)

@@ -12,6 +12,7 @@ from lossproof.advise.pilot import Pilot, Row
 from lossproof.advise.traits import Traits
 from lossproof.catalogue.decoder import Decoder
 from lossproof.data.facts_stream import Facts
+from lossproof.likelihood import Levels
 from lossproof.lower import function
 
 
@@ -45,8 +46,8 @@ COLUMNS = (
     Column("likelihood", "likelihood", "exp(-loss) as it is has mass 1 on the data's measure (computed)"),
     Column("law", "law's nats a value", "exp(-loss/T)/Z on held-out values around a linear model, T fitted (likelihood)"),
     Column("outliers", "pull of an outlier", "slope at ten times the usual residual over the slope at the usual one"),
-    Column("temperature", "T", "what to divide the loss by: the KL's weight is T with sums over an image (moment matching, "
-           "arXiv 2006.13202)"),
+    Column("temperature", "T", "what to divide the loss by: with sums over an image the KL's weight is T, or 1 for a "
+           "likelihood (moment matching, arXiv 2006.13202)"),
     Column("active", "directions kept", "covariance eigenvalues above the law's variance at T; in brackets at T = 1 "
            "(arXiv 1911.02469)"),
     Column("pilot", "pilot", "the deciding measure after the pilot, mean over seeds (measured)"),
@@ -68,7 +69,7 @@ def _row(candidate: Candidate, facts: Facts, pilot: Pilot | None, traits: Traits
         candidate.law,
         None if pilot is None else next((r for r in pilot.rows if r.label == candidate.label), None),
     )
-    bits = "bits" if facts.unit and (facts.grid or 0) <= 256 and facts.size else "nats of density"
+    bits = "bits" if isinstance(measure_of(facts), Levels) else "nats of density"
     nats = (
         None if row is None else row.other.get("law", row.mean if pilot and pilot.measure == "law" else None)
     )

@@ -127,10 +127,14 @@ def _keras(recipe: Recipe) -> str:
 
 
 _SAMPLING = """class Sampling(keras.layers.Layer):  # between encoder and decoder: code = Sampling()(mean, logvar)
+    def __init__(self):
+        super().__init__()
+        self.noise = keras.random.SeedGenerator()
+
     def call(self, mean, logvar):
         square = mean**2 + keras.ops.exp(logvar) - 1 - logvar
         self.add_loss({beta} * 0.5 * keras.ops.mean(keras.ops.sum(square, axis=1)))  # the KL, summed over the code
-        return mean + keras.ops.exp(0.5 * logvar) * keras.random.normal(keras.ops.shape(mean))"""
+        return mean + keras.ops.exp(0.5 * logvar) * keras.random.normal(keras.ops.shape(mean), seed=self.noise)"""
 
 
 def _jax(recipe: Recipe) -> str:

@@ -28,6 +28,7 @@ NORMALISATIONS: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
 }
 GAMMAS = (1 / 2.4, 1 / 2.2, 1 / 1.8, 0.5, 1.8, 2.0, 2.2, 2.4)
 FEW = 63  # steps up to which values are levels of their own rather than a part of bytes
+BYTES = 128  # largest value from which floats that are not whole numbers may be bytes
 _ON = 0.02  # of a grey level: how far from the lattice a value may lie, besides its rounding
 
 
@@ -57,15 +58,34 @@ def history_of(sample: Array, levels: Levels, lows: Floats, highs: Floats) -> Hi
     low, high = float(lows.min()), float(highs.max())
     if low >= 0 and high <= 1:
         return _inside(sample, levels)
+    symmetric = _symmetric(sample, low, high)
+    shown = _named(sample, lows, highs) or (symmetric if symmetric and symmetric.sure else None)
+    if shown:  # values on k/255 once it is undone leave no room for another guess
+        return shown
     middle = np.quantile(sample, (0.05, 0.95))
     outside = levels.share((levels.values < 0) | (levels.values > 1))
-    # of a black background noise takes half below 0
-    if middle[0] > -0.1 and middle[1] < 1.1 and (outside < 0.1 or (outside < 0.5 and middle[1] > 0.3)):
+    if (middle[0] > -0.1 and middle[1] < 1.1 and outside < 0.1) or (outside < 0.55 and _around_black(sample)):
         return _overshoot(low, high, middle)
-    if low >= 0 and high <= 255:
+    if low >= 0 and high <= 255 and (high > BYTES or bool((sample == np.rint(sample)).all())):
         return _too_large(sample, high)
-    found = _named(sample, lows, highs) or _symmetric(sample, low, high)
-    return found or _standardised(sample, lows, highs)
+    return symmetric or _standardised(sample, lows, highs)
+
+
+def _around_black(sample: Array) -> bool:
+    """Whether the values below 0 are what noise of a black background leaves: near, with a normal law's tail, below images.
+
+    >>> rng = np.random.default_rng(0)
+    >>> x = np.where(rng.random(9999) < 0.7, 0.0, rng.random(9999))
+    >>> _around_black(x + 0.1 * rng.standard_normal(9999)), _around_black(2 * x - 1), _around_black((x - 0.2) / 0.3)
+    (True, False, False)
+    """
+    below = -sample[sample < 0]
+    if below.size < 100:
+        return False
+    half, far = np.quantile(below, (0.5, 0.9))
+    bright = float(np.quantile(sample, 0.995))
+    as_many = float(((sample > 0) & (sample < half)).sum()) / max(1.0, float((below < half).sum()))
+    return bool(half < 0.2 and 1.8 < far / half < 3.6 and 0.3 < bright < 1 + 6 * half and 0.7 < as_many < 3)
 
 
 def _off(values: Array, steps: int) -> float:
@@ -86,7 +106,7 @@ def _undone(sample: Array, means: tuple[float, ...], stds: tuple[float, ...]) ->
 def _inside_again(means: tuple[float, ...], stds: tuple[float, ...]) -> str:
     """The line that undoes an affine step; its constants are rounded, so that it may end just beyond [0, 1]."""
     if len(means) == 1:
-        return f"x = (x * {stds[0]:g} + {means[0]:g}).clip(0, 1)"
+        return f"x = (x * {stds[0]:g}{f' + {means[0]:g}' if means[0] else ''}).clip(0, 1)"
     m, s = (f"np.reshape([{', '.join(f'{v:g}' for v in a)}], (1, -1, 1, 1))" for a in (means, stds))
     return f"x = (x * {s} + {m}).clip(0, 1)"
 
@@ -124,13 +144,17 @@ def _symmetric(sample: Array, low: float, high: float) -> History | None:
     if not (low >= -1.001 and high <= 1.001 and low < 0):
         return None
     half = low >= -0.5 - 1e-3 and high <= 0.5 + 1e-3
-    scale, shift, text = (1.0, 0.5, "[-0.5, 0.5]") if half else (0.5, 0.5, "[-1, 1]")
-    on = _off(sample * sample.dtype.type(scale) + sample.dtype.type(shift), 255) < _ON
-    if not (on or low < (-0.3 if half else -0.6)):
+    ways = [(1.0, "[-0.5, 0.5]", "x = x + 0.5")] if half else []
+    ways.append((0.5, "[-1, 1]", "x = (x + 1) / 2"))  # images of little contrast stay within a half
+    for scale, text, undo in ways:
+        if _off(sample * sample.dtype.type(scale) + sample.dtype.type(0.5), 255) < _ON:
+            evidence = f"values lie in {low:.4g}..{high:.4g}, on k/255 after undoing it"
+            return History(f"scaled to {text}", evidence, (0.5,), (scale,), undo, sure=True)
+    scale, text, undo = ways[0]
+    if low >= (-0.3 if half else -0.6):
         return None
-    undo = "x = x + 0.5" if half else "x = (x + 1) / 2"
-    evidence = f"values lie in {low:.4g}..{high:.4g}" + (", on k/255 after undoing it" if on else "")
-    return History(f"scaled to {text}", evidence, (shift,), (scale,), undo, sure=on)
+    evidence = f"values lie in {low:.4g}..{high:.4g}"
+    return History(f"scaled to {text}", evidence, (0.5,), (scale,), undo, sure=False)
 
 
 def _standardised(sample: Array, lows: Floats, highs: Floats) -> History:
@@ -145,7 +169,7 @@ def _standardised(sample: Array, lows: Floats, highs: Floats) -> History:
         # so few steps are all there are, more are a part of bytes
         stds.append((count[-1] / 255 if count[-1] > FEW else 1) / span)
     shown = all(count)
-    means = [-float(lows[k]) * stds[k] for k in range(c)]
+    means = [-float(lows[k]) * stds[k] or 0.0 for k in range(c)]  # not -0.0
     mean, std = float(sample.mean(dtype=np.float64)), float(sample.std(dtype=np.float64))
     scored = abs(mean) < 0.25 and 0.5 < std < 2
     if len({round(s, 3) for s in stds}) == 1 and len({round(m, 3) for m in means}) == 1:

@@ -12,7 +12,9 @@ SIDE = 8  # thumbnails are at most 8 x 8
 LAGS = (1, 2, 4, 8, 16)
 KEPT = 50_000  # images remembered for the search for duplicates
 BLOCK = 500  # of them that are held against all earlier ones at a time
-NEAR = 0.02  # of the root mean square distance between two images drawn at random
+NEAR = (
+    0.02  # of the root mean square distance between two images drawn at random, or of contrast like one's own
+)
 _PRIME = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -116,7 +118,7 @@ class OrderPass:
             for lag in LAGS
             if self.pairs[lag] >= 8 and random > 0
         }
-        near, across = self._near(NEAR**2 * random)
+        near, across = self._near(random)
         first, last = distances.get(1, np.nan), distances.get(LAGS[-1], distances.get(8, np.nan))
         film = bool(first < 0.5 and first < 0.7 * last)
         looked_at = max(1, self.looked_at)
@@ -130,18 +132,27 @@ class OrderPass:
             looked_at=self.looked_at,
         )
 
-    def _near(self, reach: float) -> tuple[int, int]:
-        """How many remembered images are within this squared distance of an earlier one; how many of those across parts."""
-        if self.mean is None or not self.looks:
+    def _near(self, random: float) -> tuple[int, int]:
+        """How many remembered images are near an earlier one, and how many of those across parts.
+
+        ``random``: the mean squared distance of two images. As near counts a small part of that, and of the image's own
+        contrast.
+        """
+        if not self.looks:
             return 0, 0
-        thumbs = np.stack([thumb for thumb, _, _ in self.looks]) - self.mean.astype(np.float32)
+        thumbs = np.stack([thumb for thumb, _, _ in self.looks])
+        thumbs -= np.median(thumbs, axis=0)  # float32 keeps the digits of what is usual
+        # an image of little contrast is close to any other such one
+        own = 2 * np.square(thumbs - thumbs.mean(1, keepdims=True)).sum(1)
+        least = -0.5 * NEAR**2 * np.minimum(own, random)
         test = np.array([test for _, test, _ in self.looks])
         half, one = -0.5 * (thumbs**2).sum(1, keepdims=True), np.ones((len(thumbs), 1), np.float32)
         left, right = np.hstack([thumbs, half, one]), np.hstack([thumbs, one, half])
         near = across = 0
         for start in range(0, len(thumbs), BLOCK):
             mine = slice(start, start + BLOCK)
-            found = left[mine] @ right[: start + BLOCK].T > -0.5 * reach  # of minus half the squared distance
+            # minus half the squared distances
+            found = left[mine] @ right[: start + BLOCK].T > least[mine, None]
             found[:, start:] = np.tril(found[:, start:], -1)  # earlier ones alone
             rows = found.any(1)
             near += int(rows.sum())
