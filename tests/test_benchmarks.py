@@ -142,7 +142,7 @@ def test_twelve_members_do_what_each_does_alone(bench, tmp_path):
     assert [row["model"] for row in found["rows"]] == [SMALL, CONV]
     for row in found["rows"]:
         assert 0 <= row["weights_apart"] < 1e-5, row
-        assert row["costs"].keys() == {"stacked", "singles", "4 alone", "products"}
+        assert row["costs"].keys() == {"whole", "stacked", "singles", "4 alone", "products"}
     assert "## Members side by side" in page
     assert f"| {SMALL}, 64 | 1 |" in page
 
