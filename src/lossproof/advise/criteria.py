@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lossproof.advise.candidates import Candidate, is_likelihood, measure_of
+from lossproof.advise.candidates import Candidate, measure_of
 from lossproof.advise.pilot import Pilot, Row
 from lossproof.advise.traits import Traits
 from lossproof.catalogue.decoder import Decoder
@@ -109,10 +109,9 @@ def _unknown(traits: Traits) -> str:
 
 
 def _likelihood(candidate: Candidate, facts: Facts) -> Cell:
-    measure = measure_of(facts)
-    held = is_likelihood(candidate.loss, measure)
+    held = candidate.decoder or candidate.likelihood
     why = "with a temperature and a normaliser every loss is; the column asks for the loss as it is"
-    return Cell("yes" if held else "no", None, why, f"sum of exp(-loss) over {measure}")
+    return Cell("yes" if held else "no", None, why, f"sum of exp(-loss) over {measure_of(facts)}")
 
 
 def _finite(value: float | None) -> float | None:

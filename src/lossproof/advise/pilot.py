@@ -31,7 +31,7 @@ SEEDS = 4
 FEWEST = 15  # epochs that the budget should allow, else fewer losses are tried
 #: shares of the budget at which is measured, and at which the worse half ends: losses that begin slowly may end ahead
 LOOKS, CUTS = (0.25, 0.5, 0.75), (0.5, 0.75)
-TWICE = 2.0
+TWICE = 2.0  # as large on average, and behind with every seed: worse, however the seeds scatter
 LEARNT = 0.5  # of the mean image's squared error: a pilot whose best loss stays above it says nothing
 #: measures that the mean image stands beside
 PICTURES = ("squared", "absolute", "hidden_squared", "hidden_absolute")
@@ -332,7 +332,7 @@ def decide(
 ) -> tuple[str, str]:
     """The most preferred of the losses that the seeds do not tell from the best, then the best of these; in words.
 
-    Nothing is said of those ``skipped``, which the budget had no time for.
+    Of those ``skipped`` it says no more than that the budget had no time for them.
     """
     alike = [row.label for row in rows if not row.separated and np.isfinite(row.mean)]
     if not alike:

@@ -14,7 +14,7 @@ import torch
 
 from lossproof.advise.candidates import Candidate
 from lossproof.train.comparison import make_members, resolve_all
-from lossproof.train.lanes import at_once
+from lossproof.train.lanes import train_at_once
 from lossproof.train.loop import draw, train_epoch
 from lossproof.train.settings import Settings, settle
 from lossproof.train.stack_choose import make_stacks
@@ -74,10 +74,7 @@ class Arena:
         self._stack()
         self.epoch += 1
         course = cache(partial(draw, self.train, self.settings, self.epoch))
-        for seed in self.settings.seeds:  # before several lanes ask
-            course(seed)
-        trainings = [partial(stack.train, self.epoch, course) for stack in self._stacks]
-        trained = set().union(*at_once(trainings, self.settings.lanes))
+        trained = train_at_once(self._stacks, self.epoch, course, self.settings.seeds, self.settings.lanes)
         for member in self._left():
             if member.event is None:
                 if member.name not in trained:

@@ -107,7 +107,7 @@ class Facts:
     @property
     def undone(self) -> bool:
         """Whether the step that the values betray is undone in all that is told; not where black's place is a guess."""
-        return bool(self.problem and self.history.stds and (self.history.sure or not _centred(self.history)))
+        return bool(self.problem) and _undone(self.history)
 
     @property
     def scale_unknown(self) -> bool:
@@ -230,7 +230,7 @@ def _facts(stream: Stream, passing: _Pass) -> Facts:
     problem = fix = ""
     if lows.min() < 0 or highs.max() > 1:
         problem, fix = _problem(stream, history, counted), history.undo
-        if history.stds and (history.sure or not _centred(history)):
+        if _undone(history):
             mean, std = np.broadcast_to(history.means, c).copy(), np.broadcast_to(history.stds, c).copy()
     if (std != 1).any() or (mean != 0).any():
         scaled = np.clip(raw / divisor * std[:, None, None] + mean[:, None, None], 0.0, 1.0)
@@ -322,9 +322,9 @@ def _problem(stream: Stream, history: History, levels: Levels) -> str:
     )
 
 
-def _centred(history: History) -> bool:
-    """Whether undoing the step needs a guess of where black was."""
-    return any(m != 0 for m in history.means)
+def _undone(history: History) -> bool:
+    """Whether an affine step is undone: the values show it, or undoing it needs no guess of where black was."""
+    return bool(history.stds) and (history.sure or not any(m != 0 for m in history.means))
 
 
 def _moved(levels: Levels, std: float, mean: float) -> Levels:

@@ -125,7 +125,7 @@ class InPlaceEmitter(Emitter):
         if not self.is_scalar(value) and (tailed := self._tailed(value, gradient, pad)):
             return [*tailed, *self._steps(value, gradient, pad)]
         general = self._steps(value, gradient, pad)
-        if squared := self._squared(value, gradient, pad):
+        if squared := self._squared(value, gradient, general, pad):
             return [general[0], *squared, *general[1:]]
         clamps = {c for e in (value, gradient) for c in e.atoms(minimum) if isinstance(c.args[0], maximum)}
         found = re.search(r"torch\.clamp\((\w+), ", "\n".join(general))
@@ -145,16 +145,23 @@ class InPlaceEmitter(Emitter):
         # a residual of grey values lies in [-1, 1]: below a bound of 1 the look would mostly be in vain
         worth = "" if high.is_number else f"{self(high)} >= 1 and "
         look = f"{pad}if {worth}inside({found[1]}, {self(low)}, {self(high)}):"
-        squared = self._squared(line, bend, pad, worth, high)
+        squared = self._squared(line, bend, plain, pad, worth, high)
         lines = [*general[:same], look, *("    " + line for line in plain[same:]), *general[same:]]
         return [lines[0], *squared, *lines[1:]]
 
     def _squared(
-        self, value: Expr, gradient: Expr, pad: str, worth: str = "", bound: Expr | None = None
+        self,
+        value: Expr,
+        gradient: Expr,
+        steps: Sequence[str],
+        pad: str,
+        worth: str = "",
+        bound: Expr | None = None,
     ) -> list[str]:
         """For k (y - p)^2 behind the sigmoid, on a CPU, where its sum will do: the residual is scaled as it is made.
 
-        With a bound, only where that is ``worth`` a look, which then finds no residual beyond it. To follow p's own line.
+        ``steps``: the general lines. With a bound, only where that is ``worth`` a look, which then finds no residual beyond
+        it. To follow p's own line.
         """
         k, square = value.as_independent(Y, Z, as_Add=False)
         c, made = gradient.as_independent(Y, Z, as_Add=False)
@@ -164,7 +171,7 @@ class InPlaceEmitter(Emitter):
         if made.args[0] not in (residual, -residual) or not (self.is_scalar(k) and self.is_scalar(c)):
             return []
         factor = c * SCALE if made.args[0] == sigmoid(Z) - Y else -c * SCALE
-        if self._steps(value, gradient, "")[0] != "p = torch.sigmoid(z, out=out)":
+        if steps[0] != f"{pad}p = torch.sigmoid(z, out=out)":
             return []
         self.used |= {"difference", "multiplied", "slope"}
         look = f"{pad}    if inside(r, {self(-bound * factor)}, {self(bound * factor)}):" if bound else ""

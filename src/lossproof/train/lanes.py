@@ -8,9 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from typing import TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
+
+if TYPE_CHECKING:
+    from lossproof.train.loop import Course
+    from lossproof.train.stack import Stack
 
 T = TypeVar("T")
 LANES = 8  # at most: between operations they wait for Python's lock
@@ -40,6 +45,15 @@ def at_once(tasks: Sequence[Callable[[], T]], lanes: int) -> list[T]:
         torch.set_num_threads(threads)
 
 
+def train_at_once(
+    stacks: Sequence[Stack], epoch: int, course: Callable[[int], Course], seeds: Sequence[int], lanes: int
+) -> set[str]:
+    """Train stacks through an epoch in lanes; the names of the members trained. `course` keeps what it has drawn."""
+    for seed in seeds if stacks else ():  # before several lanes ask
+        course(seed)
+    return set().union(*at_once([partial(stack.train, epoch, course) for stack in stacks], lanes))
+
+
 def shares(kinds: Sequence[T], seeds: Sequence[int], lanes: int) -> list[tuple[list[T], list[int]]]:
     """Members by kind and seed dealt out to at most so many lanes: by seed, unless by kind the largest share is smaller.
 
@@ -55,4 +69,4 @@ def shares(kinds: Sequence[T], seeds: Sequence[int], lanes: int) -> list[tuple[l
     return [(list(kinds[i::lanes]), list(seeds)) for i in range(min(lanes, len(kinds)))]
 
 
-__all__ = ["LANES", "at_once", "shares"]
+__all__ = ["LANES", "at_once", "shares", "train_at_once"]

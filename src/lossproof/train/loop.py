@@ -53,7 +53,7 @@ def train(
     members that can be stacked are trained side by side; `train_epoch` is the plain way that all others come down to.
     """
     # built on this module, and so not known above
-    from lossproof.train.lanes import at_once
+    from lossproof.train.lanes import train_at_once
     from lossproof.train.stack import walk_together
     from lossproof.train.stack_choose import make_stacks
     from lossproof.train.stack_measure import with_stacks
@@ -69,10 +69,7 @@ def train(
         trained: set[str] = set()
         if epoch > 0:
             now = stacks if settings.lanes > 1 and not isinstance(images, Streamed) else side_by_side
-            for seed in settings.seeds if now else ():  # before several lanes ask
-                course(seed)
-            trainings = [partial(stack.train, epoch, course) for stack in now]
-            trained = set().union(*at_once(trainings, settings.lanes))
+            trained = train_at_once(now, epoch, course, settings.seeds, settings.lanes)
         for seed in settings.seeds:
             waiting = [member for member in members if member.seed == seed and member.epoch < epoch]
             if not waiting:
